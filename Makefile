@@ -1,0 +1,57 @@
+# `make help` lists the targets. Everything runs in .venv, which the first target that needs it builds.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export PYTHONPATH := src
+export HF_HUB_DISABLE_TELEMETRY := 1
+export MLFLOW_DISABLE_TELEMETRY := true
+
+.PHONY: help repro test test-fast lint ui lock dag demo-data demo-model clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/installed: requirements.lock
+	$(PYTHON) -c 'import sys; sys.exit("abo-vqa needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@
+
+repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print the table
+	dvc repro
+	@cat reports/comparison.md
+
+test: $(VENV)/installed ## set up and run every test
+	pytest -n 2 --dist loadgroup
+
+test-fast: $(VENV)/installed ## run the tests that are not marked slow
+	pytest -n 2 --dist loadgroup -m "not slow"
+
+lint: $(VENV)/installed ## ruff and mypy
+	ruff check .
+	ruff format --check .
+	mypy
+
+ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
+	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
+
+dag: $(VENV)/installed ## draw the stages
+	dvc dag
+
+demo-data: $(VENV)/installed ## draw the demo catalogue anew (the same bytes as the committed one)
+	python -m abo_vqa.demo.catalogue --out data
+
+demo-model: $(VENV)/installed ## pre-train the demo's base model anew into models/pretraining (about an hour on two cores)
+	python -m abo_vqa.demo.pretrain
+
+lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet '.[encoder,test,lint]'
+	{ echo '# Exact versions of everything installed; made by `make lock` from pyproject.toml.'; \
+	  .venv-lock/bin/python -m pip freeze --exclude abo-vqa | sed 's/+cpu//'; } > requirements.lock
+	rm -rf .venv-lock build src/*.egg-info
+
+clean: ## remove what the pipeline made (not the cache, not the MLflow store)
+	rm -rf tables reports models/adapters models/checkpoints

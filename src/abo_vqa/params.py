@@ -1,0 +1,240 @@
+"""params.yaml as typed, frozen, checked structures.
+
+Every stage reads its parameters here and nowhere else. An unknown key, a wrong type or an impossible value is refused
+with the key's full name, so that a typing error in `dvc exp run -S` cannot silently train the wrong thing.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from abo_vqa.errors import InputError
+
+PARAMS_FILE = Path("params.yaml")
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ParamsError(InputError):
+    """A parameter is unknown, of the wrong type, or impossible; the message names it and says what to do."""
+
+
+class Group(BaseModel):
+    """A group of parameters: frozen, without unknown keys, without silent conversion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class SampleShares(Group):
+    """Parts of the sample drawn by each of the paper's three stages (section 2.3); they sum to 1."""
+
+    stratified: Share
+    top_types: Share
+    rare_types: Share
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> "SampleShares":
+        total = self.stratified + self.top_types + self.rare_types
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"stratified + top_types + rare_types must be 1, not {total:g}")
+        return self
+
+
+class SampleParams(Group):
+    """The three-stage sampler (paper, section 2.3)."""
+
+    listings: str
+    images: str
+    size: Count
+    reference_size: Count
+    shares: SampleShares
+    strata: Count
+    amazonbasics_cap: Annotated[int, Field(ge=0)]
+    shoes_cap: Annotated[int, Field(ge=0)]
+    top_types: Count
+    rare_outside: Count
+
+
+class GenerateParams(Group):
+    """Where the questions come from (paper, section 3.1)."""
+
+    source: Literal["metadata", "recorded"]
+    recorded: str | None
+
+    @model_validator(mode="after")
+    def _recorded_needs_a_file(self) -> "GenerateParams":
+        if self.source == "recorded" and not self.recorded:
+            raise ValueError("source: recorded needs generate.recorded, the path of the saved outputs")
+        return self
+
+
+class ValidateParams(Group):
+    """What a question must satisfy (paper, section 3.1)."""
+
+    suite: str
+    options: Annotated[int, Field(ge=2, le=8)]
+    counting_max: Count
+    max_quarantined: Share
+
+
+class SplitParams(Group):
+    """Shares of products in the validation and test splits; the rest trains."""
+
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> "SplitParams":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1, or nothing is left to train on")
+        return self
+
+
+class AuditParams(Group):
+    """What a predictor that never sees the image scores."""
+
+    folds: Annotated[int, Field(ge=2)]
+    resamples: Count
+
+
+class QuantizationParams(Group):
+    """bitsandbytes 4-bit loading (paper, listing 2)."""
+
+    load_in_4bit: bool
+    quant_type: Literal["nf4", "fp4"]
+    double_quant: bool
+    compute_dtype: Literal["float32", "bfloat16", "float16"]
+
+
+class ModelParams(Group):
+    """The base model."""
+
+    base: str
+    revision: str | None
+    quantization: QuantizationParams
+
+
+class LoraParams(Group):
+    """The adapters (paper, listing 3)."""
+
+    r: Count
+    alpha: Positive | Count
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    targets: Annotated[list[str], Field(min_length=1)]
+    vision_tower: bool
+    bias: Literal["none", "all", "lora_only"]
+
+
+class TrainParams(Group):
+    """The optimisation (paper, listings 4 to 6)."""
+
+    epochs: Positive
+    batch_size: Count
+    accumulation: Count
+    learning_rate: Positive
+    schedule: str
+    warmup: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    max_grad_norm: Positive
+    optimizer: str
+    mixed_precision: Literal["no", "bf16", "fp16"]
+    gradient_checkpointing: bool
+    save_steps: Count
+    log_steps: Count
+    max_questions: Count | None
+    lora: LoraParams
+
+
+class ArmParams(Group):
+    """One training arm: the share of prompts that show the options, at the first and at the last step."""
+
+    options_first: Share
+    options_last: Share
+
+
+class EvaluateParams(Group):
+    """How each model is asked and scored (paper, section 3.2)."""
+
+    conditions: Annotated[list[Literal["open", "options"]], Field(min_length=1)]
+    batch_size: Count
+    max_new_tokens: Count
+    bertscore_model: str
+    bertscore_layers: Count
+
+
+class CompareParams(Group):
+    """Intervals of the comparison table."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    resamples: Count
+
+
+class Params(Group):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    sample: SampleParams
+    generate: GenerateParams
+    validate_: Annotated[ValidateParams, Field(alias="validate")]
+    split: SplitParams
+    audit: AuditParams
+    model: ModelParams
+    train: TrainParams
+    arms: Annotated[dict[str, ArmParams], Field(min_length=1)]
+    tested: dict[str, str]
+    evaluate: EvaluateParams
+    compare: CompareParams
+
+    @model_validator(mode="after")
+    def _tested_models_exist(self) -> "Params":
+        for name in self.tested:
+            if name != "base" and name not in self.arms:
+                raise ValueError(f"tested.{name}: neither base nor an arm ({', '.join(self.arms)})")
+        return self
+
+    def arm(self, name: str) -> ArmParams:
+        """Return one arm by name; raises ParamsError naming the known ones."""
+        if name not in self.arms:
+            raise ParamsError(f"arms.{name}: no such arm; params.yaml has {', '.join(sorted(self.arms))}")
+        return self.arms[name]
+
+
+def read_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml.
+
+    YAML 1.2 rules apply (ruamel), so `1e-05`, which DVC writes for `-S train.learning_rate=1e-5`, is a float.
+    Raises ParamsError with one line per offending key.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path}: not found; run from the root of the project")
+    try:
+        values = YAML(typ="safe", pure=True).load(path)
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from error
+    return check_params(values, path)
+
+
+def check_params(values: Any, source: Path = PARAMS_FILE) -> Params:
+    """Turn plain values into checked parameters; raises ParamsError with one line per offending key."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(source, problem) for problem in error.errors()]
+        raise ParamsError("\n".join(lines)) from None
+
+
+def _explain(source: Path, problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        return f"{source}: {key}: unknown parameter; remove it or correct its name"
+    if problem["type"] == "missing":
+        return f"{source}: {key}: missing; add it (git show HEAD:{PARAMS_FILE} has every key with its unit)"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem["input"]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+    return f"{source}: {key}: {message}{shown}"

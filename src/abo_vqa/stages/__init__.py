@@ -1,0 +1,28 @@
+"""What dvc.yaml runs: one thin module a stage, which reads, calls, writes and logs."""
+
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from abo_vqa.errors import InputError
+
+
+def run_stage(name: str, stage: Callable[[], None]) -> None:
+    """Run one stage; an InputError becomes a plain message and exit status 1, SIGTERM an ordinary exit.
+
+    An ordinary exit lets every `with` block close, so that an MLflow run ends as FAILED instead of RUNNING for ever.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with readable_errors(name):
+        stage()
+
+
+@contextmanager
+def readable_errors(name: str) -> Iterator[None]:
+    """Print an InputError as `abo-vqa NAME: error: ...` on standard error and exit with status 1."""
+    try:
+        yield
+    except InputError as error:
+        print(f"abo-vqa {name}: error: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
