@@ -1,0 +1,1 @@
+"""Loading, adapters, prompts, training, scoring."""
