@@ -85,7 +85,7 @@ def train_arm(
         raise InputError("no training questions; lower split.validation and split.test or raise sample.size")
     trainer = ArmTrainer(
         model=base,
-        args=_arguments(params, seed, scratch),
+        args=trainer_arguments(params, seed, scratch),
         train_dataset=dataset,
         data_collator=collator,
         processing_class=collator.processor,
@@ -124,7 +124,7 @@ def _replace_folder(made: Path, folder: Path) -> None:
         new.replace(folder / new.name)
 
 
-def _arguments(params: TrainParams, seed: int, scratch: Path) -> SFTConfig:
+def trainer_arguments(params: TrainParams, seed: int, scratch: Path) -> SFTConfig:
     """Return the Trainer's settings (paper, listings 4 to 6)."""
     return SFTConfig(
         output_dir=str(scratch),
@@ -140,8 +140,8 @@ def _arguments(params: TrainParams, seed: int, scratch: Path) -> SFTConfig:
         optim=params.optimizer,
         bf16=params.mixed_precision == "bf16",
         fp16=params.mixed_precision == "fp16",
-        gradient_checkpointing=params.gradient_checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if params.gradient_checkpointing else None,
+        activation_checkpointing=params.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if params.gradient_checkpointing else None,
         save_steps=params.save_steps,
         save_total_limit=1,
         logging_steps=params.log_steps,

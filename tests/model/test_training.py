@@ -1,0 +1,174 @@
+"""Training: real NF4, TRL and PEFT on a tiny model; clipping, determinism, the CPU guard, the adapter folder."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig, LlavaForConditionalGeneration
+
+from abo_vqa.errors import InputError
+from abo_vqa.model.answering import answer_questions
+from abo_vqa.model.batches import Collator, Question, training_questions
+from abo_vqa.model.loading import load_base, load_processor, load_tuned, lora_config
+from abo_vqa.model.training import TrainingResult, save_adapter, train_arm
+from abo_vqa.params import ArmParams, Params
+
+ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
+
+
+def train(params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], scratch: Path) -> TrainingResult:
+    torch.manual_seed(1)
+    collator = Collator(load_processor(params.model), images)
+    dataset = training_questions(rows, ALWAYS, params.train.epochs, 3)
+    return train_arm(load_base(params.model), collator, dataset, params.train, 3, scratch)
+
+
+@pytest.fixture(scope="module")
+def trained(
+    root: Path, tiny_base: Path, rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path_factory: Any
+) -> tuple[Params, TrainingResult, Path]:
+    from ruamel.yaml import YAML
+
+    from abo_vqa.params import check_params
+
+    values = YAML(typ="safe", pure=True).load(root / "params.yaml")
+    values["model"]["base"] = str(tiny_base)
+    values["train"] |= {"batch_size": 4, "accumulation": 2, "epochs": 3}
+    params = check_params(values)
+    folder = tmp_path_factory.mktemp("trained")
+    result = train(params, rows, images, folder / "scratch")
+    save_adapter(result.model, folder / "adapter", str(tiny_base), "card")
+    return params, result, folder / "adapter"
+
+
+def test_the_language_model_alone_is_quantised(tiny_params: Params) -> None:
+    model = load_base(tiny_params.model)
+    quantised = [name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"]
+    assert len(quantised) == 4 * 7
+    assert all(".language_model.layers." in name for name in quantised)
+    state = model.model.language_model.layers[0].mlp.up_proj.weight.quant_state
+    assert state.quant_type == "nf4"
+    assert state.nested
+
+
+def test_every_step_is_recorded_on_both_sides_of_the_clipping(trained: tuple[Params, TrainingResult, Path]) -> None:
+    params, result, _ = trained
+    assert [row["step"] for row in result.curve] == list(range(1, 16 * 3 // 8 + 1))
+    limit = params.train.max_grad_norm
+    clipped = [row for row in result.curve if row["grad_norm_pre_clip"] > limit]
+    assert clipped, "the test needs a step that clips"
+    assert all(row["grad_norm_post_clip"] == pytest.approx(limit, rel=1e-3) for row in clipped)
+    for row in result.curve:
+        assert row["grad_norm_post_clip"] <= min(limit, row["grad_norm_pre_clip"]) * 1.001
+
+
+def test_the_adapters_are_trained_in_float32_and_the_base_is_not_touched(
+    trained: tuple[Params, TrainingResult, Path],
+) -> None:
+    _, result, _ = trained
+    for name, parameter in result.model.named_parameters():
+        assert parameter.requires_grad == ("lora_" in name)
+        if parameter.requires_grad:
+            assert parameter.dtype == torch.float32
+    assert result.trainable == sum(p.numel() for n, p in result.model.named_parameters() if "lora_" in n)
+
+
+def test_training_again_gives_the_same_bytes(
+    trained: tuple[Params, TrainingResult, Path], rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path
+) -> None:
+    params, result, adapter = trained
+    again = train(params, rows, images, tmp_path / "scratch")
+    assert again.curve == result.curve
+    save_adapter(again.model, tmp_path / "adapter", params.model.base, "card")
+    assert digests(tmp_path / "adapter") == digests(adapter)
+
+
+def digests(folder: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+
+
+def test_the_saved_adapter_is_the_trained_one(
+    trained: tuple[Params, TrainingResult, Path], images: dict[str, bytes]
+) -> None:
+    params, result, adapter = trained
+    collator = Collator(load_processor(params.model), images)
+    batch = collator([{"qa_id": "q", "image": "image-0", "text": "What color is it?", "answer": "red"}])
+    opened = load_tuned(load_base(params.model), adapter)
+    assert isinstance(opened, PeftModel)
+    with torch.no_grad():
+        expected = result.model.eval()(**batch).logits
+        base = load_base(params.model)(**batch).logits
+        assert torch.equal(opened(**batch).logits, expected)
+        assert not torch.allclose(base, expected, atol=1e-3)
+
+
+def test_evaluating_first_leaves_training_gradients_right(tiny_params: Params, images: dict[str, bytes]) -> None:
+    """On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in evaluation mode and gradients go wrong."""
+    collator = Collator(load_processor(tiny_params.model), images)
+    batch = collator([{"qa_id": "q", "image": "image-0", "text": "What color is it?", "answer": "red"}])
+
+    def gradient(evaluate_first: bool) -> torch.Tensor:
+        torch.manual_seed(0)
+        base = load_base(tiny_params.model)
+        model = get_peft_model(base, LoraConfig(r=4, target_modules=["q_proj"], init_lora_weights=False))
+        if evaluate_first:
+            with torch.no_grad():
+                model.eval()(**batch)
+        model.train()(**batch).loss.backward()
+        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+    assert torch.equal(gradient(evaluate_first=True), gradient(evaluate_first=False))
+
+
+def test_a_diverging_run_stops_with_a_reason(
+    tiny_params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path
+) -> None:
+    wild = tiny_params.train.model_copy(update={"learning_rate": 1e30, "warmup": 0.0})
+    with pytest.raises(InputError, match=r"is not finite; lower train\.learning_rate"):
+        train(tiny_params.model_copy(update={"train": wild}), rows, images, tmp_path)
+
+
+def test_an_adapter_that_is_not_there_is_named(tiny_params: Params, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no adapter here"):
+        load_tuned(load_base(tiny_params.model), tmp_path)
+
+
+def test_batched_answers_equal_those_given_one_at_a_time(tiny_params: Params, images: dict[str, bytes]) -> None:
+    processor, model = load_processor(tiny_params.model), load_base(tiny_params.model)
+    texts = ["What color is it?", "How many are there?\nOptions: 1, 2, 3, 4\nAnswer", "What?", "Is it red?"]
+    questions = [
+        Question(str(n), image, text, "") for n, (image, text) in enumerate(zip(images.values(), texts, strict=False))
+    ]
+    together = answer_questions(model, processor, questions, 4, 5, "together")
+    alone = [answer_questions(model, processor, [question], 1, 5, "alone")[0] for question in questions]
+    assert together == alone
+
+
+def published_geometry() -> LlavaConfig:
+    """LLaVA-Gemma-2B's configuration, as its repository has it."""
+    vision = CLIPVisionConfig(
+        hidden_size=1024, intermediate_size=4096, num_hidden_layers=24, num_attention_heads=16,
+        image_size=336, patch_size=14, projection_dim=768,
+    )  # fmt: skip
+    text = GemmaConfig(
+        vocab_size=256064, hidden_size=2048, intermediate_size=16384, num_hidden_layers=18,
+        num_attention_heads=8, num_key_value_heads=1, head_dim=256, tie_word_embeddings=True,
+    )  # fmt: skip
+    return LlavaConfig(vision_config=vision, text_config=text, image_token_index=256000, tie_word_embeddings=True)
+
+
+@pytest.mark.parametrize(("vision_tower", "trainable"), [(True, 21_970_944), (False, 19_611_648)])
+def test_the_adapter_on_the_published_geometry_has_the_papers_size(
+    root: Path, vision_tower: bool, trainable: int
+) -> None:
+    from abo_vqa.params import read_params
+
+    lora = read_params(root / "params.yaml").train.lora.model_copy(update={"vision_tower": vision_tower})
+    with torch.device("meta"):
+        model = get_peft_model(LlavaForConditionalGeneration(published_geometry()), lora_config(lora))
+    assert model.get_nb_trainable_parameters()[0] == trainable
+    if vision_tower:
+        assert model.get_nb_trainable_parameters()[1] == 2_838_077_440
