@@ -1,10 +1,9 @@
 """Stage evaluate: one model answers the test questions under every condition."""
 
 import argparse
-import json
 from typing import Any
 
-from abo_vqa.errors import InputError
+from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import Params, read_params
 from abo_vqa.stages import run_stage
 from abo_vqa.stages._tables import ADAPTERS, PREDICTIONS, RUNS, read_image_bytes, read_questions
@@ -34,8 +33,6 @@ def evaluate(name: str, params: Params) -> None:
 
     settings = params.evaluate
     rows = read_questions("test")
-    if not rows:
-        raise InputError("tables/splits/test.parquet holds no question; raise split.test or sample.size")
     images = read_image_bytes(row["image_id"] for row in rows)
     with tracked_run(f"evaluate {name}", params, {"model": name}) as run:
         processor = load_processor(params.model)
@@ -48,17 +45,22 @@ def evaluate(name: str, params: Params) -> None:
             generated = _ask(model, processor, rows, images, condition, name, params)
             parts.append(score_answers(rows, generated, condition, scorer))
         predictions = pd.concat(parts, ignore_index=True)
-        PREDICTIONS.mkdir(parents=True, exist_ok=True)
         path = PREDICTIONS / f"{name}.parquet"
-        predictions.to_parquet(path, index=False)
+        with replacing(path) as temporary:
+            predictions.to_parquet(temporary, index=False)
         run.log_metrics(flatten(summarise(predictions)))
         run.log_artifact(path)
-        RUNS.mkdir(parents=True, exist_ok=True)
-        (RUNS / f"evaluate-{name}.json").write_text(json.dumps({"run_id": run.id}, indent=2) + "\n")
+        write_json(RUNS / f"evaluate-{name}.json", {"run_id": run.id})
 
 
 def _ask(
-    model: Any, processor: Any, rows: list[dict[str, Any]], images: dict[str, bytes], condition: str, name: str, params: Params
+    model: Any,
+    processor: Any,
+    rows: list[dict[str, Any]],
+    images: dict[str, bytes],
+    condition: str,
+    name: str,
+    params: Params,
 ) -> list[str]:
     """Return the model's answer to every row under one condition."""
     from abo_vqa.model.answering import answer_questions

@@ -1,11 +1,11 @@
 """Stage train: one arm's questions and the base model in, its adapter and training curve out."""
 
 import argparse
-import json
 import shutil
 import sys
 from pathlib import Path
 
+from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import Params, read_params
 from abo_vqa.seeds import derive_seed
 from abo_vqa.stages import run_stage
@@ -65,9 +65,9 @@ def train(name: str, params: Params) -> None:
         )  # fmt: skip
         adapter = ADAPTERS / name
         save_adapter(result.model, adapter, params.model.base, card)
-        CURVES.mkdir(parents=True, exist_ok=True)
         curve = CURVES / f"{name}.csv"
-        pd.DataFrame(result.curve).to_csv(curve, index=False)
+        with replacing(curve) as temporary:
+            pd.DataFrame(result.curve).to_csv(temporary, index=False)
         run.log_history(result.curve)
         clipped = sum(row["grad_norm_pre_clip"] > params.train.max_grad_norm for row in result.curve)
         run.log_metrics(
@@ -80,9 +80,8 @@ def train(name: str, params: Params) -> None:
         )
         run.log_artifact(adapter)
         run.log_artifact(curve)
-        RUNS.mkdir(parents=True, exist_ok=True)
         # A stage restored from DVC's cache logs nothing; this file says which run made what was restored.
-        (RUNS / f"train-{name}.json").write_text(json.dumps({"run_id": run.id}, indent=2) + "\n")
+        write_json(RUNS / f"train-{name}.json", {"run_id": run.id})
     shutil.rmtree(scratch, ignore_errors=True)
 
 
