@@ -123,7 +123,7 @@ class LoraParams(Group):
     """The adapters (paper, listing 3)."""
 
     r: Count
-    alpha: Positive | Count
+    alpha: Count
     dropout: Annotated[float, Field(ge=0, lt=1)]
     targets: Annotated[list[str], Field(min_length=1)]
     vision_tower: bool

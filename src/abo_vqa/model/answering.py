@@ -11,7 +11,12 @@ from abo_vqa.model.batches import Question, encode_prompts
 
 @torch.inference_mode()
 def answer_questions(
-    model: Any, processor: Any, questions: Sequence[Question], batch_size: int, max_new_tokens: int, label: str
+    model: Any,
+    processor: Any,
+    questions: Sequence[Question],
+    batch_size: int,
+    max_new_tokens: int,
+    label: str,
 ) -> list[str]:
     """Return the greedily generated answer to each question, special tokens removed; `label` names the progress bar."""
     # Questions of like length share a batch, so that little is padded; the answers go back in the order asked.

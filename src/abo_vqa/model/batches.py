@@ -146,4 +146,6 @@ def _open(question: Question) -> Image.Image:
     try:
         return Image.open(io.BytesIO(question.image)).convert("RGB")
     except OSError as error:
-        raise InputError(f"question {question.qa_id}: its image cannot be read ({error}); run `dvc repro sample`") from error
+        raise InputError(
+            f"question {question.qa_id}: its image cannot be read ({error}); run `dvc repro sample`"
+        ) from error

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from bitsandbytes.nn import Linear4bit
 from peft import LoraConfig, PeftModel
 from transformers import (
     AutoConfig,
@@ -34,7 +35,7 @@ def load_processor(params: ModelParams) -> Any:
     Raises InputError if the model cannot be found.
     """
     config = _load_config(params)
-    source = {"revision": params.revision}
+    source: dict[str, Any] = {"revision": params.revision}
     if config.model_type != "llava":
         return AutoProcessor.from_pretrained(params.base, backend="pil", **source)
     tokenizer = AutoTokenizer.from_pretrained(params.base, **source)
@@ -110,7 +111,7 @@ def guard_cpu_quantization(model: torch.nn.Module) -> None:
     wrong. Nothing is changed on other devices.
     """
     for module in model.modules():
-        if hasattr(module, "support_avx512bf16_for_cpu"):
+        if isinstance(module, Linear4bit):
             module.support_avx512bf16_for_cpu = False
 
 

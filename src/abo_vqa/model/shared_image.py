@@ -19,7 +19,10 @@ class Segment:
 
 
 def shared_image_batch(
-    prefix: Sequence[int], images: Sequence[Sequence[Segment]], pad_id: int, dtype: torch.dtype = torch.float32
+    prefix: Sequence[int],
+    images: Sequence[Sequence[Segment]],
+    pad_id: int,
+    dtype: torch.dtype = torch.float32,
 ) -> dict[str, torch.Tensor]:
     """Build the batch of one sequence per image.
 
@@ -47,11 +50,14 @@ def shared_image_batch(
     return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None], "labels": labels}
 
 
-def _lay_out(
-    prefix: Sequence[int], segments: Sequence[Segment]
-) -> tuple[list[int], list[int], list[int], list[int]]:
+def _lay_out(prefix: Sequence[int], segments: Sequence[Segment]) -> tuple[list[int], list[int], list[int], list[int]]:
     """Lay one image's segments out behind its prefix: token ids, positions, owning segment (0: prefix), labels."""
-    ids, positions, owner, labels = list(prefix), list(range(len(prefix))), [0] * len(prefix), [-100] * len(prefix)
+    ids, positions, owner, labels = (
+        list(prefix),
+        list(range(len(prefix))),
+        [0] * len(prefix),
+        [-100] * len(prefix),
+    )
     for number, segment in enumerate(segments, start=1):
         tokens = [*segment.prompt, *segment.answer]
         ids += tokens

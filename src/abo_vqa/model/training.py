@@ -3,9 +3,10 @@
 import json
 import math
 import tempfile
+from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from datasets import Dataset
@@ -44,7 +45,7 @@ class ArmTrainer(SFTTrainer):
 
     def _get_train_sampler(self, *_: Any) -> SequentialSampler:
         """The plan is the order; see abo_vqa.model.batches.training_plan."""
-        return SequentialSampler(self.train_dataset)
+        return SequentialSampler(cast(Sized, self.train_dataset))
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """Run one forward and backward pass and add its share to the step's loss."""
@@ -57,12 +58,13 @@ class ArmTrainer(SFTTrainer):
         gradients = [p.grad for p in model.parameters() if p.grad is not None]
         after = torch.nn.utils.get_total_norm(gradients)
         step = self.state.global_step + 1
-        row = {
+        assert self.lr_scheduler is not None
+        row: dict[str, float] = {
             "step": step,
             "loss": self._step_loss,
             "grad_norm_pre_clip": float(before),
             "grad_norm_post_clip": float(after),
-            "learning_rate": self.lr_scheduler.get_last_lr()[0],
+            "learning_rate": float(self.lr_scheduler.get_last_lr()[0]),
         }
         if not all(math.isfinite(value) for value in row.values()):
             raise InputError(
@@ -92,13 +94,13 @@ def train_arm(
         peft_config=lora_config(params.lora),
     )
     # TRL casts the adapters of a quantised model to bfloat16; training in float32 is what makes it exact.
-    for parameter in trainer.model.parameters():
+    model = cast(PeftModel, trainer.model)
+    for parameter in model.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-    guard_cpu_quantization(trainer.model)
+    guard_cpu_quantization(model)
     trainer.train()
-    trainable = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    return TrainingResult(trainer.model, trainer.curve, trainable, trainer.model.num_parameters())
+    return TrainingResult(model, trainer.curve, *model.get_nb_trainable_parameters())
 
 
 def save_adapter(model: PeftModel, folder: Path, base: str, card: str) -> None:
@@ -106,7 +108,7 @@ def save_adapter(model: PeftModel, folder: Path, base: str, card: str) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary, "adapter")
-        model.save_pretrained(made)
+        model.save_pretrained(str(made))
         settings = json.loads((made / "adapter_config.json").read_text())
         # PEFT keeps these as sets, which come out in a new order in every process.
         settings["target_modules"] = sorted(settings["target_modules"])

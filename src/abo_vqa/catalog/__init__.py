@@ -1,0 +1,1 @@
+"""Archives in, sampled products out."""

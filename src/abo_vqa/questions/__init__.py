@@ -1,0 +1,1 @@
+"""Products in, clean four-option questions out."""

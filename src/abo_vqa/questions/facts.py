@@ -1,0 +1,109 @@
+"""What a listing states about its product that one English word or a small number can answer."""
+
+import re
+from dataclasses import dataclass
+
+from abo_vqa.catalog.listing import Listing
+
+BASIC_COLORS = (
+    "beige", "black", "blue", "brown", "gold", "gray", "green", "grey", "orange", "pink", "purple", "red",
+    "silver", "turquoise", "white", "yellow",
+)  # fmt: skip
+COMMON_MATERIALS = ("ceramic", "cotton", "fabric", "glass", "leather", "metal", "plastic", "rubber", "wood")
+COMMON_SHAPES = ("cylindrical", "oval", "rectangular", "round", "square", "triangular")
+LARGEST_COUNT = 10
+
+# Last words of product types that say where a thing is sold, not what it is.
+_VAGUE = frozenset(
+    "accessories accessory bath decor drugstore equipment furniture goods grocery hardware home housewares "
+    "item items kitchen living misc miscellaneous office on other part parts product products sports "
+    "supplies supply unknown wear".split()
+)
+_LONGEST_NOUN = 12  # FINENECKLACEBRACELETANKLET is no word
+
+_PACK = re.compile(r"\b(?:set|pack) of (\d{1,2})\b|\b(\d{1,2})[ -]?(?:pack|count)\b", re.IGNORECASE)
+_SHOWN_WITH = re.compile(r"\bshown with (\d{1,2}|no) ([a-z]+)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """The facts of one product; None or empty where the listing does not say.
+
+    noun, plural: what to call the product. counts: (what is counted in plural, how many). height, width:
+    inches.
+    """
+
+    noun: str
+    plural: str
+    color: str | None
+    material: str | None
+    shape: str | None
+    counts: tuple[tuple[str, int], ...]
+    height: float | None
+    width: float | None
+
+
+def facts_of(listing: Listing) -> Facts:
+    """Extract the facts that can be asked for; a fact in another language than English is a missing one."""
+    noun = _noun(listing.product_type)
+    english = {name: getattr(listing, name) for name in listing.english}
+    return Facts(
+        noun=noun,
+        plural=_plural(noun),
+        color=color_word(english.get("color")),
+        material=_single_word(english.get("material")),
+        shape=_single_word(english.get("shape")),
+        counts=_counts(listing, _plural(noun)),
+        height=listing.height,
+        width=listing.width,
+    )
+
+
+def color_word(text: str | None) -> str | None:
+    """Return a colour as one word: "Red" is red, "dark blue" is blue; "black/white", "red rose" are none."""
+    word = _single_word(text)
+    if word is None and text is not None:
+        words = text.lower().split()
+        if len(words) == 2 and words[1] in BASIC_COLORS and words[0].isalpha() and words[0] not in BASIC_COLORS:
+            word = words[1]
+    return "gray" if word == "grey" else word
+
+
+def _single_word(text: str | None) -> str | None:
+    word = (text or "").strip().lower()
+    return word if word.isascii() and word.isalpha() and 2 < len(word) <= 16 else None
+
+
+def _counts(listing: Listing, plural: str) -> tuple[tuple[str, int], ...]:
+    found = []
+    for bullet in listing.bullets:
+        if match := _SHOWN_WITH.search(bullet):
+            number, parts = match.groups()
+            found.append((parts.lower(), 0 if number.lower() == "no" else int(number)))
+            break
+    if match := _PACK.search(listing.item_name or ""):
+        found.append((plural, int(match[1] or match[2])))
+    return tuple((what, count) for what, count in found if count <= LARGEST_COUNT)
+
+
+def _noun(product_type: str) -> str:
+    last = product_type.lower().replace("-", "_").split("_")[-1]
+    if not (last.isascii() and last.isalpha()) or last in _VAGUE or not 3 <= len(last) <= _LONGEST_NOUN:
+        return "item"
+    return _singular(last)
+
+
+def _singular(word: str) -> str:
+    if word.endswith("ies"):
+        return word[:-3] + "y"
+    if word.endswith(("sses", "shes", "ches", "xes")):
+        return word[:-2]
+    return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us")) else word
+
+
+def _plural(word: str) -> str:
+    if word.endswith("y") and word[-2] not in "aeiou":
+        return word[:-1] + "ies"
+    if word.endswith("lf"):
+        return word[:-1] + "ves"
+    return word + ("es" if word.endswith(("s", "sh", "ch", "x", "z")) else "s")

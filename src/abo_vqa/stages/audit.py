@@ -1,0 +1,44 @@
+"""Stage audit: the splits in, what predictors without the image score on them out."""
+
+from pathlib import Path
+from typing import Any
+
+from abo_vqa.params import read_params
+from abo_vqa.stages import run_stage
+
+SPLITS = Path("tables/splits")
+REPORT = Path("reports/audit.json")
+COLUMNS = ["qa_id", "image_id", "question_type", "question", "options", "answer"]
+
+
+def main() -> None:
+    """Fit the predictors on the train split, score them on the test split, write reports/audit.json."""
+    params = read_params()
+    # Imported here: a wrong parameter is reported before seconds of importing.
+    import pandas as pd
+
+    from abo_vqa.catalog.tables import read_table, write_json
+    from abo_vqa.measure.audit import audit
+
+    train, test = (
+        pd.DataFrame(read_table(SPLITS / f"{split}.parquet", "split", COLUMNS), columns=COLUMNS)
+        for split in ("train", "test")
+    )
+    settings = params.audit
+    report = audit(train, test, settings.folds, params.compare.confidence, settings.resamples, params.seed)
+    write_json(REPORT, report)
+    print(_table(report["test"]))
+
+
+def _table(conditions: dict[str, Any]) -> str:
+    lines = [f"{'without the image':<28}{'n':>6}  accuracy  interval"]
+    for condition, rows in conditions.items():
+        for name, row in rows.items():
+            total = row["total"]
+            cells = f"{total['n']:>6}{total['accuracy']:>10.1%}  {total['low']:.1%} to {total['high']:.1%}"
+            lines.append(f"{condition + ': ' + name:<28}{cells}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run_stage("audit", main)

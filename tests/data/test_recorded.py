@@ -1,0 +1,89 @@
+"""Recorded outputs: copied verbatim, counted to the last one, refused with the line's number."""
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_archives import image_path
+
+from abo_vqa.errors import InputError
+from abo_vqa.questions.recorded import select_recorded
+from abo_vqa.stages import generate, sample
+
+PRODUCTS = {image_path(number): f"B{number}@amazon.com" for number in range(10)}
+FENCED = '```json\n{"questions": [{"type": "existential", ï»¿ broken \\ud800'
+
+
+def lines_file(path: Path, images: list[str], output: str = FENCED) -> Path:
+    text = "".join(json.dumps({"image": image, "split": "x", "output": output}) + "\n" for image in images)
+    path.write_bytes(gzip.compress(text.encode()) if path.suffix == ".gz" else text.encode())
+    return path
+
+
+@pytest.mark.parametrize("name", ["r.jsonl", "r.jsonl.gz"])
+def test_outputs_are_copied_verbatim_and_counted(tmp_path: Path, name: str):
+    images = [image_path(3), "ff/unknown.jpg", image_path(1), image_path(3)]
+    found = select_recorded(lines_file(tmp_path / name, images), PRODUCTS)
+    assert [(raw.product_id, raw.image_path, raw.output, raw.seed) for raw in found.outputs] == [
+        ("B1@amazon.com", image_path(1), FENCED, None),
+        ("B3@amazon.com", image_path(3), FENCED, None),
+    ]
+    assert (found.read, found.repeated, found.unknown) == (4, 1, ["ff/unknown.jpg"])
+    assert found.products_without == 8
+    assert found.read == len(found.outputs) + len(found.unknown) + found.repeated
+
+
+def test_no_match_at_all_is_an_error_that_names_an_example(tmp_path: Path):
+    with pytest.raises(InputError, match=r"none of its 2 outputs is for a sampled image, such as ff/a\.jpg"):
+        select_recorded(lines_file(tmp_path / "r.jsonl", ["ff/a.jpg", "ff/b.jpg"]), PRODUCTS)
+    with pytest.raises(InputError, match="none of its 0 outputs"):
+        select_recorded(lines_file(tmp_path / "r.jsonl", []), PRODUCTS)
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"{", "not JSON"),
+        (b"", "not JSON"),
+        (b"\xff\xff", "not JSON"),
+        (b"[1]", "no text 'image'"),
+        (b'{"output": "x"}', "no text 'image'"),
+        (b'{"image": "00/a.jpg"}', "no text 'output'"),
+        (b'{"image": "00/a.jpg", "output": null}', "no text 'output'"),
+    ],
+)
+def test_a_bad_line_is_named(tmp_path: Path, line: bytes, problem: str):
+    path = lines_file(tmp_path / "r.jsonl", [image_path(1), image_path(2)])
+    path.write_bytes(path.read_bytes() + line + b"\n")
+    with pytest.raises(InputError, match=rf"r\.jsonl, line 3: {problem}"):
+        select_recorded(path, PRODUCTS)
+
+
+def test_missing_and_truncated_files_are_named(tmp_path: Path):
+    with pytest.raises(InputError, match=r"generate\.recorded: .*nowhere\.jsonl: not found"):
+        select_recorded(tmp_path / "nowhere.jsonl", PRODUCTS)
+    path = lines_file(tmp_path / "r.jsonl.gz", list(PRODUCTS) * 50)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(InputError, match="truncated or damaged"):
+        select_recorded(path, PRODUCTS)
+    path.write_bytes(b"not gzip")
+    with pytest.raises(InputError, match="truncated or damaged"):
+        select_recorded(path, PRODUCTS)
+
+
+def test_the_stage_counts_and_keeps_the_old_table_when_it_fails(workspace: Callable[..., Path]):
+    folder = workspace(20, generate={"source": "recorded", "recorded": "r.jsonl"})
+    sample.main()
+    lines_file(folder / "r.jsonl", [image_path(4), "ff/unknown.jpg", image_path(5)])
+    generate.main()
+    report = json.loads(generate.REPORT.read_text())
+    assert report["outputs_read"] == 3 and report["outputs"] == 2
+    assert report["unknown_images"] == ["ff/unknown.jpg"] and report["products_without_output"] == 18
+    before = generate.RAW.read_bytes()
+    assert [json.loads(line)["output"] for line in before.splitlines()] == [FENCED] * 2
+    lines_file(folder / "r.jsonl", ["ff/unknown.jpg"])
+    with pytest.raises(InputError):
+        generate.main()
+    assert generate.RAW.read_bytes() == before

@@ -1,0 +1,260 @@
+"""The three-stage sampler: exact, capped, independent of order, and honest about shortfalls."""
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small_archives import image_path, images_tar, jpeg, listing, listings_tar, record
+
+from abo_vqa.catalog.sampler import (
+    RARE_TYPES,
+    STRATIFIED,
+    TOP_TYPES,
+    Candidate,
+    candidates,
+    draw_sample,
+    is_amazonbasics,
+    is_shoes,
+)
+from abo_vqa.catalog.shares import allocate
+from abo_vqa.errors import InputError
+from abo_vqa.params import SampleParams, SampleShares
+from abo_vqa.stages import generate, sample
+
+
+def params(size: int, **changes: object) -> SampleParams:
+    values = {
+        "listings": "l.tar",
+        "images": "i.tar",
+        "size": size,
+        "reference_size": 12000,
+        "shares": SampleShares(stratified=0.6, top_types=0.3, rare_types=0.1),
+        "strata": 50,
+        "amazonbasics_cap": 12000,
+        "shoes_cap": 12000,
+        "top_types": 5,
+        "rare_outside": 8,
+    }
+    return SampleParams(**(values | changes))
+
+
+def pool_of(numbers: list[tuple[int, bool, bool]]) -> list[Candidate]:
+    """Candidates from (type number, has a colour, is AmazonBasics)."""
+    return [
+        Candidate(
+            listing(
+                index,
+                product_type="SHOES" if kind == 0 else f"TYPE{kind}",
+                color="red" if colored else None,
+                brand="Amazon Basics" if basics else "Rivet",
+            ),
+            image_path(index),
+        )
+        for index, (kind, colored, basics) in enumerate(numbers)
+    ]
+
+
+def every(_: Candidate) -> bool:
+    return True
+
+
+# A long tail: type k has about 120 / (k + 1) products.
+TAIL = pool_of([(k, i % 5 != 0, i % 3 == 0) for k in range(40) for i in range(max(3, 120 // (k + 1)))])
+POOLS = st.lists(st.tuples(st.integers(0, 14), st.booleans(), st.booleans()), min_size=1, max_size=80)
+
+
+@given(kinds=POOLS, share=st.floats(0.05, 1), seed=st.integers(0, 9), order=st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_a_sample_is_exact_without_repeats_and_blind_to_order(kinds, share, seed, order):
+    pool = pool_of(kinds)
+    wanted = params(max(1, int(len(pool) * share)))
+    draw = draw_sample(pool, wanted, seed, every)
+    keys = [candidate.listing.product_id for candidate, _ in draw.products]
+    assert len(keys) == len(set(keys)) == wanted.size
+    assert keys == sorted(keys)
+    assert sum(draw.wanted.values()) == wanted.size
+    shuffled = list(pool)
+    order.shuffle(shuffled)
+    assert draw_sample(shuffled, wanted, seed, every) == draw
+
+
+@given(
+    kinds=POOLS,
+    bad=st.sets(st.integers(0, 79)),
+    caps=st.tuples(st.integers(0, 30), st.integers(0, 30)),
+    seed=st.integers(0, 9),
+)
+@settings(max_examples=60, deadline=None)
+def test_caps_hold_and_unreadable_images_are_replaced_or_the_reason_is_named(kinds, bad, caps, seed):
+    pool = pool_of(kinds)
+    size = max(1, len(pool) // 2)
+    unreadable = {image_path(number) for number in bad}
+    asked: Counter[str] = Counter()
+
+    def usable(candidate: Candidate) -> bool:
+        asked[candidate.image_path] += 1
+        return candidate.image_path not in unreadable
+
+    wanted = params(size, amazonbasics_cap=caps[0], shoes_cap=caps[1], reference_size=size)
+    try:
+        draw = draw_sample(pool, wanted, seed, usable)
+    except InputError as error:
+        assert "sample.size" in str(error)
+        readable = [candidate for candidate in pool if candidate.image_path not in unreadable]
+        assert len(readable) < size or "sample.amazonbasics_cap" in str(error)
+        return
+    assert len(draw.products) == size
+    drawn = {candidate.image_path for candidate, _ in draw.products}
+    assert not drawn & unreadable
+    assert {path for _, path in draw.unreadable} == set(asked) & unreadable
+    assert max(asked.values()) == 1
+    assert sum(is_amazonbasics(c) for c, stage in draw.products if stage == STRATIFIED) <= caps[0]
+    assert sum(is_shoes(c) for c, stage in draw.products if stage == TOP_TYPES) <= caps[1]
+
+
+def test_the_three_stages_draw_what_the_paper_says():
+    draw = draw_sample(TAIL, params(200), 1, every)
+    stages = Counter(stage for _, stage in draw.products)
+    assert stages == draw.wanted == {STRATIFIED: 120, TOP_TYPES: 60, RARE_TYPES: 20}
+    assert not any(draw.shortfall.values())
+    kinds = Counter(candidate.listing.product_type for candidate in TAIL)
+    ordered = sorted(kinds, key=lambda name: (-kinds[name], name))
+    for candidate, stage in draw.products:
+        if stage == TOP_TYPES:
+            assert candidate.listing.product_type in ordered[:5]
+        if stage == RARE_TYPES:
+            assert candidate.listing.product_type not in ordered[:8]
+        if stage == STRATIFIED:
+            assert candidate.listing.color is not None, "there are enough listings with a colour"
+
+
+def test_caps_scale_with_the_sample_and_round_up():
+    draw = draw_sample(TAIL, params(100, amazonbasics_cap=1201, shoes_cap=701), 1, every)
+    basics = sum(is_amazonbasics(c) for c, stage in draw.products if stage == STRATIFIED)
+    shoes = sum(is_shoes(c) for c, stage in draw.products if stage == TOP_TYPES)
+    assert basics == 11 and shoes == 6
+
+
+def test_square_root_allocation_holds_the_crowd_back():
+    # 900 look-alikes against 100 that differ: shares 900 : 100 become 30 : 10 over the two strata.
+    crowd = [
+        Candidate(listing(i, product_type="A", color="red", brand=None, material=None), f"{i}") for i in range(1000)
+    ]
+    crowd[900:] = [
+        Candidate(listing(i, product_type="B", color="blue", brand=None, material=None), f"{i}")
+        for i in range(900, 1000)
+    ]
+    only_first = SampleShares(stratified=1.0, top_types=0.0, rare_types=0.0)
+    draw = draw_sample(crowd, params(40, shares=only_first, strata=10**6), 3, every)
+    assert Counter(c.listing.product_type for c, _ in draw.products) == {"A": 30, "B": 10}
+
+
+def test_stage_two_allows_for_what_stage_one_took():
+    shares = SampleShares(stratified=0.5, top_types=0.5, rare_types=0.0)
+    pool = pool_of([(1, True, False)] * 80 + [(2, True, False)] * 40)
+    draw = draw_sample(pool, params(60, shares=shares, strata=10**6), 3, every)
+    # Stage 1 gives sqrt(80) : sqrt(40); both together follow 80 : 40.
+    kinds = Counter(candidate.listing.product_type for candidate, _ in draw.products)
+    assert abs(kinds["TYPE1"] - 40) <= 1
+
+
+def test_the_shortfall_of_a_small_catalogue_is_filled_and_reported():
+    pool = pool_of([(k % 4, True, False) for k in range(50)])
+    draw = draw_sample(pool, params(40), 1, every)
+    assert draw.shortfall[RARE_TYPES] == 4 and draw.shortfall[STRATIFIED] == 0
+    assert len(draw.products) == 40
+
+
+def test_another_seed_is_another_sample():
+    keys = [{c.listing.product_id for c, _ in draw_sample(TAIL, params(100), seed, every).products} for seed in (1, 2)]
+    assert keys[0] != keys[1]
+
+
+def test_a_pool_smaller_than_the_sample_is_refused():
+    with pytest.raises(InputError, match=r"sample\.size is 51, but only 50 products"):
+        draw_sample(pool_of([(1, True, False)] * 50), params(51), 1, every)
+
+
+def test_one_listing_per_key_and_image_is_a_candidate():
+    rows = [
+        listing(1),
+        listing(2, main_image_id="img1"),
+        listing(3, main_image_id=None),
+        listing(4, main_image_id="lost"),
+        listing(5),
+        listing(5, color="pink"),
+    ]
+    paths = {"img1": "01/a.jpg", "img5": "05/b.jpg"}
+    pool, left_out = candidates(rows, paths.get)
+    assert [c.listing.item_id for c in pool] == ["B000000001", "B000000005"]
+    assert left_out == {"duplicate_key": 1, "without_image": 1, "unknown_image": 1, "duplicate_image": 1}
+    assert candidates(rows[::-1], paths.get) == (pool, left_out)
+
+
+@given(total=st.integers(0, 500), parts=st.lists(st.integers(1, 99), min_size=1, max_size=6))
+def test_allocation_adds_up_and_stays_within_one(total, parts):
+    shares = [part / sum(parts) for part in parts]
+    counts = allocate(total, shares)
+    assert sum(counts) == total
+    assert all(abs(count - total * share) < 1 + 1e-6 for count, share in zip(counts, shares, strict=True))
+
+
+def test_the_stage_writes_images_and_the_same_bytes_from_shuffled_shards(workspace: Callable[..., Path]):
+    folder = workspace(60, sample={"size": 40})
+    sample.main()
+    first = sample.SAMPLE.read_bytes(), sample.REPORT.read_bytes()
+    listings_tar(folder / "data/abo-listings.tar", [record(number) for number in reversed(range(60))])
+    sample.main()
+    assert (sample.SAMPLE.read_bytes(), sample.REPORT.read_bytes()) == first
+
+    from datasets import Dataset
+
+    rows = Dataset.from_parquet(str(sample.SAMPLE), cache_dir=str(folder / "cache"))
+    assert len(rows) == 40 and rows[0]["image"].size == (24, 20)
+    stored = pq.read_table(sample.SAMPLE).to_pylist()
+    assert [row["product_id"] for row in stored] == sorted(row["product_id"] for row in stored)
+    for row in stored:
+        assert row["image"]["bytes"] == jpeg(int(row["image_id"].removeprefix("img")))
+    assert set(generate.COLUMNS) | {"stage", "image"} == set(stored[0])
+
+
+def test_the_stage_reports_the_dirt_and_replaces_unreadable_images(workspace: Callable[..., Path]):
+    folder = workspace(20, sample={"size": 15})
+    lines = [record(number) for number in range(20)]
+    lines[0] = record(0, main_image_id=None)
+    lines[1] = record(1, main_image_id="lost")
+    lines[2] = record(2, main_image_id="img3")
+    lines[19] = b"{broken"
+    images = {number: jpeg(number) for number in range(20)}
+    images[7] = images[7][:300]
+    listings_tar(folder / "data/abo-listings.tar", lines)
+    images_tar(folder / "data/abo-images-small.tar", images)
+    sample.main()
+    report = json.loads(sample.REPORT.read_text())
+    assert report["archives"]["malformed"] == [
+        {"shard": "listings_3.json.gz", "line": 2, "problem": report["archives"]["malformed"][0]["problem"]}
+    ]
+    assert report["pool"] == {
+        "products": 16,
+        "left_out": {"duplicate_key": 0, "without_image": 1, "unknown_image": 1, "duplicate_image": 1},
+    }
+    assert [entry["image_path"] for entry in report["unreadable_images"]] == [image_path(7)]
+    assert "truncated" in report["unreadable_images"][0]["problem"].lower()
+    assert report["after"]["products"] == 15
+
+
+def test_a_failing_stage_keeps_what_was_made(workspace: Callable[..., Path]):
+    folder = workspace(20)
+    sample.main()
+    before = sample.SAMPLE.read_bytes()
+    archive = folder / "data/abo-images-small.tar"
+    archive.write_bytes(archive.read_bytes()[:9000])
+    with pytest.raises(InputError, match=r"abo-images-small\.tar: truncated"):
+        sample.main()
+    assert sample.SAMPLE.read_bytes() == before
+    assert [path.name for path in sample.SAMPLE.parent.iterdir()] == ["sample.parquet"]
