@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
@@ -45,14 +46,17 @@ def train_tokenizer(texts: Iterable[str]) -> GemmaTokenizer:
     bpe.train_from_iterator(texts, trainer)
     vocabulary, merges = _vocabulary_and_merges(bpe)
     tokenizer = GemmaTokenizer(
-        vocab=vocabulary, merges=merges, extra_special_tokens={"image_token": "<image>"}, model_max_length=1024
+        vocab=vocabulary,
+        merges=merges,
+        extra_special_tokens={"image_token": "<image>"},
+        model_max_length=1024,
     )
     turns = ["<start_of_turn>", "<end_of_turn>"]
     tokenizer.add_tokens([AddedToken(turn, special=True, normalized=False) for turn in turns])
     return tokenizer
 
 
-def _vocabulary_and_merges(bpe: Tokenizer) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _vocabulary_and_merges(bpe: Tokenizer) -> tuple[dict[str, int], list[Any]]:
     state = json.loads(bpe.to_str())["model"]
     return state["vocab"], [tuple(pair) for pair in state["merges"]]
 
@@ -92,7 +96,7 @@ def build_model(tokenizer: GemmaTokenizer) -> LlavaForConditionalGeneration:
         num_key_value_heads=1,
         head_dim=32,
         max_position_embeddings=1024,
-        hidden_activation="gelu_pytorch_tanh",
+        hidden_act="gelu_pytorch_tanh",
         tie_word_embeddings=True,
         pad_token_id=0,
         eos_token_id=1,
@@ -101,7 +105,7 @@ def build_model(tokenizer: GemmaTokenizer) -> LlavaForConditionalGeneration:
     config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=SPECIAL.index("<image>"),
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         image_seq_length=(IMAGE_SIZE // PATCH_SIZE) ** 2,

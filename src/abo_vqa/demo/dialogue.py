@@ -5,7 +5,7 @@ prompts, so that the base model stands to the experiment as a general model does
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from abo_vqa.demo.scene import MAX_COUNT, Scene
@@ -67,9 +67,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
 def converse(scene: Scene, rng: random.Random) -> list[Exchange]:
     """Ask one question of every kind that the scene can answer, in random order."""
     noun = scene.product.noun
-    things, number = (
-        (scene.product.plural, scene.count) if scene.parts is None else (scene.product.part, scene.parts)
-    )
+    things, number = (scene.product.plural, scene.count) if scene.parts is None else (scene.product.part, scene.parts)
     nouns = [product.noun for product in PRODUCT_TYPES]
 
     def say(kind: str, value: str = "") -> str:
@@ -122,7 +120,7 @@ def _options(answer: str, pool: Sequence[str], rng: random.Random) -> tuple[str,
     return tuple(options)
 
 
-def _check(kind: str, say, truth: str, pool: Sequence[str], rng: random.Random) -> Exchange:
+def _check(kind: str, say: Callable[..., str], truth: str, pool: Sequence[str], rng: random.Random) -> Exchange:
     holds = rng.random() < 0.5
     value = truth if holds else rng.choice([other for other in pool if other != truth])
     answer = "yes" if holds else "no"

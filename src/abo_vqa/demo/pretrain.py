@@ -1,12 +1,12 @@
 """Pre-train the demo's base model on generic drawn scenes: `python -m abo_vqa.demo.pretrain`.
 
-It never sees an image of the demo catalogue, nor the experiment's prompts. All questions of an image share its prefix
+First the vision tower learns to name what it sees, as CLIP's did before it became LLaVA's; then the whole model learns to
+answer. It never sees an image of the demo catalogue, nor the experiment's prompts. All questions of an image share its prefix
 (abo_vqa.model.shared_image), which is what makes two CPU cores enough.
 """
 
 import argparse
 import json
-import math
 import random
 import time
 from collections import defaultdict
@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import cross_entropy
 from tqdm import tqdm
+from transformers import get_cosine_schedule_with_warmup
 
 from abo_vqa.demo.base_model import IMAGE_SIZE, PATCH_SIZE, build_model, build_processor, train_tokenizer
 from abo_vqa.demo.dialogue import ask, converse
 from abo_vqa.demo.scene import Scene, draw_scene, sample_scene
-from abo_vqa.demo.vocabulary import COLORS, MATERIALS, PRODUCT_TYPES
+from abo_vqa.demo.vocabulary import COLORS, MATERIALS, PRODUCT_TYPES, SHAPES
+from abo_vqa.model.batches import IGNORED
 from abo_vqa.model.prompts import render_prompt
 from abo_vqa.model.shared_image import Segment, shared_image_batch
 from abo_vqa.seeds import derive_rng, derive_seed
@@ -79,7 +82,12 @@ class Teacher:
         self.std = torch.tensor(normal.image_std)[:, None, None]
 
     def batch(
-        self, scenes: list[Scene], pixels: torch.Tensor, rng: random.Random, options: float, questions: int = QUESTIONS
+        self,
+        scenes: list[Scene],
+        pixels: torch.Tensor,
+        rng: random.Random,
+        options: float,
+        questions: int = QUESTIONS,
     ) -> tuple[dict[str, torch.Tensor], list[list[str]]]:
         """Return model inputs for these scenes, and the kind of every question asked; `options` is their share."""
         images, kinds = [], []
@@ -88,8 +96,12 @@ class Teacher:
             kinds.append([exchange.kind for exchange in exchanges])
             images.append([self._segment(ask(e, rng, rng.random() < options), e.answer) for e in exchanges])
         inputs = shared_image_batch(self.prefix, images, self.tokenizer.pad_token_id)
-        inputs["pixel_values"] = (pixels.float() / 255 - self.mean) / self.std
+        inputs["pixel_values"] = self.normalise(pixels)
         return inputs, kinds
+
+    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return pixel values as the image processor makes them, from bytes of shape (images, 3, 112, 112)."""
+        return (pixels.float() / 255 - self.mean) / self.std
 
     def _segment(self, text: str, answer: str) -> Segment:
         def encode(piece: str) -> list[int]:
@@ -104,7 +116,7 @@ def answer_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tupl
     asked = labels.ge(0).any(0).nonzero()[:, 0]
     logits = model(**{k: v for k, v in inputs.items() if k != "labels"}, logits_to_keep=asked).logits
     targets = labels[:, asked]
-    loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+    loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
     right = torch.ones_like(labels, dtype=torch.bool)
     right[:, asked] = (logits.argmax(-1) == targets) | (targets < 0)
     return loss, right
@@ -112,11 +124,17 @@ def answer_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tupl
 
 @torch.no_grad()
 def score(
-    model: torch.nn.Module, teacher: Teacher, scenes: list[Scene], pixels: torch.Tensor, seed: int, options: float
+    model: torch.nn.Module,
+    teacher: Teacher,
+    scenes: list[Scene],
+    pixels: torch.Tensor,
+    seed: int,
+    options: float,
 ) -> dict[str, float]:
     """Return the share of questions answered with exactly the right tokens, by kind and in all."""
     model.eval()
-    rng, hits = derive_rng(seed, "score"), defaultdict(list)
+    rng = derive_rng(seed, "score")
+    hits: defaultdict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(scenes), 64):
         part = slice(start, start + 64)
         inputs, kinds = teacher.batch(scenes[part], pixels[part], rng, options, questions=9)
@@ -133,7 +151,8 @@ def score(
 
 def _by_answer(labels: torch.Tensor, right: torch.Tensor) -> list[bool]:
     """Split one sequence's answer tokens into its answers; an answer counts when all its tokens are right."""
-    answers, inside = [], False
+    answers: list[bool] = []
+    inside = False
     for label, ok in zip(labels[1:].tolist(), right.tolist(), strict=True):
         if label < 0:
             inside = False
@@ -143,6 +162,59 @@ def _by_answer(labels: torch.Tensor, right: torch.Tensor) -> list[bool]:
             answers.append(ok)
             inside = True
     return answers
+
+
+def attributes(scene: Scene) -> dict[str, int]:
+    """Return what there is to see in a scene, as class indices; -100 where it does not apply."""
+    return {
+        "color": list(COLORS).index(scene.color),
+        "material": MATERIALS.index(scene.material),
+        "shape": SHAPES.index(scene.shape),
+        "noun": PRODUCT_TYPES.index(scene.product),
+        "count": scene.count,
+        "parts": IGNORED if scene.parts is None else scene.parts,
+    }
+
+
+def train_vision(
+    model: Any, teacher: Teacher, data: tuple[list[Scene], torch.Tensor], args: argparse.Namespace
+) -> None:
+    """Teach the vision tower to tell colors, materials, shapes, products and counts, by linear heads used here alone.
+
+    From scratch a model this small finds out late that the image says anything at all; a tower that can see saves that.
+    """
+    scenes, pixels = data
+    targets = {name: torch.tensor([attributes(s)[name] for s in scenes]) for name in attributes(scenes[0])}
+    width = model.config.vision_config.hidden_size
+    heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, int(t.max()) + 1) for name, t in targets.items()})
+    tower = model.model.vision_tower
+    weights = [*tower.parameters(), *heads.parameters()]
+    optimizer = torch.optim.AdamW(weights, lr=args.learning_rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+    schedule = get_cosine_schedule_with_warmup(optimizer, 150, args.vision_steps)
+
+    def classify(chosen: Any, flip: bool) -> dict[str, torch.Tensor]:
+        shown = teacher.normalise(pixels[chosen])
+        states = tower(shown.flip(-1) if flip else shown, output_hidden_states=True).hidden_states
+        seen = states[model.config.vision_feature_layer][:, 1:].mean(1)
+        return {name: head(seen) for name, head in heads.items()}
+
+    rng = derive_rng(args.seed, "vision")
+    for step in (bar := tqdm(range(1, args.vision_steps + 1), desc="vision tower", mininterval=5)):
+        chosen = [rng.randrange(HELD_OUT, len(scenes)) for _ in range(2 * args.batch_size)]
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = classify(chosen, rng.random() < 0.5)
+        losses = [cross_entropy(logits[name].float(), targets[name][chosen]) for name in targets]
+        sum(loss for loss in losses if loss.isfinite()).backward()
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+        if step % 100 == 0 or step == args.vision_steps:
+            with torch.no_grad():
+                guesses = {name: logit.argmax(-1) for name, logit in classify(slice(HELD_OUT), False).items()}
+            known = {name: targets[name][:HELD_OUT] for name in targets}
+            right = {n: (guesses[n] == known[n])[known[n] >= 0].float().mean().item() for n in known}
+            bar.set_postfix({name: f"{share:.2f}" for name, share in right.items()})
 
 
 def train(
@@ -155,10 +227,9 @@ def train(
     optimizer = torch.optim.AdamW(
         model.parameters(), lr=args.learning_rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True
     )
+    schedule = get_cosine_schedule_with_warmup(optimizer, 150, args.steps)
     started, losses = time.time(), []
     for step in (bar := tqdm(range(1, args.steps + 1), desc="pre-training", mininterval=5)):
-        rate = min(1.0, step / 150) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / args.steps)))
-        optimizer.param_groups[0]["lr"] = args.learning_rate * rate
         chosen = [rng.randrange(HELD_OUT, len(scenes)) for _ in range(args.batch_size)]
         inputs, _ = teacher.batch([scenes[i] for i in chosen], pixels[chosen], rng, options=0.5)
         if rng.random() < 0.5:
@@ -169,6 +240,7 @@ def train(
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        schedule.step()
         optimizer.zero_grad()
         losses.append(loss.item())
         if step % 50 == 0:
@@ -196,10 +268,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/pretraining"), help="folder for the saved steps")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--scenes", type=int, default=14000, help="generic scenes to draw")
-    parser.add_argument("--steps", type=int, default=3000)
-    parser.add_argument("--save", type=int, default=300, help="steps between saved folders")
+    parser.add_argument("--steps", type=int, default=1900, help="steps of the whole model")
+    parser.add_argument("--vision-steps", type=int, default=1500, help="steps of the vision tower alone")
+    parser.add_argument("--save", type=int, default=380, help="steps between saved folders")
     parser.add_argument("--batch-size", type=int, default=24, help="images a step, six questions each")
-    parser.add_argument("--learning-rate", type=float, default=1.5e-3)
+    parser.add_argument("--learning-rate", type=float, default=1.2e-3)
     args = parser.parse_args()
 
     torch.manual_seed(derive_seed(args.seed, "weights"))
@@ -207,7 +280,9 @@ def main() -> None:
     model = build_model(processor.tokenizer)
     teacher = Teacher(processor)
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    train(model, teacher, draw_scenes(args.seed, args.scenes), args)
+    data = draw_scenes(args.seed, args.scenes)
+    train_vision(model, teacher, data, args)
+    train(model, teacher, data, args)
 
 
 if __name__ == "__main__":
