@@ -1,4 +1,4 @@
-"""The demo's base model before it has learnt anything: a small LLaVA-Gemma in the real one's classes and file layout."""
+"""The demo's base model before it has learnt anything: a small LLaVA-Gemma in the real one's classes and files."""
 
 import json
 from collections.abc import Iterable

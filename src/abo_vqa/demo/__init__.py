@@ -1,0 +1,1 @@
+"""How the demo catalogue, drawn by this project, is made."""
