@@ -35,9 +35,8 @@ def test_prompts_are_the_papers(processor: Any) -> None:
     assert "<image>\nWhat color?\nAnswer with just one word.<" in render_prompt(
         processor, question_text("What color?", None)
     )
-    assert (
-        "<image>\nWhat color?\nOptions: red, blue, green, black\nAnswer with just one option.<"
-        in render_prompt(processor, question_text("What color?", options))
+    assert "<image>\nWhat color?\nOptions: red, blue, green, black\nAnswer with just one option.<" in render_prompt(
+        processor, question_text("What color?", options)
     )
 
 
@@ -65,9 +64,7 @@ def test_training_and_asking_see_the_same_prompt(
 ) -> None:
     example = training_questions(rows, ALWAYS, 1, 3)[0]
     batch = Collator(processor, images)([example])
-    asked = encode_prompts(
-        processor, [Question("q", images[example["image"]], example["text"], "")], "left"
-    )
+    asked = encode_prompts(processor, [Question("q", images[example["image"]], example["text"], "")], "left")
     prompt = batch["input_ids"][0][batch["labels"][0] == IGNORED]
     assert prompt.tolist() == asked["input_ids"][0].tolist()
     assert batch["pixel_values"].equal(asked["pixel_values"])

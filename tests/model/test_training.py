@@ -54,7 +54,9 @@ def test_the_language_model_alone_is_quantised(tiny_params: Params) -> None:
     assert state.nested
 
 
-def test_every_step_is_recorded_on_both_sides_of_the_clipping(trained: tuple[Params, TrainingResult, Path]) -> None:
+def test_every_step_is_recorded_on_both_sides_of_the_clipping(
+    trained: tuple[Params, TrainingResult, Path],
+) -> None:
     params, result, _ = trained
     assert [row["step"] for row in result.curve] == list(range(1, 16 * 3 // 8 + 1))
     limit = params.train.max_grad_norm
@@ -77,7 +79,10 @@ def test_the_adapters_are_trained_in_float32_and_the_base_is_not_touched(
 
 
 def test_training_again_gives_the_same_bytes(
-    trained: tuple[Params, TrainingResult, Path], rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path
+    trained: tuple[Params, TrainingResult, Path],
+    rows: list[dict[str, Any]],
+    images: dict[str, bytes],
+    tmp_path: Path,
 ) -> None:
     params, result, adapter = trained
     again = train(params, rows, images, tmp_path / "scratch")

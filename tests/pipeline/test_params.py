@@ -135,7 +135,15 @@ def test_the_paper_scale_quantises_as_listing_2(paper: Params) -> None:
 def test_the_paper_scale_adapts_as_listing_3(paper: Params) -> None:
     config = lora_config(paper.train.lora)
     assert (config.r, config.lora_alpha, config.lora_dropout, config.bias) == (16, 32, 0.075, "none")
-    assert config.target_modules == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    assert config.target_modules == {
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+        "gate_proj",
+        "up_proj",
+        "down_proj",
+    }
     assert config.exclude_modules is None
     assert config.task_type == "CAUSAL_LM"
 
