@@ -1,7 +1,6 @@
 """Stage audit: the splits in, what predictors without the image score on them out."""
 
 from pathlib import Path
-from typing import Any
 
 from abo_vqa.params import read_params
 from abo_vqa.stages import run_stage
@@ -19,6 +18,7 @@ def main() -> None:
 
     from abo_vqa.catalog.tables import read_table, write_json
     from abo_vqa.measure.audit import audit
+    from abo_vqa.measure.tables import audit_table
 
     train, test = (
         pd.DataFrame(read_table(SPLITS / f"{split}.parquet", "split", COLUMNS), columns=COLUMNS)
@@ -27,17 +27,7 @@ def main() -> None:
     settings = params.audit
     report = audit(train, test, settings.folds, params.compare.confidence, settings.resamples, params.seed)
     write_json(REPORT, report)
-    print(_table(report["test"]))
-
-
-def _table(conditions: dict[str, Any]) -> str:
-    lines = [f"{'without the image':<28}{'n':>6}  accuracy  interval"]
-    for condition, rows in conditions.items():
-        for name, row in rows.items():
-            total = row["total"]
-            cells = f"{total['n']:>6}{total['accuracy']:>10.1%}  {total['low']:.1%} to {total['high']:.1%}"
-            lines.append(f"{condition + ': ' + name:<28}{cells}")
-    return "\n".join(lines)
+    print(audit_table(report))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,46 @@
+"""Clones of the project for tests that run real DVC commands."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+
+def run(command: str, folder: Path, ok: bool = True) -> str:
+    """Run a shell command in a folder, this test's interpreter first on the path; return everything it printed."""
+    path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+    unset = {"PYTHONPATH", "DVC_ROOT", "MLFLOW_TRACKING_URI"}
+    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"PATH": path}
+    outcome = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
+    said = outcome.stdout + outcome.stderr
+    assert (outcome.returncode == 0) == ok, f"{command}: exit {outcome.returncode}\n{said[-6000:]}"
+    return said
+
+
+def clone_project(root: Path, folder: Path) -> Path:
+    """Clone the project into `folder`, with what is not committed yet, and commit that there."""
+    run(f"git clone -q {root} {folder}", root)
+    run("git config user.email test@example.invalid && git config user.name test", folder)
+    for name in run("git ls-files -m -o --exclude-standard", root).splitlines():
+        if (root / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(root / name, folder / name)
+    commit(folder, "as it stands")
+    return folder
+
+
+def commit(folder: Path, message: str) -> None:
+    """Commit everything in the folder."""
+    run(f"git add -A && git commit -q --allow-empty -m '{message}'", folder)
+
+
+def scale(folder: Path, overrides: Path) -> None:
+    """Apply a file of overrides to the clone's params.yaml and commit it."""
+    run(f"PYTHONPATH=src python -m abo_vqa.scale {overrides}", folder)
+    commit(folder, f"scale {overrides.name}")
+
+
+def stages_run(output: str) -> list[str]:
+    """Return the stages that DVC says it ran, in order."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]

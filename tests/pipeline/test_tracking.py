@@ -1,0 +1,237 @@
+"""Runs in a real SQLite store: they end, they are found, and parallel workers share one store."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from abo_vqa import tracking
+from abo_vqa.errors import InputError
+from abo_vqa.params import read_params
+from abo_vqa.tracking import Run, flatten_params, open_store, store_root, tracked_run
+
+PROJECT = Path(__file__).parents[2]
+PARAMS = PROJECT / "params.yaml"
+
+# What a stage does, as a process of its own: a run with a metric, then whatever sys.argv[1] says.
+STAGE = f"""
+import os, signal, sys
+from pathlib import Path
+from abo_vqa.params import read_params
+from abo_vqa.stages import run_stage
+from abo_vqa.tracking import tracked_run
+
+def stage():
+    with tracked_run("train standard", read_params(Path({str(PARAMS)!r})), {{"arm": "standard"}}) as run:
+        run.log_metrics({{"loss": 0.5}}, step=1)
+        if sys.argv[1] == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if sys.argv[1] == "wait":
+            print("waiting", flush=True)
+            signal.pause()
+
+run_stage("train", stage)
+"""
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> bytes:
+    """A fresh store's database, made once: creating its tables takes seconds."""
+    root = tmp_path_factory.mktemp("template")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DVC_ROOT", str(root))
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        from mlflow import MlflowClient
+
+        patch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
+        MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db").search_experiments()
+    return (root / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch, template) -> Path:
+    """The root of a project, with a space in its name, that has a store without our experiment."""
+    folder = tmp_path / "a project"
+    folder.mkdir()
+    (folder / "params.yaml").write_bytes(PARAMS.read_bytes())
+    (folder / "mlflow.db").write_bytes(template)
+    for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def start(how: str, folder: Path, **environ: str) -> subprocess.Popen:
+    environ = {**os.environ, "PYTHONPATH": str(PROJECT / "src"), **environ}
+    return subprocess.Popen(
+        [sys.executable, "-c", STAGE, how], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True
+    )
+
+
+def find(run_id: str):
+    return open_store()[0].get_run(run_id)
+
+
+def test_a_run_holds_parameters_metrics_artifacts_and_tags(root, monkeypatch):
+    monkeypatch.setenv("DVC_STAGE", "train@options")
+    monkeypatch.setenv("DVC_EXP_NAME", "fuzzy-bear")
+    monkeypatch.setenv("DVC_EXP_BASELINE_REV", "abc123")
+    adapter = root / "adapter"
+    adapter.mkdir()
+    (adapter / "weights.bin").write_bytes(b"12")
+    curve = root / "curve.csv"
+    curve.write_text("step,loss\n")
+    with tracked_run("train options", read_params(), {"arm": "options"}) as run:
+        run.log_history([{"step": 10, "loss": 1.0, "lr": 0.1}, {"step": 20, "loss": 0.5, "lr": None}])
+        run.log_metrics({"options/accuracy": 0.75})
+        run.log_artifact(adapter)
+        run.log_artifact(curve)
+
+    found = find(run.id)
+    assert found.info.status == "FINISHED"
+    assert found.info.run_name == "train options"
+    assert found.data.params["train.lora.r"] == "16"
+    assert found.data.metrics == {"loss": 0.5, "lr": 0.1, "options/accuracy": 0.75}
+    tags = found.data.tags
+    assert tags["arm"] == "options"
+    assert (tags["dvc.stage"], tags["dvc.experiment"], tags["dvc.baseline"]) == (
+        "train@options",
+        "fuzzy-bear",
+        "abc123",
+    )
+    client, experiment = open_store()
+    history = client.get_metric_history(run.id, "loss")
+    assert [(metric.step, metric.value) for metric in history] == [(10, 1.0), (20, 0.5)]
+    assert (root / "mlruns" / run.id / "artifacts" / "adapter" / "weights.bin").read_bytes() == b"12"
+    assert {file.path for file in client.list_artifacts(run.id)} == {"adapter", "curve.csv"}
+    assert client.get_experiment(experiment).name == "abo-vqa"
+
+
+def test_parameters_are_named_and_spelled_as_in_the_file(root):
+    flat = flatten_params(read_params())
+    assert flat["validate.options"] == "4"
+    assert flat["generate.recorded"] == "null"
+    assert flat["train.gradient_checkpointing"] == "false"
+    assert flat["arms.options.options_first"] == "1.0"
+    assert json.loads(flat["evaluate.conditions"]) == ["open", "options"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), SystemExit(143), KeyboardInterrupt()])
+def test_whatever_is_raised_inside_ends_the_run_as_failed_and_keeps_its_metrics(root, error):
+    with pytest.raises(type(error)), tracked_run("train", read_params(), {}) as run:
+        run.log_metrics({"loss": 2.0})
+        raise error
+    found = find(run.id)
+    assert found.info.status == "FAILED"
+    assert found.data.metrics == {"loss": 2.0}
+
+
+def test_metrics_are_written_in_batches(root, monkeypatch):
+    batches = []
+    with tracked_run("train", read_params(), {}) as run:
+        monkeypatch.setattr(run._client, "log_batch", lambda _, metrics: batches.append(len(metrics)))
+        run.log_history([{"step": step, "loss": 1.0} for step in range(2500)])
+    assert batches == [1000, 1000, 500]
+
+
+def test_a_metric_does_not_wait_for_company_for_long(root, monkeypatch):
+    monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 0.0)
+    with tracked_run("train", read_params(), {}) as run:
+        run.log_metrics({"loss": 2.0}, step=3)
+        assert find(run.id).data.metrics == {"loss": 2.0}
+
+
+def test_a_killed_process_is_swept_and_a_living_one_is_not(root):
+    killed, alive = start("kill", root), start("wait", root)
+    try:
+        assert killed.wait(60) == -signal.SIGKILL
+        assert alive.stdout.readline() == "waiting\n"
+        client, experiment = open_store()
+        status = {run.data.tags["process.pid"]: run.info.status for run in client.search_runs([experiment])}
+        assert status == {str(killed.pid): "KILLED", str(alive.pid): "RUNNING"}
+        alive.terminate()
+        assert alive.wait(30) == 128 + signal.SIGTERM
+        ended = {run.data.tags["process.pid"]: run.info.status for run in client.search_runs([experiment])}
+        assert ended[str(alive.pid)] == "FAILED"
+    finally:
+        alive.kill()
+
+
+def test_another_hosts_run_is_left_alone(root, monkeypatch):
+    client, experiment = open_store()
+    tags = {tracking.HOST_TAG: "elsewhere", tracking.PID_TAG: "999999999"}
+    run = client.create_run(experiment, tags=tags)
+    assert find(run.info.run_id).info.status == "RUNNING"
+
+
+@pytest.mark.slow
+def test_four_processes_open_a_fresh_store_at_once(root):
+    (root / "mlflow.db").unlink()
+    workers = [start("finish", root) for _ in range(4)]
+    assert [worker.wait(120) for worker in workers] == [0] * 4
+    client, experiment = open_store()
+    assert [run.info.status for run in client.search_runs([experiment])] == ["FINISHED"] * 4
+
+
+def test_the_store_of_a_temporary_experiment_is_the_parents(root, tmp_path, monkeypatch):
+    copy = tmp_path / "tmp" / "exp"
+    copy.mkdir(parents=True)
+    (copy / "params.yaml").write_bytes(PARAMS.read_bytes())
+    monkeypatch.chdir(copy)
+    assert store_root() == copy
+    monkeypatch.setenv("DVC_ROOT", str(root))
+    with tracked_run("train", read_params(), {}) as run:
+        (copy / "card.md").write_text("card")
+        run.log_artifact(copy / "card.md")
+    assert (root / "mlruns" / run.id / "artifacts" / "card.md").is_file()
+    assert sorted(path.name for path in copy.iterdir()) == ["card.md", "params.yaml"]
+
+
+def test_the_root_is_found_from_below(root, monkeypatch):
+    (root / "src").mkdir()
+    monkeypatch.chdir(root / "src")
+    assert store_root() == root
+
+
+def test_a_bare_mlflow_at_the_root_finds_the_runs(root):
+    with tracked_run("train", read_params(), {}) as run:
+        run.log_metrics({"loss": 1.0})
+    bare = "import mlflow; print(*mlflow.search_runs(experiment_names=['abo-vqa']).run_id)"
+    shown = subprocess.run([sys.executable, "-c", bare], cwd=root, capture_output=True, text=True, check=True)
+    assert shown.stdout.split() == [run.id]
+
+
+def test_a_given_tracking_uri_is_used(root, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "team.db"
+    elsewhere.write_bytes((root / "mlflow.db").read_bytes())
+    before = (root / "mlflow.db").read_bytes()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{elsewhere}")
+    with tracked_run("train", read_params(), {}) as run:
+        run.log_metrics({"loss": 1.0})
+    assert find(run.id).info.status == "FINISHED"
+    assert (root / "mlflow.db").read_bytes() == before
+
+
+def test_a_deleted_experiment_is_restored(root):
+    client, experiment = open_store()
+    client.delete_experiment(experiment)
+    with tracked_run("train", read_params(), {}) as run:
+        pass
+    assert isinstance(run, Run)
+    assert find(run.id).info.experiment_id == experiment
+
+
+def test_a_store_that_cannot_be_opened_is_named(root, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:./mlruns")
+    with pytest.raises(InputError, match=r"file:\./mlruns cannot be opened"):
+        open_store()
+
+
+def test_importing_the_module_does_not_import_mlflow():
+    code = "import sys, abo_vqa.tracking; sys.exit('mlflow' in sys.modules)"
+    environ = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
+    assert subprocess.run([sys.executable, "-c", code], env=environ).returncode == 0
