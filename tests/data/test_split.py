@@ -16,6 +16,7 @@ from abo_vqa.params import SplitParams
 from abo_vqa.questions.expectations import refuse_failures, run_suite
 from abo_vqa.questions.split import SPLITS, assign_splits, overlap_columns
 from abo_vqa.stages import generate, sample, split, validate
+from abo_vqa.stages.files import split_table
 
 PARAMS = SplitParams(validation=0.1, test=0.2)
 
@@ -96,8 +97,8 @@ def test_the_four_stages_from_archives_to_splits_twice_to_the_byte(workspace: Ca
     assert not any(str(folder).encode() in data for data in made[0].values()), "no absolute path in any file"
     questions = {row["qa_id"]: row for row in pq.read_table(validate.QUESTIONS).to_pylist()}
     where: dict[str, set[str]] = {}
-    for name, path in split.SPLIT_TABLES.items():
-        for row in pq.read_table(path).to_pylist():
+    for name in SPLITS:
+        for row in pq.read_table(split_table(name)).to_pylist():
             where.setdefault(row["product_id"], set()).add(name)
             image_hash = row.pop("image_sha256")
             assert len(image_hash) == 64 and questions.pop(row["qa_id"]) == row

@@ -155,4 +155,6 @@ def test_a_temporary_experiment_runs_the_code_of_its_own_checkout(finished: Path
     assert len(lines) == 1
     ran_from = (finished / lines[0].removeprefix("CHANGED IN ")).resolve()
     assert ran_from != stage
-    assert finished / ".dvc/tmp/exps" in ran_from.parents or not Path(lines[0].removeprefix("CHANGED IN ")).is_absolute()
+    assert (
+        finished / ".dvc/tmp/exps" in ran_from.parents or not Path(lines[0].removeprefix("CHANGED IN ")).is_absolute()
+    )

@@ -60,7 +60,7 @@ def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], key: str, valu
 
 def test_a_missing_key_is_named(values: dict[str, Any]) -> None:
     del values["train"]["lora"]["alpha"]
-    with pytest.raises(ParamsError, match="train.lora.alpha: missing"):
+    with pytest.raises(ParamsError, match=r"train\.lora\.alpha: missing"):
         check_params(values)
 
 
@@ -111,7 +111,7 @@ def test_scales_keep_every_comment(root: Path) -> None:
 
 
 def test_an_unknown_key_in_a_scale_is_refused(root: Path) -> None:
-    with pytest.raises(ParamsError, match="train.optimiser: unknown"):
+    with pytest.raises(ParamsError, match=r"train\.optimiser: unknown"):
         apply_overrides((root / "params.yaml").read_text(), {"train": {"optimiser": "sgd"}})
 
 

@@ -204,7 +204,7 @@ def train_vision(
         with torch.autocast("cpu", torch.bfloat16):
             logits = classify(chosen, rng.random() < 0.5)
         losses = [cross_entropy(logits[name].float(), targets[name][chosen]) for name in targets]
-        sum(loss for loss in losses if loss.isfinite()).backward()
+        torch.stack([loss for loss in losses if loss.isfinite()]).sum().backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()

@@ -145,7 +145,7 @@ def _checked(table: pd.DataFrame, split: str) -> pd.DataFrame:
     if table.empty:
         raise InputError(f"the {split} split holds no question; raise sample.size or change split")
     # Parquet gives arrays, which have no index().
-    return table.assign(options=[list(options) for options in table["options"]])
+    return table.assign(options=table["options"].map(list))
 
 
 def _scores(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, dict[str, Scores]]:

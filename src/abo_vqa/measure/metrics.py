@@ -130,7 +130,7 @@ def flatten(summary: Summary) -> dict[str, float]:
     return flat
 
 
-def _is_unparsable(row: dict[str, Any]) -> bool:
+def _is_unparsable(row: Mapping[Any, Any]) -> bool:
     if row["condition"] == "open":
         return row["prediction"] == ""
     return row["prediction"] not in {normalise(option) for option in row["options"]}

@@ -51,7 +51,7 @@ def run_suite(
     return failed
 
 
-def refuse_failures(failed: Mapping[str, list[str]], rows: Mapping[str, Any], table: str) -> None:
+def refuse_failures(failed: Mapping[str, list[str]], rows: Mapping[Any, Any], table: str) -> None:
     """Raise InputError for the first expectation that failed: its name, how many rows, three examples."""
     for name, keys in failed.items():
         if keys:

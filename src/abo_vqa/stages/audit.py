@@ -1,12 +1,9 @@
 """Stage audit: the splits in, what predictors without the image score on them out."""
 
-from pathlib import Path
-
 from abo_vqa.params import read_params
 from abo_vqa.stages import run_stage
+from abo_vqa.stages.files import AUDIT, split_table
 
-SPLITS = Path("tables/splits")
-REPORT = Path("reports/audit.json")
 COLUMNS = ["qa_id", "image_id", "question_type", "question", "options", "answer"]
 
 
@@ -21,12 +18,11 @@ def main() -> None:
     from abo_vqa.measure.tables import audit_table
 
     train, test = (
-        pd.DataFrame(read_table(SPLITS / f"{split}.parquet", "split", COLUMNS), columns=COLUMNS)
-        for split in ("train", "test")
+        pd.DataFrame(read_table(split_table(split), "split", COLUMNS), columns=COLUMNS) for split in ("train", "test")
     )
     settings = params.audit
     report = audit(train, test, settings.folds, params.compare.confidence, settings.resamples, params.seed)
-    write_json(REPORT, report)
+    write_json(AUDIT, report)
     print(audit_table(report))
 
 

@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 from abo_vqa.errors import InputError
 from abo_vqa.params import read_params
 from abo_vqa.stages import run_stage
+from abo_vqa.stages.files import AUDIT, PREDICTIONS, split_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PREDICTIONS = Path("tables/predictions")
-TEST = Path("tables/splits/test.parquet")
-AUDIT = Path("reports/audit.json")
 COMPARISON = Path("reports/comparison.json")
 TABLE = Path("reports/comparison.md")
+TEST = split_table("test")
 METRICS = Path("reports/metrics.json")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import Params, read_params
 from abo_vqa.stages import run_stage
-from abo_vqa.stages._tables import ADAPTERS, PREDICTIONS, RUNS, read_image_bytes, read_questions
+from abo_vqa.stages.files import ADAPTERS, PREDICTIONS, RUNS, read_image_bytes, read_questions
 
 BASE = "base"
 

@@ -13,9 +13,8 @@ from abo_vqa.questions.metadata import generate_from_metadata
 from abo_vqa.questions.recorded import NAMED, select_recorded
 from abo_vqa.questions.schema import RawOutput
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.sample import SAMPLE
+from abo_vqa.stages.files import RAW, SAMPLE
 
-RAW = Path("tables/raw.jsonl")
 REPORT = Path("reports/generate.json")
 COLUMNS = (
     "product_id item_id domain_name product_type brand color material shape item_name bullets english "

@@ -14,8 +14,8 @@ from abo_vqa.catalog.sampler import STAGES, Candidate, Draw, candidates, draw_sa
 from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import SampleParams, read_params
 from abo_vqa.stages import run_stage
+from abo_vqa.stages.files import SAMPLE
 
-SAMPLE = Path("tables/sample.parquet")
 REPORT = Path("reports/sample.json")
 MOST_FREQUENT = 50  # values of a fact that the report lists
 LISTED_MALFORMED = 100
@@ -66,7 +66,7 @@ def _draw(
 
 
 def _write_sample(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    # Imported here: it takes seconds, and the other stages import this module for its paths.
+    # Imported here: it takes seconds, and a bad archive is reported before them.
     from datasets import Dataset, Features, Image, List, Value
 
     text, number = Value("string"), Value("float64")

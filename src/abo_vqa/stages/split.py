@@ -10,10 +10,8 @@ from abo_vqa.questions.expectations import refuse_failures, run_suite
 from abo_vqa.questions.schema import SPLIT_SCHEMA
 from abo_vqa.questions.split import SPLITS, assign_splits, overlap_columns
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.sample import SAMPLE
-from abo_vqa.stages.validate import QUESTIONS
+from abo_vqa.stages.files import QUESTIONS, SAMPLE, split_table
 
-SPLIT_TABLES = {split: Path(f"tables/splits/{split}.parquet") for split in SPLITS}
 SUITE = Path("expectations/splits.json")
 REPORT = Path("reports/split.json")
 
@@ -29,11 +27,13 @@ def main() -> None:
         if row["product_id"] in asked
     }
     splits = assign_splits(images, params.split, params.seed)
-    for split, path in SPLIT_TABLES.items():
+    for split in SPLITS:
         rows = [row for row in questions if splits[row["product_id"]] == split]
-        write_table(path, (row | {"image_sha256": images[row["product_id"]]} for row in rows), SPLIT_SCHEMA)
+        write_table(
+            split_table(split), (row | {"image_sha256": images[row["product_id"]]} for row in rows), SPLIT_SCHEMA
+        )
 
-    written = {split: read_table(path, "split") for split, path in SPLIT_TABLES.items()}
+    written = {split: read_table(split_table(split), "split") for split in SPLITS}
     overlaps = overlap_columns((split, row) for split, rows in written.items() for row in rows)
     refuse_failures(run_suite(SUITE, overlaps, "qa_id"), overlaps.set_index("qa_id").T.to_dict(), "splits")
     report = {

@@ -9,7 +9,7 @@ from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import Params, read_params
 from abo_vqa.seeds import derive_seed
 from abo_vqa.stages import run_stage
-from abo_vqa.stages._tables import ADAPTERS, CURVES, RUNS, read_image_bytes, read_questions
+from abo_vqa.stages.files import ADAPTERS, CURVES, RUNS, read_image_bytes, read_questions
 
 CHECKPOINTS = Path("models/checkpoints")
 

@@ -21,11 +21,8 @@ from abo_vqa.questions.validate import (
     shuffle_options,
 )
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.generate import RAW
-from abo_vqa.stages.sample import SAMPLE
+from abo_vqa.stages.files import QUARANTINE, QUESTIONS, RAW, SAMPLE
 
-QUESTIONS = Path("tables/questions.parquet")
-QUARANTINE = Path("tables/quarantine.parquet")
 REPORT = Path("reports/validation.json")
 
 

@@ -1,4 +1,4 @@
-"""Where the stages keep what they hand to each other."""
+"""Where the stages keep what they hand to each other, and how the model stages read it."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,16 +8,25 @@ from abo_vqa.catalog.tables import read_table
 from abo_vqa.errors import InputError
 
 SAMPLE = Path("tables/sample.parquet")
+RAW = Path("tables/raw.jsonl")
+QUESTIONS = Path("tables/questions.parquet")
+QUARANTINE = Path("tables/quarantine.parquet")
 SPLITS = Path("tables/splits")
 PREDICTIONS = Path("tables/predictions")
 ADAPTERS = Path("models/adapters")
 CURVES = Path("reports/curves")
 RUNS = Path("reports/runs")
+AUDIT = Path("reports/audit.json")
+
+
+def split_table(split: str) -> Path:
+    """Return the table of one split."""
+    return SPLITS / f"{split}.parquet"
 
 
 def read_questions(split: str) -> list[dict[str, Any]]:
     """Return the questions of one split in the file's order; raises InputError if there is none."""
-    path = SPLITS / f"{split}.parquet"
+    path = split_table(split)
     rows = read_table(path, "split")
     if not rows:
         raise InputError(f"{path}: no question in it; raise sample.size or the split's share")
