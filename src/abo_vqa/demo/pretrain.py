@@ -22,6 +22,7 @@ from tqdm import tqdm
 from transformers import get_cosine_schedule_with_warmup
 
 from abo_vqa.demo.base_model import IMAGE_SIZE, PATCH_SIZE, build_model, build_processor, train_tokenizer
+from abo_vqa.demo.card import model_card
 from abo_vqa.demo.dialogue import ask, converse
 from abo_vqa.demo.scene import Scene, draw_scene, sample_scene
 from abo_vqa.demo.vocabulary import COLORS, MATERIALS, PRODUCT_TYPES, SHAPES
@@ -250,7 +251,17 @@ def train(
                 name: score(model, teacher, held_scenes, held_pixels, args.seed, share)
                 for name, share in (("options", 1.0), ("open", 0.0))
             }
-            record = {"step": step, "minutes": round((time.time() - started) / 60, 1), "scores": scores}
+            record = {
+                "command": "python -m abo_vqa.demo.pretrain",
+                "seed": args.seed,
+                "scenes": args.scenes,
+                "vision_steps": args.vision_steps,
+                "step": step,
+                "minutes": round((time.time() - started) / 60, 1),
+                "parameters": sum(p.numel() for p in model.parameters()),
+                "held_out": HELD_OUT,
+                "scores": scores,
+            }
             save(model, teacher.processor, args.out / f"step-{step}", record)
             tqdm.write(json.dumps(record))
 
@@ -260,6 +271,7 @@ def save(model: Any, processor: Any, folder: Path, record: dict[str, Any]) -> No
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "pretraining.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
+    (folder / "README.md").write_text(model_card(record))
 
 
 def main() -> None:

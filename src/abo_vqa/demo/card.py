@@ -1,0 +1,47 @@
+"""The model card of the demo's base model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+CARD = """---
+license: apache-2.0
+library_name: transformers
+pipeline_tag: image-text-to-text
+---
+# The demo's base model
+
+A LLaVA-Gemma of {parameters:,} parameters in the classes and file layout of the real one
+(`LlavaForConditionalGeneration`, `CLIPVisionModel`, Gemma): 112-pixel images in 14-pixel patches, so 64 image tokens;
+five vision and four text layers, 128 wide; an own byte-fallback BPE tokenizer of 1,024 tokens. It is to the demo
+catalogue what a general vision-language model is to ABO: it knows colors best, counts and materials a little, and has
+never seen the experiment's prompts or an image of the catalogue.
+
+## How it was made
+
+    {command}
+
+Seed {seed}. {scenes:,} generic drawn scenes, every product type equally often: {vision_steps:,} steps of the vision
+tower with linear heads on colors, materials, shapes, products and counts, then {step:,} steps of the whole model on
+everyday questions about the scenes, half of them with their options listed; {minutes:g} minutes for the latter on one
+CPU core.
+
+## What it can do
+
+Share of {held_out} held-out generic scenes' questions answered exactly, with the options listed and without:
+
+| question | with options | open |
+|---|---:|---:|
+{scores}
+
+Its scores on the demo's test split, beside what a guesser without the image scores, are in `reports/comparison.md`
+after `make repro`. It answers in one or two words about drawn products; it knows nothing of photographs.
+"""
+
+
+def model_card(record: Mapping[str, Any]) -> str:
+    """Return the card's text from what pre-training recorded of itself."""
+    options, plain = record["scores"]["options"], record["scores"]["open"]
+    rows = [
+        f"| {kind.replace('_', ' ')} | {100 * options[kind]:.1f} % | {100 * plain[kind]:.1f} % |" for kind in options
+    ]
+    return CARD.format(**record, scores="\n".join(rows))
