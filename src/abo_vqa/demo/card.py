@@ -18,12 +18,13 @@ never seen the experiment's prompts or an image of the catalogue.
 
 ## How it was made
 
-    {command}
+    {commands}
 
-Seed {seed}. {scenes:,} generic drawn scenes, every product type equally often: {vision_steps:,} steps of the vision
-tower with linear heads on colors, materials, shapes, products and counts, then {step:,} steps of the whole model on
-everyday questions about the scenes, half of them with their options listed; {minutes:g} minutes for the latter on one
-CPU core.
+Seed {seed}, {scenes:,} generic drawn scenes, every product type equally often, in three phases: the vision tower alone,
+with linear heads on colors, materials, shapes, products and counts; the whole model on everyday questions about the
+scenes (`seeing`); and the same with comparisons of heights, widths and numbers among them (`comparing`). Half of the
+questions list their options. Saved after {step:,} steps of `{phase}`. Minutes on one CPU core, vision tower aside:
+{minutes}.
 
 ## What it can do
 
@@ -39,9 +40,15 @@ after `make repro`. It answers in one or two words about drawn products; it know
 
 
 def model_card(record: Mapping[str, Any]) -> str:
-    """Return the card's text from what pre-training recorded of itself."""
+    """Return the card's text from what pre-training recorded of itself, and of the run it went on from if any."""
+    runs = [*([record["before"]] if "before" in record else []), record]
     options, plain = record["scores"]["options"], record["scores"]["open"]
     rows = [
         f"| {kind.replace('_', ' ')} | {100 * options[kind]:.1f} % | {100 * plain[kind]:.1f} % |" for kind in options
     ]
-    return CARD.format(**record, scores="\n".join(rows))
+    told = {
+        "commands": "\n    ".join(run["command"] for run in runs),
+        "minutes": ", ".join(f"{run['minutes']:g}" for run in runs),
+        "scores": "\n".join(rows),
+    }
+    return CARD.format(**{**record, **told})

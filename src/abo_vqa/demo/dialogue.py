@@ -7,10 +7,13 @@ prompts, so that the base model stands to the experiment as a general model does
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from abo_vqa.demo.scene import MAX_COUNT, Scene
+from abo_vqa.demo.scene import MAX_COUNT, Scene, silhouette
 from abo_vqa.demo.vocabulary import COLORS, MATERIALS, PRODUCT_TYPES, SHAPES
 
+# Every visit to a scene asks for it, and it is measured on a drawing.
+_silhouette = cache(silhouette)
 NUMBERS = [str(number) for number in range(MAX_COUNT + 1)]
 
 
@@ -56,6 +59,13 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "material_check": ("Is the {noun} made of {value}?", "Is this {noun} {value}?"),
     "noun_check": ("Is there a {value} in the picture?", "Is this a {value}?", "Do you see a {value}?"),
     "extent": ("Is the {noun} taller or wider?", "Is the object wider or taller?"),
+    "larger": ("Is the height or the width of the {noun} larger?", "What is larger, its height or its width?"),
+    "lesser": ("Is the height or the width of the {noun} less?", "What is less, its height or its width?"),
+    "number": (
+        "Is the number of {things} more or fewer than {value}?",
+        "More or fewer {things} than {value}?",
+        "Compared to {value}, are the {things} more or fewer?",
+    ),
     "amount": (
         "Are there more than {value} {things}?",
         "Are there fewer than {value} {things}?",
@@ -64,8 +74,11 @@ PHRASES: dict[str, tuple[str, ...]] = {
 }
 
 
-def converse(scene: Scene, rng: random.Random) -> list[Exchange]:
-    """Ask one question of every kind that the scene can answer, in random order."""
+def converse(scene: Scene, rng: random.Random, comparisons: bool) -> list[Exchange]:
+    """Ask one question of every kind that the scene can answer, in random order.
+
+    Without `comparisons` those that name heights, widths, more and fewer are left for later.
+    """
     noun = scene.product.noun
     things, number = (scene.product.plural, scene.count) if scene.parts is None else (scene.product.part, scene.parts)
     nouns = [product.noun for product in PRODUCT_TYPES]
@@ -88,11 +101,22 @@ def converse(scene: Scene, rng: random.Random) -> list[Exchange]:
         ),
         _amount(str(things), number, rng),
     ]
-    if not 0.93 < scene.aspect < 1.07:
-        answer = "wider" if scene.aspect > 1 else "taller"
+    ratio = _silhouette(scene)
+    if ratio is not None and not 0.93 < ratio < 1.07:
+        answer = "wider" if ratio > 1 else "taller"
         exchanges.append(
             Exchange("extent", say("extent"), answer, _options(answer, ("taller", "wider", "same", "unclear"), rng))
         )
+        if comparisons:
+            kind = rng.choice(("larger", "lesser"))
+            answer = "width" if (ratio > 1) == (kind == "larger") else "height"
+            options = _options(answer, ("height", "width", "both", "unclear"), rng)
+            exchanges.append(Exchange(kind, say(kind), answer, options))
+    if comparisons:
+        value = rng.choice([n for n in range(MAX_COUNT + 1) if n != number])
+        answer = "more" if number > value else "fewer"
+        options = _options(answer, ("more", "fewer", "same", "unclear"), rng)
+        exchanges.append(Exchange("number", say("number", str(value)), answer, options))
     rng.shuffle(exchanges)
     return exchanges
 
@@ -109,6 +133,7 @@ def ask(exchange: Exchange, rng: random.Random, show_options: bool) -> str:
             ("{q}\nWhich of these? {o}\nAnswer:", ", "),
             ("{q}\nChoose from: {o}.", "; "),
             ("{q} ({o})", ", "),
+            ("{q}\nOptions: {o}\nAnswer:", ", "),
         )
     )
     return form.format(q=exchange.question, o=separator.join(exchange.options))

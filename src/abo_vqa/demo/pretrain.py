@@ -7,10 +7,10 @@ its prefix (abo_vqa.model.shared_image), which is what makes two CPU cores enoug
 
 import argparse
 import json
-import random
+import sys
 import time
-from collections import defaultdict
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,18 +19,32 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 from tqdm import tqdm
-from transformers import get_cosine_schedule_with_warmup
+from transformers import GemmaTokenizer, LlavaForConditionalGeneration, get_cosine_schedule_with_warmup
 
-from abo_vqa.demo.base_model import IMAGE_SIZE, PATCH_SIZE, build_model, build_processor, train_tokenizer
+from abo_vqa.demo.base_model import IMAGE_SIZE, build_model, build_processor, train_tokenizer
 from abo_vqa.demo.card import model_card
 from abo_vqa.demo.dialogue import ask, converse
 from abo_vqa.demo.scene import Scene, draw_scene, sample_scene
+from abo_vqa.demo.teaching import Teacher, answer_loss, score
 from abo_vqa.demo.vocabulary import COLORS, MATERIALS, PRODUCT_TYPES, SHAPES
 from abo_vqa.model.batches import IGNORED
-from abo_vqa.model.prompts import render_prompt
-from abo_vqa.model.shared_image import Segment, shared_image_batch
 from abo_vqa.seeds import derive_rng, derive_seed
 
+
+@dataclass(frozen=True)
+class Phase:
+    """One stretch of training of the whole model."""
+
+    name: str
+    steps: int
+    learning_rate: float
+    comparisons: bool
+
+
+# A model this small learns to look first, and to compare heights and numbers once it can see and count.
+SEEING = Phase("seeing", steps=1900, learning_rate=1.2e-3, comparisons=False)
+COMPARING = Phase("comparing", steps=800, learning_rate=8e-4, comparisons=True)
+VISION_STEPS, VISION_RATE = 1500, 1.2e-3
 HELD_OUT = 384  # scenes kept for the scores on the model card
 QUESTIONS = 6  # a scene at each visit
 
@@ -57,112 +71,11 @@ def tokenizer_corpus(seed: int) -> list[str]:
     rng = derive_rng(seed, "tokenizer")
     texts = []
     for _ in range(4000):
-        for exchange in converse(sample_scene(rng, rng.choice(PRODUCT_TYPES)), rng):
+        for exchange in converse(sample_scene(rng, rng.choice(PRODUCT_TYPES)), rng, comparisons=False):
             texts += [ask(exchange, rng, True), ask(exchange, rng, False)]
     words = [*COLORS, *MATERIALS, *(p.noun for p in PRODUCT_TYPES), *(p.plural for p in PRODUCT_TYPES)]
     # An answer stands at the start of its line, without the blank in front that it has among the options.
     return texts + [form.format(word) for word in words for form in ("{}", " {}") for _ in range(200)]
-
-
-class Teacher:
-    """Turns scenes into training batches for one tokenizer and image normalisation."""
-
-    def __init__(self, processor: Any) -> None:
-        self.processor, self.tokenizer = processor, processor.tokenizer
-        marker = "\0"
-        before, after = render_prompt(processor, marker).split(marker)
-        tokens = self.tokenizer.encode(before, add_special_tokens=False)
-        place = tokens.index(processor.image_token_id)
-        image = [processor.image_token_id] * (IMAGE_SIZE // PATCH_SIZE) ** 2
-        # The prefix ends at the image; the line break behind it belongs to every question.
-        self.prefix = tokens[:place] + image
-        self.lead = before.split(processor.image_token)[1]
-        self.after = after
-        normal = processor.image_processor
-        self.mean = torch.tensor(normal.image_mean)[:, None, None]
-        self.std = torch.tensor(normal.image_std)[:, None, None]
-
-    def batch(
-        self,
-        scenes: list[Scene],
-        pixels: torch.Tensor,
-        rng: random.Random,
-        options: float,
-        questions: int = QUESTIONS,
-    ) -> tuple[dict[str, torch.Tensor], list[list[str]]]:
-        """Return model inputs for these scenes, and the kind of every question asked; `options` is their share."""
-        images, kinds = [], []
-        for scene in scenes:
-            exchanges = converse(scene, rng)[:questions]
-            kinds.append([exchange.kind for exchange in exchanges])
-            images.append([self._segment(ask(e, rng, rng.random() < options), e.answer) for e in exchanges])
-        inputs = shared_image_batch(self.prefix, images, self.tokenizer.pad_token_id)
-        inputs["pixel_values"] = self.normalise(pixels)
-        return inputs, kinds
-
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return pixel values as the image processor makes them, from bytes of shape (images, 3, 112, 112)."""
-        return (pixels.float() / 255 - self.mean) / self.std
-
-    def _segment(self, text: str, answer: str) -> Segment:
-        def encode(piece: str) -> list[int]:
-            return self.tokenizer.encode(piece, add_special_tokens=False)
-
-        return Segment(encode(self.lead + text + self.after), [*encode(answer), self.tokenizer.eos_token_id])
-
-
-def answer_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean loss over the answer tokens and, of shape (images, length), where the prediction is right."""
-    labels = inputs["labels"][:, 1:]
-    asked = labels.ge(0).any(0).nonzero()[:, 0]
-    logits = model(**{k: v for k, v in inputs.items() if k != "labels"}, logits_to_keep=asked).logits
-    targets = labels[:, asked]
-    loss = cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=IGNORED)
-    right = torch.ones_like(labels, dtype=torch.bool)
-    right[:, asked] = (logits.argmax(-1) == targets) | (targets < 0)
-    return loss, right
-
-
-@torch.no_grad()
-def score(
-    model: torch.nn.Module,
-    teacher: Teacher,
-    scenes: list[Scene],
-    pixels: torch.Tensor,
-    seed: int,
-    options: float,
-) -> dict[str, float]:
-    """Return the share of questions answered with exactly the right tokens, by kind and in all."""
-    model.eval()
-    rng = derive_rng(seed, "score")
-    hits: defaultdict[str, list[bool]] = defaultdict(list)
-    for start in range(0, len(scenes), 64):
-        part = slice(start, start + 64)
-        inputs, kinds = teacher.batch(scenes[part], pixels[part], rng, options, questions=9)
-        _, right = answer_loss(model, inputs)
-        for row, names in enumerate(kinds):
-            for name, ok in zip(names, _by_answer(inputs["labels"][row], right[row]), strict=True):
-                hits[name].append(ok)
-    model.train()
-    everything = [ok for values in hits.values() for ok in values]
-    return {name: round(sum(v) / len(v), 3) for name, v in sorted(hits.items())} | {
-        "all": round(sum(everything) / len(everything), 3)
-    }
-
-
-def _by_answer(labels: torch.Tensor, right: torch.Tensor) -> list[bool]:
-    """Split one sequence's answer tokens into its answers; an answer counts when all its tokens are right."""
-    answers: list[bool] = []
-    inside = False
-    for label, ok in zip(labels[1:].tolist(), right.tolist(), strict=True):
-        if label < 0:
-            inside = False
-        elif inside:
-            answers[-1] = answers[-1] and ok
-        else:
-            answers.append(ok)
-            inside = True
-    return answers
 
 
 def attributes(scene: Scene) -> dict[str, int]:
@@ -190,8 +103,8 @@ def train_vision(
     heads = torch.nn.ModuleDict({name: torch.nn.Linear(width, int(t.max()) + 1) for name, t in targets.items()})
     tower = model.model.vision_tower
     weights = [*tower.parameters(), *heads.parameters()]
-    optimizer = torch.optim.AdamW(weights, lr=args.learning_rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
-    schedule = get_cosine_schedule_with_warmup(optimizer, 150, args.vision_steps)
+    optimizer = torch.optim.AdamW(weights, lr=VISION_RATE, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+    schedule = get_cosine_schedule_with_warmup(optimizer, 150, VISION_STEPS)
 
     def classify(chosen: Any, flip: bool) -> dict[str, torch.Tensor]:
         shown = teacher.normalise(pixels[chosen])
@@ -200,7 +113,7 @@ def train_vision(
         return {name: head(seen) for name, head in heads.items()}
 
     rng = derive_rng(args.seed, "vision")
-    for step in (bar := tqdm(range(1, args.vision_steps + 1), desc="vision tower", mininterval=5)):
+    for step in (bar := tqdm(range(1, VISION_STEPS + 1), desc="vision tower", mininterval=5)):
         chosen = [rng.randrange(HELD_OUT, len(scenes)) for _ in range(2 * args.batch_size)]
         with torch.autocast("cpu", torch.bfloat16):
             logits = classify(chosen, rng.random() < 0.5)
@@ -210,7 +123,7 @@ def train_vision(
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-        if step % 100 == 0 or step == args.vision_steps:
+        if step % 100 == 0 or step == VISION_STEPS:
             with torch.no_grad():
                 guesses = {name: logit.argmax(-1) for name, logit in classify(slice(HELD_OUT), False).items()}
             known = {name: targets[name][:HELD_OUT] for name in targets}
@@ -219,20 +132,26 @@ def train_vision(
 
 
 def train(
-    model: torch.nn.Module, teacher: Teacher, data: tuple[list[Scene], torch.Tensor], args: argparse.Namespace
+    model: torch.nn.Module,
+    teacher: Teacher,
+    data: tuple[list[Scene], torch.Tensor],
+    phase: Phase,
+    args: argparse.Namespace,
 ) -> None:
-    """Train all weights for `args.steps` steps with AdamW, warm-up and cosine decay; saves every `args.save` steps."""
+    """Train all weights for one phase with AdamW, warm-up and cosine decay; save and score every `args.save` steps."""
     scenes, pixels = data
     held_scenes, held_pixels = scenes[:HELD_OUT], pixels[:HELD_OUT]
-    rng = derive_rng(args.seed, "batches")
+    rng = derive_rng(args.seed, phase.name)
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=args.learning_rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True
+        model.parameters(), lr=phase.learning_rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True
     )
-    schedule = get_cosine_schedule_with_warmup(optimizer, 150, args.steps)
+    schedule = get_cosine_schedule_with_warmup(optimizer, 150, phase.steps)
     started, losses = time.time(), []
-    for step in (bar := tqdm(range(1, args.steps + 1), desc="pre-training", mininterval=5)):
+    for step in (bar := tqdm(range(1, phase.steps + 1), desc=phase.name, mininterval=5)):
         chosen = [rng.randrange(HELD_OUT, len(scenes)) for _ in range(args.batch_size)]
-        inputs, _ = teacher.batch([scenes[i] for i in chosen], pixels[chosen], rng, options=0.5)
+        inputs, _ = teacher.batch(
+            [scenes[i] for i in chosen], pixels[chosen], rng, 0.5, QUESTIONS, comparisons=phase.comparisons
+        )
         if rng.random() < 0.5:
             inputs["pixel_values"] = inputs["pixel_values"].flip(-1)
         # bfloat16 products are a quarter faster here; weights, gradients and the optimizer stay float32.
@@ -246,23 +165,25 @@ def train(
         losses.append(loss.item())
         if step % 50 == 0:
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
-        if step % args.save == 0 or step == args.steps:
+        if step % args.save == 0 or step == phase.steps:
             scores = {
                 name: score(model, teacher, held_scenes, held_pixels, args.seed, share)
                 for name, share in (("options", 1.0), ("open", 0.0))
             }
             record = {
-                "command": "python -m abo_vqa.demo.pretrain",
+                "command": " ".join(["python -m abo_vqa.demo.pretrain", *sys.argv[1:]]),
                 "seed": args.seed,
                 "scenes": args.scenes,
-                "vision_steps": args.vision_steps,
+                "phase": phase.name,
                 "step": step,
                 "minutes": round((time.time() - started) / 60, 1),
                 "parameters": sum(p.numel() for p in model.parameters()),
                 "held_out": HELD_OUT,
                 "scores": scores,
             }
-            save(model, teacher.processor, args.out / f"step-{step}", record)
+            if args.start:
+                record["before"] = json.loads((args.start / "pretraining.json").read_text())
+            save(model, teacher.processor, args.out / f"{phase.name}-{step}", record)
             tqdm.write(json.dumps(record))
 
 
@@ -280,21 +201,24 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/pretraining"), help="folder for the saved steps")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--scenes", type=int, default=14000, help="generic scenes to draw")
-    parser.add_argument("--steps", type=int, default=1900, help="steps of the whole model")
-    parser.add_argument("--vision-steps", type=int, default=1500, help="steps of the vision tower alone")
-    parser.add_argument("--save", type=int, default=380, help="steps between saved folders")
+    parser.add_argument("--start", type=Path, help="a saved folder of phase `seeing`: run the last phase alone")
+    parser.add_argument("--save", type=int, default=400, help="steps between saved folders")
     parser.add_argument("--batch-size", type=int, default=24, help="images a step, six questions each")
-    parser.add_argument("--learning-rate", type=float, default=1.2e-3)
     args = parser.parse_args()
 
     torch.manual_seed(derive_seed(args.seed, "weights"))
-    processor = build_processor(train_tokenizer(tokenizer_corpus(args.seed)))
-    model = build_model(processor.tokenizer)
+    if args.start:
+        processor = build_processor(GemmaTokenizer.from_pretrained(args.start))
+        model = LlavaForConditionalGeneration.from_pretrained(args.start)
+    else:
+        processor = build_processor(train_tokenizer(tokenizer_corpus(args.seed)))
+        model = build_model(processor.tokenizer)
     teacher = Teacher(processor)
-    print(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     data = draw_scenes(args.seed, args.scenes)
-    train_vision(model, teacher, data, args)
-    train(model, teacher, data, args)
+    if not args.start:
+        train_vision(model, teacher, data, args)
+        train(model, teacher, data, SEEING, args)
+    train(model.train(), teacher, data, COMPARING, args)
 
 
 if __name__ == "__main__":
