@@ -50,7 +50,7 @@ class SampleParams(Group):
 
     listings: str
     images: str
-    size: Count
+    products: Count
     reference_size: Count
     shares: SampleShares
     strata: Count

@@ -13,7 +13,7 @@ from abo_vqa.params import Params, check_params
 
 @pytest.fixture
 def make_params() -> Callable[..., Params]:
-    """The project's params.yaml with changed values: make_params({"sample": {"size": 10}})."""
+    """The project's params.yaml with changed values: make_params({"sample": {"products": 10}})."""
 
     def make(changes: dict[str, dict[str, Any]] | None = None) -> Params:
         values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
@@ -32,7 +32,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
         monkeypatch.chdir(tmp_path)
         yaml = YAML()
         values = yaml.load(ROOT / "params.yaml")
-        values["sample"]["size"] = products
+        values["sample"]["products"] = products
         values["sample"]["amazonbasics_cap"] = 12000
         for group, group_values in changes.items():
             values[group] |= group_values

@@ -31,7 +31,7 @@ def params(size: int, **changes: object) -> SampleParams:
     values = {
         "listings": "l.tar",
         "images": "i.tar",
-        "size": size,
+        "products": size,
         "reference_size": 12000,
         "shares": SampleShares(stratified=0.6, top_types=0.3, rare_types=0.1),
         "strata": 50,
@@ -75,9 +75,9 @@ def test_a_sample_is_exact_without_repeats_and_blind_to_order(kinds, share, seed
     wanted = params(max(1, int(len(pool) * share)))
     draw = draw_sample(pool, wanted, seed, every)
     keys = [candidate.listing.product_id for candidate, _ in draw.products]
-    assert len(keys) == len(set(keys)) == wanted.size
+    assert len(keys) == len(set(keys)) == wanted.products
     assert keys == sorted(keys)
-    assert sum(draw.wanted.values()) == wanted.size
+    assert sum(draw.wanted.values()) == wanted.products
     shuffled = list(pool)
     order.shuffle(shuffled)
     assert draw_sample(shuffled, wanted, seed, every) == draw
@@ -104,7 +104,7 @@ def test_caps_hold_and_unreadable_images_are_replaced_or_the_reason_is_named(kin
     try:
         draw = draw_sample(pool, wanted, seed, usable)
     except InputError as error:
-        assert "sample.size" in str(error)
+        assert "sample.products" in str(error)
         readable = [candidate for candidate in pool if candidate.image_path not in unreadable]
         assert len(readable) < size or "sample.amazonbasics_cap" in str(error)
         return
@@ -176,7 +176,7 @@ def test_another_seed_is_another_sample():
 
 
 def test_a_pool_smaller_than_the_sample_is_refused():
-    with pytest.raises(InputError, match=r"sample\.size is 51, but only 50 products"):
+    with pytest.raises(InputError, match=r"sample\.products is 51, but only 50 products"):
         draw_sample(pool_of([(1, True, False)] * 50), params(51), 1, every)
 
 
@@ -205,7 +205,7 @@ def test_allocation_adds_up_and_stays_within_one(total, parts):
 
 
 def test_the_stage_writes_images_and_the_same_bytes_from_shuffled_shards(workspace: Callable[..., Path]):
-    folder = workspace(60, sample={"size": 40})
+    folder = workspace(60, sample={"products": 40})
     sample.main()
     first = sample.SAMPLE.read_bytes(), sample.REPORT.read_bytes()
     listings_tar(folder / "data/abo-listings.tar", [record(number) for number in reversed(range(60))])
@@ -224,7 +224,7 @@ def test_the_stage_writes_images_and_the_same_bytes_from_shuffled_shards(workspa
 
 
 def test_the_stage_reports_the_dirt_and_replaces_unreadable_images(workspace: Callable[..., Path]):
-    folder = workspace(20, sample={"size": 15})
+    folder = workspace(20, sample={"products": 15})
     lines = [record(number) for number in range(20)]
     lines[0] = record(0, main_image_id=None)
     lines[1] = record(1, main_image_id="lost")

@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -83,7 +84,10 @@ def test_a_second_folder_gives_the_same_bytes(root: Path, finished: Path, tmp_pa
 def test_a_queued_experiment_reruns_what_depends_on_its_parameter(finished: Path) -> None:
     before = len(runs(finished))
     run("dvc exp run --queue --name rank-8 -S train.lora.r=8 -S train.learning_rate=1e-5", finished)
-    run("dvc queue start && dvc queue logs -f rank-8", finished)
+    run("dvc queue start", finished)
+    while "Success" not in (status := run("dvc queue status", finished)):
+        assert "Failed" not in status, run("dvc queue logs rank-8", finished)
+        time.sleep(2)
     out = run("dvc queue logs rank-8", finished)
     ran = stages_run(out)
     assert sorted(ran) == sorted(
@@ -109,7 +113,7 @@ def test_a_float_given_on_the_command_line_arrives_as_one(finished: Path) -> Non
     [
         ("-S +sample.sise=3", "sample.sise: unknown parameter"),
         ("-S train.lora.r=many", "train.lora.r: Input should be a valid integer"),
-        ("-S sample.size=100000", "sample.size"),
+        ("-S sample.products=100000", "sample.products"),
         ("-S sample.images=data/elsewhere.tar", "data/elsewhere.tar"),
         ("-S generate.source=recorded", "needs generate.recorded"),
         ("-S model.base=models/elsewhere", "model.base: cannot open 'models/elsewhere'"),

@@ -33,7 +33,7 @@ def changed(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
 
 
 def test_the_committed_parameters_are_valid(root: Path) -> None:
-    assert read_params(root / "params.yaml").sample.size > 0
+    assert read_params(root / "params.yaml").sample.products > 0
 
 
 @pytest.mark.parametrize(
@@ -58,6 +58,16 @@ def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], key: str, valu
     assert says in str(error.value)
 
 
+def test_no_parameter_is_named_as_what_dvc_leaves_out_of_its_run_cache(values: dict[str, Any]) -> None:
+    """DVC 3.67 drops keys called size or nfiles at any depth: the run cache would answer for any value of them."""
+
+    def names(group: dict[str, Any]) -> set[str]:
+        nested = (names(value) for value in group.values() if isinstance(value, dict))
+        return set(group).union(*nested)
+
+    assert not names(values) & {"size", "nfiles"}
+
+
 def test_a_missing_key_is_named(values: dict[str, Any]) -> None:
     del values["train"]["lora"]["alpha"]
     with pytest.raises(ParamsError, match=r"train\.lora\.alpha: missing"):
@@ -66,7 +76,7 @@ def test_a_missing_key_is_named(values: dict[str, Any]) -> None:
 
 def test_all_problems_are_listed_at_once(values: dict[str, Any]) -> None:
     values["train"]["epochs"] = -1
-    values["sample"]["size"] = 0
+    values["sample"]["products"] = 0
     with pytest.raises(ParamsError) as error:
         check_params(values)
     assert len(str(error.value).splitlines()) == 2
@@ -117,7 +127,7 @@ def test_an_unknown_key_in_a_scale_is_refused(root: Path) -> None:
 
 def test_the_paper_scale_samples_as_the_paper(paper: Params) -> None:
     sample = paper.sample
-    assert (sample.size, sample.reference_size, sample.strata) == (12000, 12000, 1000)
+    assert (sample.products, sample.reference_size, sample.strata) == (12000, 12000, 1000)
     assert (sample.amazonbasics_cap, sample.shoes_cap) == (1200, 700)
     assert (sample.top_types, sample.rare_outside) == (40, 50)
     assert (sample.shares.stratified, sample.shares.top_types, sample.shares.rare_types) == (0.6, 0.3, 0.1)

@@ -75,16 +75,16 @@ def candidates(
 def draw_sample(
     pool: Sequence[Candidate], params: SampleParams, seed: int, usable: Callable[[Candidate], bool]
 ) -> Draw:
-    """Draw exactly `params.size` products from the pool; `usable` is asked once about each product drawn.
+    """Draw exactly `params.products` products from the pool; `usable` is asked once about each product drawn.
 
     What stages 2 and 3 lack in a small catalogue is filled by the rule of stage 1 and reported. InputError if
     the pool, or what the AmazonBasics cap leaves of it, is smaller than the sample.
     """
-    if len(pool) < params.size:
-        raise InputError(_too_small(params.size, len(pool)))
+    if len(pool) < params.products:
+        raise InputError(_too_small(params.products, len(pool)))
     taker = _Taker(usable)
     shares = params.shares
-    counts = allocate(params.size, (shares.stratified, shares.top_types, shares.rare_types))
+    counts = allocate(params.products, (shares.stratified, shares.top_types, shares.rare_types))
     wanted = dict(zip(STAGES, counts, strict=True))
     by_frequency = _by_frequency(pool)
     basics = _Cap(is_amazonbasics, _scaled(params.amazonbasics_cap, params))
@@ -100,14 +100,14 @@ def draw_sample(
 
     drawn = Counter(taker.stages.values())
     shortfall = {stage: wanted[stage] - drawn[stage] for stage in STAGES}
-    taker.take(stratified, params.size - len(taker.stages), STRATIFIED, basics)
-    if len(taker.stages) < params.size:
+    taker.take(stratified, params.products - len(taker.stages), STRATIFIED, basics)
+    if len(taker.stages) < params.products:
         readable = len(pool) - len(taker.refused)
-        if readable < params.size:
-            raise InputError(_too_small(params.size, readable))
+        if readable < params.products:
+            raise InputError(_too_small(params.products, readable))
         raise InputError(
-            f"sample.size is {params.size}, but sample.amazonbasics_cap (here {basics.limit}) leaves only "
-            f"{len(taker.stages)} of {readable} products; lower sample.size or raise the cap"
+            f"sample.products is {params.products}, but sample.amazonbasics_cap (here {basics.limit}) leaves only "
+            f"{len(taker.stages)} of {readable} products; lower sample.products or raise the cap"
         )
     products = [(c, taker.stages[c.listing.product_id]) for c in pool if c.listing.product_id in taker.stages]
     products.sort(key=lambda drawn: drawn[0].listing.product_id)
@@ -223,8 +223,8 @@ def _colored_first(group: Iterable[Candidate], seed: int, stage: str) -> list[Ca
 
 
 def _scaled(cap: int, params: SampleParams) -> int:
-    return math.ceil(cap * params.size / params.reference_size)
+    return math.ceil(cap * params.products / params.reference_size)
 
 
 def _too_small(size: int, available: int) -> str:
-    return f"sample.size is {size}, but only {available} products have a readable image; lower it"
+    return f"sample.products is {size}, but only {available} products have a readable image; lower it"

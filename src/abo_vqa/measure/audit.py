@@ -143,7 +143,7 @@ PREDICTORS: dict[str, dict[str, Predictor]] = {
 
 def _checked(table: pd.DataFrame, split: str) -> pd.DataFrame:
     if table.empty:
-        raise InputError(f"the {split} split holds no question; raise sample.size or change split")
+        raise InputError(f"the {split} split holds no question; raise sample.products or change split")
     # Parquet gives arrays, which have no index().
     return table.assign(options=table["options"].map(list))
 

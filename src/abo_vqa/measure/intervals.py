@@ -54,7 +54,7 @@ def cluster_interval(
 
     numbers = np.asarray(values, float)
     if len(numbers) == 0:
-        raise InputError("no questions to take a mean of; raise split.test or sample.size")
+        raise InputError("no questions to take a mean of; raise split.test or sample.products")
     codes = pd.factorize(np.asarray(clusters, object))[0]
     sums, sizes = np.bincount(codes, numbers), np.bincount(codes).astype(float)
     estimate = float(sums.sum() / sizes.sum())

@@ -84,7 +84,7 @@ def train_arm(
     Raises InputError when there is nothing to train on or the loss stops being finite.
     """
     if len(dataset) == 0:
-        raise InputError("no training questions; lower split.validation and split.test or raise sample.size")
+        raise InputError("no training questions; lower split.validation and split.test or raise sample.products")
     trainer = ArmTrainer(
         model=base,
         args=trainer_arguments(params, seed, scratch),

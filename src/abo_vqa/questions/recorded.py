@@ -45,7 +45,7 @@ def select_recorded(path: Path, products: Mapping[str, str]) -> Recorded:
         example = f", such as {unknown[0]}" if unknown else ""
         raise InputError(
             f"generate.recorded: {path}: none of its {read} outputs is for a sampled image{example}; "
-            "give outputs for the images of sample.images, or raise sample.size"
+            "give outputs for the images of sample.images, or raise sample.products"
         )
     kept = [
         RawOutput(products[image], image, GENERATOR, None, outputs[image])

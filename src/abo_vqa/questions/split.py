@@ -34,7 +34,7 @@ def assign_splits(images: Mapping[str, str], params: SplitParams, seed: int) -> 
         room[split] -= len(products)
         splits |= dict.fromkeys(products, split)
     if empty := [split for split in SPLITS if split not in splits.values()]:
-        raise InputError(f"split: {len(images)} products leave {empty[0]} empty; raise sample.size")
+        raise InputError(f"split: {len(images)} products leave {empty[0]} empty; raise sample.products")
     return splits
 
 

@@ -29,7 +29,7 @@ def read_questions(split: str) -> list[dict[str, Any]]:
     path = split_table(split)
     rows = read_table(path, "split")
     if not rows:
-        raise InputError(f"{path}: no question in it; raise sample.size or the split's share")
+        raise InputError(f"{path}: no question in it; raise sample.products or the split's share")
     return rows
 
 

@@ -52,7 +52,7 @@ def _draw(
 ) -> tuple[Draw, dict[str, str]]:
     """Draw from the pool, refusing images that cannot be decoded; the problem of each refused one by path."""
     problems: dict[str, str] = {}
-    with tqdm(total=params.size, desc="sample", unit=" products", mininterval=1) as progress:
+    with tqdm(total=params.products, desc="sample", unit=" products", mininterval=1) as progress:
 
         def usable(candidate: Candidate) -> bool:
             problem = image_problem(images.read(candidate.image_path))
