@@ -60,7 +60,7 @@ def test_products_with_the_same_image_go_together(numbers, seed):
 
 
 def test_too_few_products_are_refused():
-    with pytest.raises(InputError, match=r"2 products leave (validation|test) empty; raise sample\.size"):
+    with pytest.raises(InputError, match=r"2 products leave (validation|test) empty; raise sample\.products"):
         assign_splits(products(2), PARAMS, 1)
 
 
