@@ -1,4 +1,4 @@
-"""Apply a committed file of overrides to params.yaml: `python -m abo_vqa.scale scales/paper.yaml`.
+"""Apply a committed file of overrides to params.yaml: `make scale TO=scales/paper.yaml`.
 
 Comments and order of params.yaml are kept, and nothing is written unless the result is valid. `git checkout
 params.yaml` goes back.
