@@ -121,21 +121,32 @@ def converse(scene: Scene, rng: random.Random, comparisons: bool) -> list[Exchan
     return exchanges
 
 
+OPEN_FORMS = (
+    "{q}",
+    "{q}\nAnswer the question using a single word or phrase.",
+    "{q}\nOne word:",
+    "{q}\nAnswer in one word.",
+    "{q} Reply with a single word.",
+)
+OPTIONS_FORMS = (
+    ("{q}\nChoices: {o}", ", "),
+    ("{q} Pick one: {o}.", " / "),
+    ("{q}\nWhich of these? {o}\nAnswer:", ", "),
+    ("{q}\nChoose from: {o}.", "; "),
+    ("{q} ({o})", ", "),
+    ("{q}\nOptions: {o}\nAnswer:", ", "),
+    ("{q}\nOptions: {o}\nAnswer with one of the options.", ", "),
+    ("{q}\nOptions: {o}\nPick just one.", ", "),
+    ("{q}\nOptions: {o}\nGive one word.", ", "),
+    ("{q}\nChoices: {o}\nAnswer with a single choice.", ", "),
+)
+
+
 def ask(exchange: Exchange, rng: random.Random, show_options: bool) -> str:
     """Return the text of a question in one of several everyday forms, with or without its options."""
     if not show_options:
-        form = rng.choice(("{q}", "{q}\nAnswer the question using a single word or phrase.", "{q}\nOne word:"))
-        return form.format(q=exchange.question)
-    form, separator = rng.choice(
-        (
-            ("{q}\nChoices: {o}", ", "),
-            ("{q} Pick one: {o}.", " / "),
-            ("{q}\nWhich of these? {o}\nAnswer:", ", "),
-            ("{q}\nChoose from: {o}.", "; "),
-            ("{q} ({o})", ", "),
-            ("{q}\nOptions: {o}\nAnswer:", ", "),
-        )
-    )
+        return rng.choice(OPEN_FORMS).format(q=exchange.question)
+    form, separator = rng.choice(OPTIONS_FORMS)
     return form.format(q=exchange.question, o=separator.join(exchange.options))
 
 

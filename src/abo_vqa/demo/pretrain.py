@@ -43,7 +43,7 @@ class Phase:
 
 # A model this small learns to look first, and to compare heights and numbers once it can see and count.
 SEEING = Phase("seeing", steps=1900, learning_rate=1.2e-3, comparisons=False)
-COMPARING = Phase("comparing", steps=800, learning_rate=8e-4, comparisons=True)
+COMPARING = Phase("comparing", steps=700, learning_rate=8e-4, comparisons=True)
 VISION_STEPS, VISION_RATE = 1500, 1.2e-3
 HELD_OUT = 384  # scenes kept for the scores on the model card
 QUESTIONS = 6  # a scene at each visit
