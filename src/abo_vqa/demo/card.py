@@ -23,8 +23,9 @@ never seen the experiment's prompts or an image of the catalogue.
 Seed {seed}, {scenes:,} generic drawn scenes, every product type equally often, in three phases: the vision tower alone,
 with linear heads on colors, materials, shapes, products and counts; the whole model on everyday questions about the
 scenes (`seeing`); and the same with comparisons of heights, widths and numbers among them (`comparing`). Half of the
-questions list their options. Saved after {step:,} steps of `{phase}`. Minutes on one CPU core, vision tower aside:
-{minutes}.{note}
+questions list their options. Saved after {step:,} steps of `{phase}`. Minutes, vision tower aside: {minutes}.
+
+{note}
 
 ## What it can do
 
@@ -50,6 +51,6 @@ def model_card(record: Mapping[str, Any]) -> str:
         "commands": "\n    ".join(run["command"] for run in runs),
         "minutes": ", ".join(f"{run['minutes']:g}" for run in runs),
         "scores": "\n".join(rows),
-        "note": "".join(f" {run['note']}" for run in runs if "note" in run),
+        "note": " ".join(run["note"] for run in runs if "note" in run),
     }
     return CARD.format(**{**record, **told})
