@@ -10,7 +10,8 @@ from pathlib import Path
 def run(command: str, folder: Path, ok: bool = True) -> str:
     """Run a shell command in a folder, this test's interpreter first on the path; return everything it printed."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
-    unset = {"PYTHONPATH", "DVC_ROOT", "MLFLOW_TRACKING_URI"}
+    # A user's Python writes compiled files beside the sources; the tests' may have been told not to.
+    unset = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "DVC_ROOT", "MLFLOW_TRACKING_URI"}
     environment = {name: value for name, value in os.environ.items() if name not in unset} | {"PATH": path}
     outcome = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
     said = outcome.stdout + outcome.stderr

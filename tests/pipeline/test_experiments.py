@@ -3,6 +3,7 @@
 import json
 import re
 import sqlite3
+import sys
 import time
 from pathlib import Path
 
@@ -70,7 +71,17 @@ def test_every_model_has_its_runs_in_mlflow(finished: Path) -> None:
 
 
 def test_nothing_runs_twice(finished: Path) -> None:
+    assert list(finished.glob("src/abo_vqa/**/*.pyc")), "compiled files must not count as a change"
     assert stages_run(run("dvc repro", finished)) == []
+
+
+def test_stages_find_the_environment_that_is_not_activated(finished: Path) -> None:
+    (finished / ".venv").symlink_to(sys.prefix)
+    try:
+        out = run(f"PATH=/usr/bin:/bin {sys.prefix}/bin/dvc repro --force --single-item split", finished)
+    finally:
+        (finished / ".venv").unlink()
+    assert stages_run(out) == ["split"]
 
 
 def test_a_second_folder_gives_the_same_bytes(root: Path, finished: Path, tmp_path: Path) -> None:
