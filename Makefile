@@ -24,10 +24,10 @@ repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print
 	@cat reports/comparison.md
 
 test: $(VENV)/installed ## set up and run every test
-	pytest -n 2 --dist loadgroup
+	pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/installed ## run the tests that are not marked slow
-	pytest -n 2 --dist loadgroup -m "not slow"
+	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/installed ## ruff and mypy
 	ruff check .

@@ -11,7 +11,7 @@ import pytest
 from project import clone_project, commit, run, scale, stages_run
 from ruamel.yaml import YAML
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("dvc")]
+pytestmark = pytest.mark.slow
 
 SMALL = Path(__file__).with_name("small.yaml")
 MODELS = ["base", "standard", "options"]
@@ -23,7 +23,7 @@ def finished(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = clone_project(root, tmp_path_factory.mktemp("first") / "abo-vqa")
     scale(folder, SMALL)
     out = run("dvc repro", folder)
-    assert stages_run(out)[:5] == ["sample", "generate", "validate", "split", "audit"] or len(stages_run(out)) == 11
+    assert len(stages_run(out)) == 11, "five data stages, two arms, three models, the comparison"
     commit(folder, "results")
     return folder
 
@@ -41,6 +41,11 @@ def runs(folder: Path) -> list[dict[str, str]]:
         ids = store.execute("select run_uuid, status from runs").fetchall()
         tags = store.execute("select run_uuid, key, value from tags").fetchall()
     return [{"status": status} | {key: value for run, key, value in tags if run == run_id} for run_id, status in ids]
+
+
+def experiment(folder: Path, name: str) -> str:
+    """Return the commit of an experiment, empty until it is there."""
+    return run(f"git for-each-ref --format='%(objectname)' 'refs/exps/*/*/{name}'", folder).strip()
 
 
 def test_the_table_compares_three_models_under_two_conditions(finished: Path) -> None:
@@ -96,8 +101,9 @@ def test_a_queued_experiment_reruns_what_depends_on_its_parameter(finished: Path
     before = len(runs(finished))
     run("dvc exp run --queue --name rank-8 -S train.lora.r=8 -S train.learning_rate=1e-5", finished)
     run("dvc queue start", finished)
-    while "Success" not in (status := run("dvc queue status", finished)):
-        assert "Failed" not in status, run("dvc queue logs rank-8", finished)
+    # The queue says "Success" before the experiment's commit has reached this repository: wait for the commit.
+    while not experiment(finished, "rank-8"):
+        assert "Failed" not in run("dvc queue status", finished), run("dvc queue logs rank-8", finished)
         time.sleep(2)
     out = run("dvc queue logs rank-8", finished)
     ran = stages_run(out)
@@ -112,7 +118,7 @@ def test_a_queued_experiment_reruns_what_depends_on_its_parameter(finished: Path
 
 
 def test_a_float_given_on_the_command_line_arrives_as_one(finished: Path) -> None:
-    params = run("git show $(git for-each-ref --format='%(objectname)' 'refs/exps/*/*/rank-8'):params.yaml", finished)
+    params = run(f"git show {experiment(finished, 'rank-8')}:params.yaml", finished)
     assert "learning_rate: 1e-05" in params
     with sqlite3.connect(finished / "mlflow.db") as store:
         values = {value for (value,) in store.execute("select value from params where key = 'train.learning_rate'")}
@@ -170,6 +176,4 @@ def test_a_temporary_experiment_runs_the_code_of_its_own_checkout(finished: Path
     assert len(lines) == 1
     ran_from = (finished / lines[0].removeprefix("CHANGED IN ")).resolve()
     assert ran_from != stage
-    assert (
-        finished / ".dvc/tmp/exps" in ran_from.parents or not Path(lines[0].removeprefix("CHANGED IN ")).is_absolute()
-    )
+    assert finished / ".dvc/tmp/exps" in ran_from.parents

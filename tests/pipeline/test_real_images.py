@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from project import clone_project, commit, run, scale
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real")]
+pytestmark = pytest.mark.slow
 
 ARCHIVES = ("abo-listings.tar", "abo-images-small.tar")
 RECORDED = "llava_v1.6_mistral_7b_raw.jsonl.gz"

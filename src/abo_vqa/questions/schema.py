@@ -13,7 +13,8 @@ QUESTION_TYPES = (YES_NO, COLOR, MATERIAL, SHAPE, COUNTING, COMPARISON, ATTRIBUT
 class RawOutput:
     """What a generator said about one image: a text that should hold questions (paper, section 3.1).
 
-    seed: what its random draws came from; None where the output was recorded elsewhere.
+    seed: what its random draws came from; None where the output was recorded elsewhere. model: id or folder of the
+    model that said it, prompt: digest of what it was asked; None where no model was, or nobody wrote it down.
     """
 
     product_id: str
@@ -21,6 +22,8 @@ class RawOutput:
     generator: str
     seed: int | None
     output: str
+    model: str | None = None
+    prompt: str | None = None
 
 
 @dataclass(frozen=True)
