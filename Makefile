@@ -8,7 +8,7 @@ export PYTHONPATH := src
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro test test-fast lint ui scale lock dag demo-data demo-model clean
+.PHONY: help repro test test-fast lint ui scale lock dag docs-data demo-data demo-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ scale: $(VENV)/installed ## apply a file of overrides to params.yaml: make scale
 dag: $(VENV)/installed ## draw the stages
 	dvc dag
 
+docs-data: $(VENV)/installed ## build reports/data_docs/index.html: the expectations and what they find in the current tables
+	python -m abo_vqa.stages.data_docs
+
 demo-data: $(VENV)/installed ## draw the demo catalogue anew (the same bytes as the committed one)
 	python -m abo_vqa.demo.catalogue --out data
 
@@ -53,7 +56,8 @@ lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet '.[encoder,test,lint]'
 	{ echo '# Exact versions of everything installed; made by `make lock` from pyproject.toml.'; \
-	  .venv-lock/bin/python -m pip freeze --exclude abo-vqa | sed 's/+cpu//'; } > requirements.lock
+	  echo '# triton has none: every build of torch brings the one that it was made with.'; \
+	  .venv-lock/bin/python -m pip freeze --exclude abo-vqa --exclude triton | sed 's/+cpu//'; } > requirements.lock
 	rm -rf .venv-lock build src/*.egg-info
 
 clean: ## remove what the pipeline made (not the cache, not the MLflow store)

@@ -5,9 +5,9 @@ with the key's full name, so that a typing error in `dvc exp run -S` cannot sile
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -54,39 +54,46 @@ class SampleParams(Group):
     reference_size: Count
     shares: SampleShares
     strata: Count
+    stratum_text: Annotated[
+        list[Literal["product_type", "brand", "color", "material", "shape", "item_name"]], Field(min_length=1)
+    ]
     amazonbasics_cap: Annotated[int, Field(ge=0)]
     shoes_cap: Annotated[int, Field(ge=0)]
     top_types: Count
     rare_outside: Count
+    max_malformed_lines: Share
+    max_damaged_shards: Annotated[int, Field(ge=0)]
+    max_unreadable_images: Share
 
 
-class GenerateParams(Group):
-    """Where the questions come from (paper, section 3.1)."""
+class RepairParams(Group):
+    """Which repairs are made (questions/repair.py); a question lists those that changed it by these names."""
 
-    source: Literal["metadata", "recorded"]
-    recorded: str | None
-
-    @model_validator(mode="after")
-    def _recorded_needs_a_file(self) -> "GenerateParams":
-        if self.source == "recorded" and not self.recorded:
-            raise ValueError("source: recorded needs generate.recorded, the path of the saved outputs")
-        return self
+    read_letters: bool
+    fold: bool
+    split_types: bool
+    number_words: bool
+    put_answer_into_options: bool
+    drop_extra_option: bool
+    fill_missing_distractor: bool
 
 
 class ValidateParams(Group):
-    """What a question must satisfy (paper, section 3.1)."""
+    """What is repaired in a question, and what it must satisfy then (paper, section 3.1)."""
 
     suite: str
+    repairs: RepairParams
     options: Annotated[int, Field(ge=2, le=8)]
     counting_max: Count
     max_quarantined: Share
 
 
 class SplitParams(Group):
-    """Shares of products in the validation and test splits; the rest trains."""
+    """Shares of products in the validation and test splits, the rest trains; and which images are kept together."""
 
     validation: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(gt=0, lt=1)]
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=64)]
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> "SplitParams":
@@ -95,11 +102,21 @@ class SplitParams(Group):
         return self
 
 
+class MatchingParams(Group):
+    """Options and questions chosen so that the text does not tell the answer (questions/matching.py)."""
+
+    balanced: list[Literal["yes/no", "color", "material", "shape", "counting", "comparison", "attribute"]]
+    folds: Annotated[int, Field(ge=2)]
+    least_answers: Count
+    least_chance: Annotated[float, Field(ge=0, lt=0.25)]
+
+
 class AuditParams(Group):
     """What a predictor that never sees the image scores."""
 
     folds: Annotated[int, Field(ge=2)]
     resamples: Count
+    encoder: str
 
 
 class QuantizationParams(Group):
@@ -119,6 +136,43 @@ class ModelParams(Group):
     quantization: QuantizationParams
 
 
+class SamplingParams(Group):
+    """How the generator draws its tokens (paper, section 3.1)."""
+
+    do_sample: bool
+    temperature: Positive
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    top_k: Annotated[int, Field(ge=0)]
+    repetition_penalty: Positive
+
+
+class VlmParams(ModelParams):
+    """The vision-language model that writes questions (paper, section 3.1)."""
+
+    prompt: str
+    constrained: bool
+    # xgrammar 0.2.8 cannot compile a longer repetition.
+    longest_question: Annotated[int, Field(ge=20, le=128)]
+    longest_word: Annotated[int, Field(ge=3, le=128)]
+    max_new_tokens: Count
+    batch_size: Count
+    sampling: SamplingParams
+
+
+class GenerateParams(Group):
+    """Where the questions come from (paper, section 3.1)."""
+
+    source: Literal["metadata", "recorded", "vlm"]
+    recorded: str | None
+    vlm: VlmParams
+
+    @model_validator(mode="after")
+    def _recorded_needs_a_file(self) -> "GenerateParams":
+        if self.source == "recorded" and not self.recorded:
+            raise ValueError("source: recorded needs generate.recorded, the path of the saved outputs")
+        return self
+
+
 class LoraParams(Group):
     """The adapters (paper, listing 3)."""
 
@@ -130,24 +184,54 @@ class LoraParams(Group):
     bias: Literal["none", "all", "lora_only"]
 
 
+class Passes(NamedTuple):
+    """How one process divides an optimizer step: questions per forward pass, passes per step."""
+
+    questions: int
+    accumulation: int
+
+
 class TrainParams(Group):
     """The optimisation (paper, listings 4 to 6)."""
 
+    options_from: Literal["given", "matched"]
+
     epochs: Positive
+    packing: Literal["image", "question"]
     batch_size: Count
     accumulation: Count
+    processes: Count
     learning_rate: Positive
     schedule: str
     warmup: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Positive
     optimizer: str
-    mixed_precision: Literal["no", "bf16", "fp16"]
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"]
     gradient_checkpointing: bool
+    feature_cache: bool
     save_steps: Count
     log_steps: Count
     max_questions: Count | None
+    validation_questions: Annotated[int, Field(ge=0)]
+    patience: Count | None
     lora: LoraParams
+
+    @model_validator(mode="after")
+    def _divides_among_processes(self) -> "TrainParams":
+        self.passes()
+        return self
+
+    def passes(self) -> Passes:
+        """Return what each process does in a step of batch_size x accumulation questions; ValueError if uneven."""
+        if self.accumulation % self.processes == 0:
+            return Passes(self.batch_size, self.accumulation // self.processes)
+        if self.batch_size % self.processes == 0:
+            return Passes(self.batch_size // self.processes, self.accumulation)
+        raise ValueError(
+            f"processes: neither batch_size {self.batch_size} nor accumulation {self.accumulation} can be divided "
+            f"evenly among {self.processes} processes"
+        )
 
 
 class ArmParams(Group):
@@ -168,10 +252,18 @@ class EvaluateParams(Group):
 
 
 class CompareParams(Group):
-    """Intervals of the comparison table."""
+    """Intervals of the comparison table, and the blind scores above which no gain is called one."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     resamples: Count
+    max_blind: dict[str, Share]
+
+    @field_validator("max_blind")
+    @classmethod
+    def _audited(cls, limits: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(limits.keys() - {"open", "options", "matched"}):
+            raise ValueError(f"{unknown[0]}: the audit scores open, options and matched only")
+        return limits
 
 
 class Params(Group):
@@ -182,6 +274,7 @@ class Params(Group):
     generate: GenerateParams
     validate_: Annotated[ValidateParams, Field(alias="validate")]
     split: SplitParams
+    matching: MatchingParams
     audit: AuditParams
     model: ModelParams
     train: TrainParams

@@ -5,7 +5,7 @@ import io
 import json
 import os
 import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,13 +76,14 @@ def write_tar(path: Path, members: Iterable[tuple[str, bytes]]) -> Path:
     return path
 
 
-def listings_tar(path: Path, lines: Iterable[Any]) -> Path:
-    """Deal the lines (objects, or bytes as they are) out to 16 shards."""
+def listings_tar(path: Path, lines: Iterable[Any], cut: Mapping[str, float] | None = None) -> Path:
+    """Deal the lines (objects, or bytes as they are) out to 16 shards; keep only a share of the bytes of those cut."""
     shards: dict[str, list[bytes]] = {name: [] for name in SHARDS}
     for index, line in enumerate(lines):
         shards[SHARDS[index % 16]].append(line if isinstance(line, bytes) else json.dumps(line).encode())
     packed = [(name, gzip.compress(b"".join(line + b"\n" for line in rows))) for name, rows in shards.items()]
-    return write_tar(path, [(f"listings/metadata/listings_{name}.json.gz", data) for name, data in packed])
+    kept = {name: data[: int(len(data) * (cut or {}).get(name, 1))] for name, data in packed}
+    return write_tar(path, [(f"listings/metadata/listings_{name}.json.gz", data) for name, data in kept.items()])
 
 
 def images_tar(path: Path, images: dict[int, bytes], unnamed: Iterable[int] = (), absent: Iterable[int] = ()) -> Path:

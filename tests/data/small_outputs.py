@@ -5,7 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from abo_vqa.params import RepairParams
 from abo_vqa.questions.parse import flatten
+from abo_vqa.questions.repair import repair_spelling
 from abo_vqa.questions.schema import Question, RawOutput
 
 GOOD = {
@@ -41,5 +43,15 @@ def raw(output: str, number: int = 0) -> RawOutput:
     return RawOutput(f"B{number}@amazon.com", f"00/{number:08x}.jpg", "recorded", None, output)
 
 
-def questions_of(*entries: dict[str, Any]) -> list[Question]:
-    return flatten([raw(json.dumps({"questions": list(entries)}))])[0]
+def output_of(*entries: Any) -> RawOutput:
+    return raw(json.dumps({"questions": list(entries)}))
+
+
+def repairs(*off: str) -> RepairParams:
+    """All repairs but those named."""
+    return RepairParams(**{name: name not in off for name in RepairParams.model_fields})
+
+
+def questions_of(*entries: Any) -> list[Question]:
+    """Questions with their spelling repaired, but not their options."""
+    return repair_spelling(flatten([output_of(*entries)]).questions, repairs())

@@ -9,6 +9,7 @@ import pytest
 from small_archives import image_path
 
 from abo_vqa.errors import InputError
+from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.recorded import select_recorded
 from abo_vqa.stages import generate, sample
 
@@ -58,6 +59,61 @@ def test_a_bad_line_is_named(tmp_path: Path, line: bytes, problem: str):
     path = lines_file(tmp_path / "r.jsonl", [image_path(1), image_path(2)])
     path.write_bytes(path.read_bytes() + line + b"\n")
     with pytest.raises(InputError, match=rf"r\.jsonl, line 3: {problem}"):
+        select_recorded(path, PRODUCTS)
+
+
+def test_what_is_known_of_model_seed_and_prompt_is_kept(tmp_path: Path):
+    known = {"image": image_path(1), "output": "x", "model": "m", "seed": 7, "prompt": "Write five questions."}
+    path = tmp_path / "r.jsonl"
+    path.write_text(
+        "".join(json.dumps(row) + "\n" for row in (known, known | {"image": image_path(2), "prompt": "Six."}))
+    )
+    first, second = select_recorded(path, PRODUCTS).outputs
+    assert (first.model, first.seed) == ("m", 7)
+    assert len(first.prompt or "") == 16 and first.prompt != second.prompt
+    path.write_text(json.dumps(known | {"seed": "7"}) + "\n")
+    with pytest.raises(InputError, match=r"line 1: 'seed' is not a whole number"):
+        select_recorded(path, PRODUCTS)
+
+
+TABLE = (
+    "image_id,question,option_a,option_b,option_c,option_d,correct_answer,path\n"
+    f'x,"What, or\nwho?",Red,Blue,"A, B",Tan,C,{image_path(2)}\n'
+    f"x,How many?,1,2,3,4,B,{image_path(1)}\n"
+    f"x,What shape?,Round,Flat,Oval,Long,A,{image_path(2)}\n"
+)
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz"])
+def test_a_table_becomes_one_output_an_image(tmp_path: Path, name: str):
+    path = tmp_path / name
+    data = ("\ufeff" + TABLE).encode()
+    path.write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+    found = select_recorded(path, PRODUCTS)
+    assert (found.read, len(found.outputs), found.unknown) == (2, 2, [])
+    questions = flatten(found.outputs).questions
+    assert [(q.image_path, q.question, q.answer, q.options) for q in questions] == [
+        (image_path(1), "How many?", "B", ("A) 1", "B) 2", "C) 3", "D) 4")),
+        (image_path(2), "What, or who?", "C", ("A) Red", "B) Blue", "C) A, B", "D) Tan")),
+        (image_path(2), "What shape?", "A", ("A) Round", "B) Flat", "C) Oval", "D) Long")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ("", "line 0: no column image or image_path or path"),
+        ("image,answer\n", "line 1: no column question"),
+        ("image,question,answer,option_a\n", "line 1: fewer than two columns of options"),
+        ("image,question,answer,a,b\n,x,y,z,w\n", "line 2: no image"),
+        ('image,question,answer,a,b\nx,"y" z,1,2,3\n', "line 1: "),
+        ("image,question,answer,a,b\nx,\udcff,1,2,3\n", "line 0: "),
+    ],
+)
+def test_a_bad_table_is_named(tmp_path: Path, table: str, problem: str):
+    path = tmp_path / "r.csv"
+    path.write_bytes(table.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=rf"r\.csv, {problem}.*the header must name"):
         select_recorded(path, PRODUCTS)
 
 

@@ -1,6 +1,8 @@
 """The three-stage sampler: exact, capped, independent of order, and honest about shortfalls."""
 
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -11,19 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_archives import image_path, images_tar, jpeg, listing, listings_tar, record
 
+from abo_vqa.catalog.pool import Candidate, candidates, is_amazonbasics, is_shoes
+from abo_vqa.catalog.profile import Distribution
 from abo_vqa.catalog.sampler import (
+    ADJUSTED,
+    BASICS_CAP,
+    COLOR_FIRST,
     RARE_TYPES,
+    SHOES_CAP,
+    SQUARE_ROOT,
     STRATIFIED,
     TOP_TYPES,
-    Candidate,
-    candidates,
+    Sampler,
     draw_sample,
-    is_amazonbasics,
-    is_shoes,
 )
 from abo_vqa.catalog.shares import allocate
 from abo_vqa.errors import InputError
 from abo_vqa.params import SampleParams, SampleShares
+from abo_vqa.seeds import derive_seed, derive_seeds
 from abo_vqa.stages import generate, sample
 
 
@@ -35,10 +42,14 @@ def params(size: int, **changes: object) -> SampleParams:
         "reference_size": 12000,
         "shares": SampleShares(stratified=0.6, top_types=0.3, rare_types=0.1),
         "strata": 50,
+        "stratum_text": ["product_type", "brand", "color", "material"],
         "amazonbasics_cap": 12000,
         "shoes_cap": 12000,
         "top_types": 5,
         "rare_outside": 8,
+        "max_malformed_lines": 0.01,
+        "max_damaged_shards": 0,
+        "max_unreadable_images": 0.01,
     }
     return SampleParams(**(values | changes))
 
@@ -163,6 +174,77 @@ def test_stage_two_allows_for_what_stage_one_took():
     assert abs(kinds["TYPE1"] - 40) <= 1
 
 
+def test_without_a_rule_the_same_seed_draws_what_the_rule_held_back():
+    sampler = Sampler(TAIL, params(200, amazonbasics_cap=600, shoes_cap=300), 1)
+    with_all = sampler.draw(every)
+
+    def count(stage: str, concerns: Callable[[Candidate], bool], *without: str) -> int:
+        products = sampler.draw(every, without).products if without else with_all.products
+        return sum(concerns(candidate) for candidate, drawn_in in products if drawn_in == stage)
+
+    def colorless(candidate: Candidate) -> bool:
+        return candidate.listing.color is None
+
+    assert count(STRATIFIED, is_amazonbasics) == 10 < count(STRATIFIED, is_amazonbasics, BASICS_CAP)
+    assert count(TOP_TYPES, is_shoes) == 5 < count(TOP_TYPES, is_shoes, SHOES_CAP)
+    assert count(STRATIFIED, colorless) == 0 < count(STRATIFIED, colorless, COLOR_FIRST)
+    assert count(RARE_TYPES, lambda _: True, RARE_TYPES) == 0 == count(TOP_TYPES, lambda _: True, TOP_TYPES)
+    assert len(sampler.draw(every, (TOP_TYPES, RARE_TYPES)).products) == 200
+    assert sampler.draw(every) == with_all, "a draw leaves nothing behind"
+
+
+def test_without_the_square_root_the_crowd_is_drawn_as_it_is():
+    pool = pool_of([(1, True, False)] * 90 + [(2, True, False)] * 10)
+    only_first = SampleShares(stratified=1.0, top_types=0.0, rare_types=0.0)
+    sampler = Sampler(pool, params(20, shares=only_first, strata=10**6), 3)
+    kinds = Counter(candidate.listing.product_type for candidate, _ in sampler.draw(every, (SQUARE_ROOT,)).products)
+    assert kinds == {"TYPE1": 18, "TYPE2": 2}
+
+
+def test_without_the_adjustment_stage_two_follows_the_frequencies_alone():
+    shares = SampleShares(stratified=0.5, top_types=0.5, rare_types=0.0)
+    pool = pool_of([(1, True, False)] * 80 + [(2, True, False)] * 40)
+    draw = Sampler(pool, params(60, shares=shares, strata=10**6), 3).draw(every, (ADJUSTED,))
+    kinds = Counter(candidate.listing.product_type for candidate, stage in draw.products if stage == TOP_TYPES)
+    assert kinds == {"TYPE1": 20, "TYPE2": 10}
+
+
+def test_the_facts_of_the_stratum_are_a_parameter():
+    # 90 of one colour and 10 of another: two strata, drawn 3 : 1, only where the colour is in the text.
+    pool = [
+        Candidate(listing(i, product_type="A", color="red" if i < 90 else "blue", brand=None, material=None), f"{i}")
+        for i in range(100)
+    ]
+    only_first = SampleShares(stratified=1.0, top_types=0.0, rare_types=0.0)
+
+    def reds(facts: list[str]) -> int:
+        wanted = params(20, shares=only_first, strata=10**6, stratum_text=facts)
+        return sum(candidate.listing.color == "red" for candidate, _ in draw_sample(pool, wanted, 3, every).products)
+
+    assert reds(["product_type", "color"]) == 15
+    assert reds(["product_type"]) > 15
+
+
+def test_what_the_caps_keep_from_stage_one_the_other_stages_fill():
+    # AmazonBasics only: stage 1 may take two of them, stage 2 may take all.
+    pool = pool_of([(1, True, True)] * 30)
+    draw = draw_sample(pool, params(20, amazonbasics_cap=2, reference_size=20), 1, every)
+    assert Counter(stage for _, stage in draw.products) == {STRATIFIED: 2, TOP_TYPES: 18}
+    assert draw.shortfall == {STRATIFIED: 10, TOP_TYPES: 0, RARE_TYPES: 2}
+
+
+@given(kinds=POOLS, caps=st.tuples(st.integers(0, 9), st.integers(0, 9)), seed=st.integers(0, 9))
+@settings(max_examples=60, deadline=None)
+def test_all_of_the_pool_is_refused_only_for_the_sake_of_the_amazonbasics_cap(kinds, caps, seed):
+    pool = pool_of(kinds)
+    wanted = params(len(pool), amazonbasics_cap=caps[0], shoes_cap=caps[1], reference_size=len(pool))
+    try:
+        assert len(draw_sample(pool, wanted, seed, every).products) == len(pool)
+    except InputError as error:
+        assert f"sample.amazonbasics_cap (here {caps[0]})" in str(error) and "sample.shoes_cap" in str(error)
+        assert sum(map(is_amazonbasics, pool)) > caps[0]
+
+
 def test_the_shortfall_of_a_small_catalogue_is_filled_and_reported():
     pool = pool_of([(k % 4, True, False) for k in range(50)])
     draw = draw_sample(pool, params(40), 1, every)
@@ -224,7 +306,7 @@ def test_the_stage_writes_images_and_the_same_bytes_from_shuffled_shards(workspa
 
 
 def test_the_stage_reports_the_dirt_and_replaces_unreadable_images(workspace: Callable[..., Path]):
-    folder = workspace(20, sample={"products": 15})
+    folder = workspace(20, sample={"products": 15, "max_malformed_lines": 0.05, "max_unreadable_images": 0.07})
     lines = [record(number) for number in range(20)]
     lines[0] = record(0, main_image_id=None)
     lines[1] = record(1, main_image_id="lost")
@@ -246,6 +328,68 @@ def test_the_stage_reports_the_dirt_and_replaces_unreadable_images(workspace: Ca
     assert [entry["image_path"] for entry in report["unreadable_images"]] == [image_path(7)]
     assert "truncated" in report["unreadable_images"][0]["problem"].lower()
     assert report["after"]["products"] == 15
+
+
+@pytest.mark.parametrize("parameter", ["max_malformed_lines", "max_unreadable_images", "max_damaged_shards"])
+def test_more_dirt_than_a_parameter_allows_stops_the_stage_and_keeps_what_was_made(
+    workspace: Callable[..., Path], parameter: str
+):
+    limits = {"max_malformed_lines": 0.1, "max_unreadable_images": 0.2, "max_damaged_shards": 1}
+    folder = workspace(20, sample={"products": 17} | limits)
+    listings_tar(folder / "data/abo-listings.tar", [*(record(number) for number in range(19)), b"{broken"], {"2": 0.9})
+    images_tar(folder / "data/abo-images-small.tar", {n: jpeg(n)[: 300 if n == 7 else None] for n in range(20)})
+    sample.main()
+    before = sample.SAMPLE.read_bytes(), sample.REPORT.read_bytes()
+    params_file = folder / "params.yaml"
+    params_file.write_text(params_file.read_text().replace(f"{parameter}: {limits[parameter]}", f"{parameter}: 0"))
+    named = {
+        "max_malformed_lines": "listings_3.json.gz line 2",
+        "max_unreadable_images": image_path(7),
+        "max_damaged_shards": "listings_2.json.gz after 1 lines",
+    }
+    with pytest.raises(InputError, match=rf"{re.escape(named[parameter])}.*sample\.{parameter}: 0"):
+        sample.main()
+    assert (sample.SAMPLE.read_bytes(), sample.REPORT.read_bytes()) == before
+
+
+def test_the_report_counts_before_after_and_the_effect_of_every_rule(workspace: Callable[..., Path]):
+    folder = workspace(60, sample={"products": 30, "reference_size": 30, "amazonbasics_cap": 3, "rare_outside": 3})
+    lines = [
+        record(n, brand="AmazonBasics" if n % 2 else "Rivet", color=None if n % 3 == 0 else "Red") for n in range(60)
+    ]
+    listings_tar(folder / "data/abo-listings.tar", lines)
+    sample.main()
+    report = json.loads(sample.REPORT.read_text())
+    assert {stage: entry["share"] for stage, entry in report["stages"].items()} == {
+        STRATIFIED: 0.6,
+        TOP_TYPES: 0.3,
+        RARE_TYPES: 0.1,
+    }
+    assert report["before"]["concerned"]["amazonbasics"] == 30 and report["before"]["concerned"]["colorless"] == 20
+    assert report["before"]["brand"]["entropy"] == 1 and report["before"]["brand"]["gini"] == 0
+    assert report["after"]["color"]["missing"] == report["after"]["concerned"]["colorless"]
+    assert report["rules"]["amazonbasics_cap"]["amazonbasics"] < 0
+    assert report["rules"]["color_first"]["colorless"] < 0
+    assert report["rules"]["rare_types"]["rare_types"] > 0
+    assert report["rules"]["shoes_cap"] == dict.fromkeys(report["rules"]["shoes_cap"], 0), "there are no shoes"
+    plots = {path.name: path.read_text() for path in sample.PLOTS.iterdir()}
+    assert plots.keys() == {"product_type.svg", "brand.svg", "color.svg", "rules.svg"}
+    assert "AmazonBasics" in plots["brand.svg"] and "SHOES cap" in plots["rules.svg"]
+
+
+@given(counts=st.lists(st.integers(1, 50), min_size=1, max_size=30))
+def test_entropy_and_gini_are_those_of_the_textbook(counts: list[int]):
+    found = Distribution(Counter({str(number): count for number, count in enumerate(counts)}), 0)
+    total, n = sum(counts), len(counts)
+    if n > 1:
+        assert found.entropy == pytest.approx(-sum(c / total * math.log(c / total, n) for c in counts))
+    assert found.gini == pytest.approx(sum(abs(a - b) for a in counts for b in counts) / (2 * n * total))
+    assert sum(found.share(value) for value in found.counts) == pytest.approx(1)
+
+
+def test_seeds_derived_together_are_those_derived_alone():
+    names = ["B1@amazon.com", "", "ü"]
+    assert derive_seeds(7, "sample", 3, last=names) == [derive_seed(7, "sample", 3, name) for name in names]
 
 
 def test_a_failing_stage_keeps_what_was_made(workspace: Callable[..., Path]):

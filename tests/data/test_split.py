@@ -13,12 +13,12 @@ from small_archives import ROOT, images_tar, jpeg
 
 from abo_vqa.errors import InputError
 from abo_vqa.params import SplitParams
-from abo_vqa.questions.expectations import refuse_failures, run_suite
+from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
 from abo_vqa.questions.split import SPLITS, assign_splits, overlap_columns
 from abo_vqa.stages import generate, sample, split, validate
 from abo_vqa.stages.files import split_table
 
-PARAMS = SplitParams(validation=0.1, test=0.2)
+PARAMS = SplitParams(validation=0.1, test=0.2, near_duplicate_bits=2)
 
 
 def products(count: int) -> dict[str, str]:
@@ -67,19 +67,21 @@ def test_too_few_products_are_refused():
 @pytest.mark.parametrize(
     ("rows", "expectation"),
     [
-        ([("train", "1-0", "A", "x"), ("test", "2-0", "A", "y")], "product_is_in_one_split"),
-        ([("train", "1-0", "A", "x"), ("test", "2-0", "B", "x")], "image_is_in_one_split"),
-        ([("train", "1-0", "A", "x"), ("train", "1-0", "A", "x")], "question_is_in_one_split"),
+        ([("train", "1-0", "A", "x", 0), ("test", "2-0", "A", "y", 7)], "product_is_in_one_split"),
+        ([("train", "1-0", "A", "x", 0), ("test", "2-0", "B", "x", 7)], "image_is_in_one_split"),
+        ([("train", "1-0", "A", "x", 0), ("train", "1-0", "A", "x", 0)], "question_is_in_one_split"),
+        ([("train", "1-0", "A", "x", 0), ("test", "2-0", "B", "y", 3)], "near_duplicate_is_in_one_split"),
     ],
 )
 def test_the_suite_refuses_an_overlap(rows, expectation):
     table = overlap_columns(
-        (name, {"qa_id": key, "product_id": product, "image_sha256": image}) for name, key, product, image in rows
+        (name, {"qa_id": key, "product_id": product, "image_sha256": image, "image_phash": f"{phash:016x}"})
+        for name, key, product, image, phash in rows
     )
-    failed = run_suite(ROOT / "expectations/splits.json", table, "qa_id")
-    assert {name for name, keys in failed.items() if keys} == {expectation}
+    found = run_suite(Guarded(ROOT / "expectations/splits.json", table, "qa_id", {"near_duplicate_bits": 2}))
+    assert {name for name, outcome in found.items() if not outcome.success} == {expectation}
     with pytest.raises(InputError, match=f"{expectation} fails on 2 rows"):
-        refuse_failures(failed, dict.fromkeys(table["qa_id"], "row"), "splits")
+        refuse_failures(found, dict.fromkeys(table["qa_id"], "row"), "splits")
 
 
 def test_the_four_stages_from_archives_to_splits_twice_to_the_byte(workspace: Callable[..., Path]):
@@ -101,6 +103,8 @@ def test_the_four_stages_from_archives_to_splits_twice_to_the_byte(workspace: Ca
         for row in pq.read_table(split_table(name)).to_pylist():
             where.setdefault(row["product_id"], set()).add(name)
             image_hash = row.pop("image_sha256")
+            assert len(row.pop("image_phash")) == 16 and row.pop("image_group") <= image_hash
+            assert (row.pop("matched_options") is not None) == row.pop("balanced")
             assert len(image_hash) == 64 and questions.pop(row["qa_id"]) == row
     assert not questions, "every clean question is in a split"
     assert all(len(names) == 1 for names in where.values())

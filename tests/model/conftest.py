@@ -12,6 +12,7 @@ from abo_vqa.demo.base_model import build_model, build_processor, train_tokenize
 from abo_vqa.demo.scene import draw_scene, sample_scene
 from abo_vqa.params import Params, check_params
 from abo_vqa.seeds import derive_rng
+from tiny_llava_next import save_tiny_llava_next
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,12 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def images() -> dict[str, bytes]:
+def tiny_next(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny_llava_next(tmp_path_factory.mktemp("next"), spread=0.05)
+
+
+def draw_images() -> dict[str, bytes]:
+    """Eight drawn products as JPEG files."""
     encoded = {}
     for number in range(8):
         rng = derive_rng(1, number)
@@ -35,8 +41,8 @@ def images() -> dict[str, bytes]:
     return encoded
 
 
-@pytest.fixture(scope="session")
-def rows(images: dict[str, bytes]) -> list[dict[str, Any]]:
+def draw_rows(images: dict[str, bytes]) -> list[dict[str, Any]]:
+    """Two questions an image."""
     return [
         {
             "qa_id": f"{image}-{index}",
@@ -48,6 +54,16 @@ def rows(images: dict[str, bytes]) -> list[dict[str, Any]]:
         for image in images
         for index, (question, answer) in enumerate([("What color is it?", "red"), ("How many are there?", "3")])
     ]
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, bytes]:
+    return draw_images()
+
+
+@pytest.fixture(scope="session")
+def rows(images: dict[str, bytes]) -> list[dict[str, Any]]:
+    return draw_rows(images)
 
 
 @pytest.fixture

@@ -1,5 +1,6 @@
 """What the model is given: the paper's prompts, labels that are the answer alone, and a plan drawn from the seed."""
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,8 @@ from hypothesis import strategies as st
 from abo_vqa.errors import InputError
 from abo_vqa.model.batches import (
     IGNORED,
-    Collator,
     Question,
+    QuestionCollator,
     audit_labels,
     encode_prompts,
     training_plan,
@@ -19,6 +20,7 @@ from abo_vqa.model.batches import (
 )
 from abo_vqa.model.loading import load_processor
 from abo_vqa.model.prompts import question_text, render_prompt
+from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.params import ArmParams, Params
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
@@ -48,8 +50,8 @@ def test_an_image_becomes_its_patches(processor: Any, rows: list[dict[str, Any]]
 
 
 def test_labels_are_answer_and_end_token(processor: Any, rows: list[dict[str, Any]], images: dict[str, bytes]) -> None:
-    dataset = training_questions(rows, ALWAYS, 1, 3)
-    batch = Collator(processor, images)([dataset[place] for place in range(5)])
+    dataset = training_questions(rows, ALWAYS, 1, 3, by_image=False)
+    batch = QuestionCollator(processor, images, 4096)([dataset[place] for place in range(5)])
     for place in range(5):
         labels = batch["labels"][place]
         kept = labels[labels != IGNORED]
@@ -62,8 +64,8 @@ def test_labels_are_answer_and_end_token(processor: Any, rows: list[dict[str, An
 def test_training_and_asking_see_the_same_prompt(
     processor: Any, rows: list[dict[str, Any]], images: dict[str, bytes]
 ) -> None:
-    example = training_questions(rows, ALWAYS, 1, 3)[0]
-    batch = Collator(processor, images)([example])
+    example = training_questions(rows, ALWAYS, 1, 3, by_image=False)[0]
+    batch = QuestionCollator(processor, images, 4096)([example])
     asked = encode_prompts(processor, [Question("q", images[example["image"]], example["text"], "")], "left")
     prompt = batch["input_ids"][0][batch["labels"][0] == IGNORED]
     assert prompt.tolist() == asked["input_ids"][0].tolist()
@@ -73,7 +75,7 @@ def test_training_and_asking_see_the_same_prompt(
 def test_the_audit_refuses_the_papers_labels(
     processor: Any, rows: list[dict[str, Any]], images: dict[str, bytes]
 ) -> None:
-    class PromptTail(Collator):
+    class PromptTail(QuestionCollator):
         """Un-masks the end of the prompt and never appends the answer, as the paper's collator does."""
 
         def __call__(self, examples: Any) -> dict[str, Any]:
@@ -82,14 +84,28 @@ def test_the_audit_refuses_the_papers_labels(
             batch["labels"][batch["labels"] != IGNORED] = shifted[batch["labels"] != IGNORED]
             return batch
 
-    dataset = training_questions(rows, ALWAYS, 1, 3)
-    assert "labels: " in audit_labels(Collator(processor, images), dataset)
+    dataset = training_questions(rows, ALWAYS, 1, 3, by_image=False)
+    assert "labels: " in audit_labels(QuestionCollator(processor, images, 4096), dataset)
     with pytest.raises(InputError, match="the labels decode to"):
-        audit_labels(PromptTail(processor, images), dataset)
+        audit_labels(PromptTail(processor, images, 4096), dataset)
+
+
+@pytest.mark.parametrize("kind", ["question", "image"])
+def test_a_prompt_beyond_the_context_is_named(
+    kind: str, processor: Any, rows: list[dict[str, Any]], images: dict[str, bytes]
+) -> None:
+    long = [*rows, rows[0] | {"qa_id": "too long", "question": "word " * 400}]
+    dataset = training_questions(long, NEVER, 1, 3, by_image=True)
+    collator = {
+        "question": QuestionCollator(processor, images, 300),
+        "image": ImageCollator(processor, images, None, 300),
+    }
+    with pytest.raises(InputError, match=r"question too long: \d+ tokens .* more than the model's context of 300"):
+        audit_labels(collator[kind], dataset, questions=0)
 
 
 def test_an_unreadable_image_is_named(processor: Any) -> None:
-    with pytest.raises(InputError, match="question q7: its image cannot be read"):
+    with pytest.raises(InputError, match="q7: its image cannot be read"):
         encode_prompts(processor, [Question("q7", b"no image", "What?", "")], "left")
 
 
@@ -99,9 +115,14 @@ def test_a_missing_model_is_explained(tiny_params: Params) -> None:
         load_processor(nowhere)
 
 
-@given(st.integers(1, 60), st.floats(0.1, 3), st.integers(0, 2**32 - 1))
-def test_the_plan_shows_every_question_once_an_epoch(questions: int, epochs: float, seed: int) -> None:
-    plan = training_plan(questions, epochs, ALWAYS, seed)
+def images_of(questions: int) -> list[str]:
+    """Three questions an image, those of one image not side by side."""
+    return [f"image-{index % max(1, questions // 3)}" for index in range(questions)]
+
+
+@given(st.integers(1, 60), st.floats(0.1, 3), st.integers(0, 2**32 - 1), st.booleans())
+def test_the_plan_shows_every_question_once_an_epoch(questions: int, epochs: float, seed: int, by_image: bool) -> None:
+    plan = training_plan(images_of(questions), epochs, ALWAYS, seed, by_image)
     assert len(plan) == round(questions * epochs)
     for start in range(0, len(plan), questions):
         epoch = [index for index, _ in plan[start : start + questions]]
@@ -109,16 +130,23 @@ def test_the_plan_shows_every_question_once_an_epoch(questions: int, epochs: flo
 
 
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1))
-def test_arms_differ_in_nothing_but_the_options(questions: int, seed: int) -> None:
-    shown = training_plan(questions, 2, ALWAYS, seed)
-    hidden = training_plan(questions, 2, NEVER, seed)
+def test_by_image_the_questions_of_an_image_stay_together(questions: int, seed: int) -> None:
+    images = images_of(questions)
+    shown = [images[index] for index, _ in training_plan(images, 1, ALWAYS, seed, by_image=True)]
+    assert len(list(groupby(shown))) == len(set(images))
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.booleans())
+def test_arms_differ_in_nothing_but_the_options(questions: int, seed: int, by_image: bool) -> None:
+    shown = training_plan(images_of(questions), 2, ALWAYS, seed, by_image)
+    hidden = training_plan(images_of(questions), 2, NEVER, seed, by_image)
     assert [index for index, _ in shown] == [index for index, _ in hidden]
     assert all(options for _, options in shown)
     assert not any(options for _, options in hidden)
 
 
 def test_a_curriculum_goes_from_first_to_last_share() -> None:
-    plan = training_plan(4000, 1, ArmParams(options_first=1.0, options_last=0.0), 5)
+    plan = training_plan(images_of(4000), 1, ArmParams(options_first=1.0, options_last=0.0), 5, by_image=True)
     first, last = plan[:1000], plan[-1000:]
     assert sum(options for _, options in first) > 820
     assert sum(options for _, options in last) < 180

@@ -1,6 +1,7 @@
 """Training: real NF4, TRL and PEFT on a tiny model; clipping, determinism, the CPU guard, the adapter folder."""
 
 import hashlib
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +11,29 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from abo_vqa.errors import InputError
+from abo_vqa.model.adapters import save_adapter
 from abo_vqa.model.answering import answer_questions
-from abo_vqa.model.batches import Collator, Question, training_questions
+from abo_vqa.model.batches import QuestionCollator, training_questions
+from abo_vqa.model.features import ImageFeatures
+from abo_vqa.model.history import POST_CLIP, PRE_CLIP
 from abo_vqa.model.loading import load_base, load_processor, load_tuned, lora_config
-from abo_vqa.model.training import TrainingResult, save_adapter, train_arm
+from abo_vqa.model.shared_image import ImageCollator
+from abo_vqa.model.training import TrainingResult, check_step, train_arm
 from abo_vqa.params import ArmParams, Params
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 
 
-def train(params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], scratch: Path) -> TrainingResult:
+def image_collator(params: Params, images: dict[str, bytes], folder: Path) -> ImageCollator:
+    base, processor = load_base(params.model), load_processor(params.model)
+    return ImageCollator(processor, images, ImageFeatures(folder / "features", images, base, processor), 4096)
+
+
+def train(params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], folder: Path) -> TrainingResult:
+    collator = image_collator(params, images, folder)
+    dataset = training_questions(rows, ALWAYS, params.train.epochs, 3, by_image=True)
     torch.manual_seed(1)
-    collator = Collator(load_processor(params.model), images)
-    dataset = training_questions(rows, ALWAYS, params.train.epochs, 3)
-    return train_arm(load_base(params.model), collator, dataset, params.train, 3, scratch)
+    return train_arm(load_base(params.model), collator, dataset, [], params.train, 3, folder / "scratch")
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +49,7 @@ def trained(
     values["train"] |= {"batch_size": 4, "accumulation": 2, "epochs": 3}
     params = check_params(values)
     folder = tmp_path_factory.mktemp("trained")
-    result = train(params, rows, images, folder / "scratch")
+    result = train(params, rows, images, folder)
     save_adapter(result.model, folder / "adapter", str(tiny_base), "card")
     return params, result, folder / "adapter"
 
@@ -60,11 +70,40 @@ def test_every_step_is_recorded_on_both_sides_of_the_clipping(
     params, result, _ = trained
     assert [row["step"] for row in result.curve] == list(range(1, 16 * 3 // 8 + 1))
     limit = params.train.max_grad_norm
-    clipped = [row for row in result.curve if row["grad_norm_pre_clip"] > limit]
+    clipped = [row for row in result.curve if row[PRE_CLIP] > limit]
     assert clipped, "the test needs a step that clips"
-    assert all(row["grad_norm_post_clip"] == pytest.approx(limit, rel=1e-3) for row in clipped)
+    assert all(row[POST_CLIP] == pytest.approx(limit, rel=1e-3) for row in clipped)
     for row in result.curve:
-        assert row["grad_norm_post_clip"] <= min(limit, row["grad_norm_pre_clip"]) * 1.001
+        assert row[POST_CLIP] <= min(limit, row[PRE_CLIP]) * 1.001
+
+
+@pytest.mark.parametrize("norm", [PRE_CLIP, POST_CLIP])
+def test_the_components_make_up_the_norm(trained: tuple[Params, TrainingResult, Path], norm: str) -> None:
+    _, result, _ = trained
+    for row in result.curve:
+        assert math.hypot(row[f"{norm}/lora_A"], row[f"{norm}/lora_B"]) == pytest.approx(row[norm], rel=1e-4)
+        assert row[f"{norm}/language"] == pytest.approx(row[norm], rel=1e-4)
+        assert f"{norm}/vision" not in row, "the vision tower is frozen"
+
+
+def test_the_applied_update_is_clipped_although_the_logged_norm_is_not(
+    tiny_params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Plain SGD moves the weights by rate times the applied gradient, so the weights tell which norm was applied."""
+    rate = 0.5
+    plain = {
+        "optimizer": "sgd", "learning_rate": rate, "schedule": "constant", "warmup": 0.0, "weight_decay": 0.0,
+        "max_grad_norm": 1e-3, "batch_size": 16, "accumulation": 1, "epochs": 1,
+    }  # fmt: skip
+    params = tiny_params.model_copy(update={"train": tiny_params.train.model_copy(update=plain)})
+    collator = image_collator(params, images, tmp_path)
+    dataset = training_questions(rows, ALWAYS, 1, 3, by_image=True)
+    result = train_arm(load_base(params.model), collator, dataset, [], params.train, 3, tmp_path / "scratch")
+    [row] = result.curve
+    assert row[PRE_CLIP] > 100 * params.train.max_grad_norm
+    # At the first step B is zero and alone receives a gradient, so its value is its whole movement.
+    moved = [p.detach().flatten() for name, p in result.model.named_parameters() if ".lora_B." in name]
+    assert torch.cat(moved).norm().item() == pytest.approx(rate * params.train.max_grad_norm, rel=1e-3)
 
 
 def test_the_adapters_are_trained_in_float32_and_the_base_is_not_touched(
@@ -85,7 +124,7 @@ def test_training_again_gives_the_same_bytes(
     tmp_path: Path,
 ) -> None:
     params, result, adapter = trained
-    again = train(params, rows, images, tmp_path / "scratch")
+    again = train(params, rows, images, tmp_path)
     assert again.curve == result.curve
     save_adapter(again.model, tmp_path / "adapter", params.model.base, "card")
     assert digests(tmp_path / "adapter") == digests(adapter)
@@ -99,7 +138,7 @@ def test_the_saved_adapter_is_the_trained_one(
     trained: tuple[Params, TrainingResult, Path], images: dict[str, bytes]
 ) -> None:
     params, result, adapter = trained
-    collator = Collator(load_processor(params.model), images)
+    collator = QuestionCollator(load_processor(params.model), images, 4096)
     batch = collator([{"qa_id": "q", "image": "image-0", "text": "What color is it?", "answer": "red"}])
     opened = load_tuned(load_base(params.model), adapter)
     assert isinstance(opened, PeftModel)
@@ -112,7 +151,7 @@ def test_the_saved_adapter_is_the_trained_one(
 
 def test_evaluating_first_leaves_training_gradients_right(tiny_params: Params, images: dict[str, bytes]) -> None:
     """On CPUs with AVX512-BF16 bitsandbytes repacks 4-bit weights in evaluation mode and gradients go wrong."""
-    collator = Collator(load_processor(tiny_params.model), images)
+    collator = QuestionCollator(load_processor(tiny_params.model), images, 4096)
     batch = collator([{"qa_id": "q", "image": "image-0", "text": "What color is it?", "answer": "red"}])
 
     def gradient(evaluate_first: bool) -> torch.Tensor:
@@ -136,20 +175,63 @@ def test_a_diverging_run_stops_with_a_reason(
         train(tiny_params.model_copy(update={"train": wild}), rows, images, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("row", "says"),
+    [
+        ({"step": 1, "loss": 0.0, PRE_CLIP: 1.0}, "the labels hold nothing to predict"),
+        ({"step": 1, "loss": 2.0, PRE_CLIP: 0.0}, "no trainable parameter receives a gradient"),
+        ({"step": 7, "loss": math.nan, PRE_CLIP: 1.0}, "step 7: loss nan or gradient norm 1.0 is not finite"),
+        ({"step": 7, "loss": 2.0, PRE_CLIP: math.inf}, "step 7: loss 2.0 or gradient norm inf is not finite"),
+    ],
+)
+def test_an_unsound_step_stops_the_run(row: dict[str, float], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        check_step(row)
+    check_step({"step": 7, "loss": 0.0, PRE_CLIP: 0.0})  # learned by heart, later on: no fault
+
+
+@pytest.mark.parametrize(
+    ("targets", "says"),
+    [
+        (["layers.4.self_attn.q_proj"], "no trainable parameter receives a gradient"),  # CLIP's last layer alone
+        (["nowhere_proj"], r"train\.lora\.targets: Target modules"),
+    ],
+)
+def test_adapters_in_the_wrong_place_are_refused(
+    tiny_params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path, targets: Any, says: str
+) -> None:
+    lora = tiny_params.train.lora.model_copy(update={"targets": targets, "vision_tower": True})
+    settings = tiny_params.train.model_copy(update={"lora": lora})
+    with pytest.raises(InputError, match=says):
+        train(tiny_params.model_copy(update={"train": settings}), rows, images, tmp_path)
+
+
 def test_an_adapter_that_is_not_there_is_named(tiny_params: Params, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no adapter here"):
         load_tuned(load_base(tiny_params.model), tmp_path)
 
 
-def test_batched_answers_equal_those_given_one_at_a_time(tiny_params: Params, images: dict[str, bytes]) -> None:
-    processor, model = load_processor(tiny_params.model), load_base(tiny_params.model)
+def test_batched_answers_equal_those_given_one_at_a_time(
+    tiny_params: Params, images: dict[str, bytes], tmp_path: Path
+) -> None:
+    collator, model = image_collator(tiny_params, images, tmp_path), load_base(tiny_params.model)
     texts = ["What color is it?", "How many are there?\nOptions: 1, 2, 3, 4\nAnswer", "What?", "Is it red?"]
     questions = [
-        Question(str(n), image, text, "") for n, (image, text) in enumerate(zip(images.values(), texts, strict=False))
+        {"qa_id": image, "image": image, "text": text, "answer": "red"}
+        for image, text in zip(images, texts, strict=False)
     ]
-    together = answer_questions(model, processor, questions, 4, 5, "together")
-    alone = [answer_questions(model, processor, [question], 1, 5, "alone")[0] for question in questions]
+    together = answer_questions(model, collator, questions, 4, 5, "together")
+    alone = [answer_questions(model, collator, [question], 1, 5, "alone")[0] for question in questions]
     assert together == alone
+
+
+def test_ready_features_answer_as_pixels_do(tiny_params: Params, images: dict[str, bytes], tmp_path: Path) -> None:
+    model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
+    questions = [{"qa_id": n, "image": n, "text": "What color is it?", "answer": "red"} for n in images]
+    by_pixels = ImageCollator(processor, images, None, 4096)
+    assert answer_questions(model, by_pixels, questions, 4, 8, "pixels") == answer_questions(
+        model, image_collator(tiny_params, images, tmp_path), questions, 4, 8, "features"
+    )
 
 
 def published_geometry() -> LlavaConfig:

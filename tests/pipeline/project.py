@@ -6,17 +6,37 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 
-def run(command: str, folder: Path, ok: bool = True) -> str:
-    """Run a shell command in a folder, this test's interpreter first on the path; return everything it printed."""
+
+def environment() -> dict[str, str]:
+    """Return a user's environment with this test's interpreter first on the path."""
     path = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
     # A user's Python writes compiled files beside the sources; the tests' may have been told not to.
     unset = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "DVC_ROOT", "MLFLOW_TRACKING_URI"}
-    environment = {name: value for name, value in os.environ.items() if name not in unset} | {"PATH": path}
-    outcome = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment)
+    return {name: value for name, value in os.environ.items() if name not in unset} | {"PATH": path}
+
+
+def run(command: str, folder: Path, ok: bool = True) -> str:
+    """Run a shell command in a folder; return everything it printed."""
+    outcome = subprocess.run(command, shell=True, cwd=folder, capture_output=True, text=True, env=environment())
     said = outcome.stdout + outcome.stderr
     assert (outcome.returncode == 0) == ok, f"{command}: exit {outcome.returncode}\n{said[-6000:]}"
     return said
+
+
+def start(command: str, folder: Path) -> "subprocess.Popen[bytes]":
+    """Start a shell command in a folder and return at once."""
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, shell=True, cwd=folder, stdout=quiet, stderr=quiet, env=environment())
+
+
+def kill(process: "subprocess.Popen[bytes]") -> None:
+    """Kill a command and everything it started, without a warning."""
+    parent = psutil.Process(process.pid)
+    for child in [*parent.children(recursive=True), parent]:
+        child.kill()
+    process.wait()
 
 
 def clone_project(root: Path, folder: Path) -> Path:

@@ -112,6 +112,21 @@ def test_a_gain_that_a_blind_guesser_has_too_is_not_called_a_gain_alone():
     assert compared(three(base=0.5, standard=0.5, options=0.8))["above_blind"]["options"]["options"]["above"]
 
 
+def test_where_the_blind_score_exceeds_its_limit_nothing_is_called_a_gain():
+    tables, limits = three(base=0.5, standard=0.5, options=0.8), {"options": 0.3, "open": 0.4}
+    found = compare(tables, PAIRS, audited(0.35), 0.95, 500, 0, limits)
+    by_condition = {(row["first"], row["second"], row["condition"]): row["verdict"] for row in found["differences"]}
+    for second in ("base", "standard"):
+        assert by_condition[("options", second, "options")] == (
+            "no gain, for the best blind predictor (text classifier, 35.0 %) exceeds compare.max_blind (30.0 %)"
+        )
+    # What is no difference stays none, and a limit that is not reached changes nothing.
+    assert by_condition[("standard", "base", "options")] == "no difference shown"
+    wider = compare(tables, PAIRS, audited(0.35), 0.95, 500, 0, {"options": 0.35})
+    assert wider["differences"] == compared(tables, 0.35)["differences"]
+    assert "nothing is called a gain" in render(found)
+
+
 def test_the_statement_is_computed_from_the_numbers():
     found = compared(three(base=0.5, standard=0.5, options=0.8))
     row = next(row for row in found["differences"] if (row["first"], row["condition"]) == ("options", "options"))

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from project import clone_project, commit, run, scale, stages_run
+from project import clone_project, commit, kill, run, scale, stages_run, start
 from ruamel.yaml import YAML
 
 pytestmark = pytest.mark.slow
@@ -66,12 +66,12 @@ def test_the_table_compares_three_models_under_two_conditions(finished: Path) ->
 
 def test_every_model_has_its_runs_in_mlflow(finished: Path) -> None:
     found = {(tags["dvc.stage"], tags["status"]) for tags in runs(finished)}
-    expected = [*(f"train@{arm}" for arm in MODELS[1:]), *(f"evaluate@{model}" for model in MODELS)]
+    expected = ["audit", *(f"train@{arm}" for arm in MODELS[1:]), *(f"evaluate@{model}" for model in MODELS)]
     assert found == {(stage, "FINISHED") for stage in expected}
     with sqlite3.connect(finished / "mlflow.db") as store:
         names = {name for (name,) in store.execute("select distinct key from metrics")}
-        steps = store.execute("select count(distinct step) from metrics where key = 'grad_norm_post_clip'").fetchone()
-    assert {"loss", "grad_norm_pre_clip", "grad_norm_post_clip", "options/accuracy", "open/accuracy"} <= names
+        steps = store.execute("select count(distinct step) from metrics where key = 'grad_norm/post_clip'").fetchone()
+    assert {"loss", "grad_norm/pre_clip", "grad_norm/post_clip", "options/accuracy", "open/accuracy"} <= names
     assert steps[0] > 5
 
 
@@ -123,6 +123,42 @@ def test_a_float_given_on_the_command_line_arrives_as_one(finished: Path) -> Non
     with sqlite3.connect(finished / "mlflow.db") as store:
         values = {value for (value,) in store.execute("select value from params where key = 'train.learning_rate'")}
     assert "1e-05" in values
+
+
+def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(finished: Path) -> None:
+    before = hashes(finished)["models/adapters/standard"], (finished / "reports/curves/standard.csv").read_bytes()
+    command = "dvc repro --force --single-item train@standard"
+    for whole in (1, 2):
+        process = start(command, finished)
+        while len(list(finished.glob("models/checkpoints/standard-*/checkpoint-*"))) < whole:
+            assert process.poll() is None, "it has to be killed before it is done"
+            time.sleep(0.05)
+        kill(process)
+    out = run(command, finished)
+    assert re.search(r"train standard: \d+ steps, went on from step [1-9]", out), out[-2000:]
+    assert (
+        hashes(finished)["models/adapters/standard"],
+        (finished / "reports/curves/standard.csv").read_bytes(),
+    ) == before
+    assert not list(finished.glob("models/checkpoints/*")), "checkpoints are gone once the adapter is there"
+    statuses = [tags["status"] for tags in runs(finished) if tags["dvc.stage"] == "train@standard"]
+    assert "RUNNING" not in statuses
+    assert "KILLED" in statuses
+
+
+def test_an_arm_more_trains_and_tests_that_arm_alone(finished: Path) -> None:
+    params = finished / "params.yaml"
+    original = params.read_text()
+    more = original.replace("tested:", "  curriculum: {options_first: 1.0, options_last: 0.0}\n\ntested:", 1)
+    params.write_text(more.replace("evaluate:\n", "  curriculum: models/adapters/curriculum\n\nevaluate:\n", 1))
+    try:
+        ran = stages_run(run("dvc repro", finished))
+        assert sorted(ran) == ["compare", "evaluate@curriculum", "train@curriculum"]
+        assert json.loads((finished / "reports/comparison.json").read_text())["models"][-1] == "curriculum"
+    finally:
+        params.write_text(original)
+        run("dvc checkout", finished)
+        run("git checkout -q .", finished)
 
 
 @pytest.mark.parametrize(

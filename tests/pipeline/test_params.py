@@ -161,7 +161,7 @@ def test_the_paper_scale_adapts_as_listing_3(paper: Params) -> None:
 def test_the_paper_scale_trains_as_listings_4_to_6(paper: Params, tmp_path: Path) -> None:
     # Float16 needs a card; everything else is built as the paper's run would build it.
     on_cpu = paper.train.model_copy(update={"mixed_precision": "no"})
-    arguments = trainer_arguments(on_cpu, paper.seed, tmp_path)
+    arguments = trainer_arguments(on_cpu, paper.seed, tmp_path, validated=False)
     assert paper.train.mixed_precision == "fp16"
     assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == (3, 6)
     assert arguments.learning_rate == 3e-5

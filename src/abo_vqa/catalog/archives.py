@@ -1,12 +1,12 @@
 """ABO's two archives, read as published: never unpacked, never whole in memory (paper, section 2.3)."""
 
 import csv
-import gzip
 import io
-import json
-import tarfile
-import zlib
+import multiprocessing
+import os
+import sys
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -16,11 +16,15 @@ from PIL import Image
 from tqdm import tqdm
 
 from abo_vqa.catalog.listing import Listing
+from abo_vqa.catalog.shard import Damaged, Place, Shard, gzip_lines, read_shard
+from abo_vqa.catalog.tarball import AGAIN, members
+from abo_vqa.catalog.uncollected import uncollected
 from abo_vqa.errors import InputError
 
 SMALL_IMAGES = "images/small/"
 IMAGE_TABLE = "images/metadata/images.csv.gz"
-AGAIN = "download the archive again"
+# Packed bytes of shards below which starting a second process costs more than it saves.
+_WORTH_A_PROCESS = 8_000_000
 
 
 @dataclass(frozen=True)
@@ -32,66 +36,115 @@ class Malformed:
     problem: str
 
 
+@dataclass(frozen=True)
+class DamagedShard:
+    """A shard that breaks off; `lines` before the damage were read."""
+
+    shard: str
+    lines: int
+    problem: str
+
+
 @dataclass
 class ListingsRead:
-    """All listings of an archive, with what was found on the way."""
+    """All listings of an archive, with what was found on the way; lines counts the malformed ones too."""
 
     listings: list[Listing] = field(default_factory=list)
     malformed: list[Malformed] = field(default_factory=list)
+    damaged: list[DamagedShard] = field(default_factory=list)
     shards: int = 0
+    lines: int = 0
+
+    def add(self, name: str, shard: Shard) -> None:
+        """Take in what one shard held."""
+        self.shards += 1
+        self.lines += shard.lines
+        self.listings += shard.unpack()
+        self.malformed += [Malformed(name, line, problem) for line, problem in shard.malformed]
+        if shard.damage is not None:
+            self.damaged.append(DamagedShard(name, shard.lines, shard.damage))
 
 
+@uncollected()
 def read_listings(path: Path) -> ListingsRead:
-    """Read every shard `listings_*.json.gz` of the listings archive, line by line.
+    """Read every shard `listings_*.json.gz` of the listings archive, one per processor core at a time.
 
-    A malformed line is counted and named, not fatal. InputError: no such file, not a tar, truncated, no
-    shards, or a damaged shard.
+    Malformed lines and damaged shards are counted and named, not fatal. InputError: no such file, not a tar, truncated,
+    or no shards.
     """
+    with _reading(path) as shards:
+        return _collected(shards)
+
+
+@uncollected()
+def read_catalogue(listings: Path, images: Path) -> "tuple[ListingsRead, ImageArchive]":
+    """Read the listings archive and, at the same time, index the image archive; errors as of the two alone."""
+    # In this order: processes are started before threads, and they have their work before this one has its own.
+    with _reading(listings) as shards, ThreadPoolExecutor(1) as thread:
+        index = thread.submit(ImageArchive, images)
+        return _collected(shards), index.result()
+
+
+def _collected(shards: Iterator[tuple[str, Shard]]) -> ListingsRead:
     found = ListingsRead()
-    with _opened(path) as tar, tqdm(desc="listings", unit=" listings", mininterval=1) as progress:
-        for member in _members(tar, path):
-            name = PurePosixPath(member.name).name
-            if name.startswith("listings_") and name.endswith(".json.gz"):
-                found.shards += 1
-                for number, line in enumerate(_gzip_lines(tar, member, path), 1):
-                    _add_listing(found, name, number, line)
-                    progress.update()
-    if not found.shards:
-        raise InputError(f"{path}: holds no listings_*.json.gz; sample.listings must be ABO's abo-listings.tar")
+    with tqdm(desc="listings", unit=" listings", mininterval=1) as progress:
+        for name, shard in shards:
+            found.add(name, shard)
+            progress.update(shard.lines)
     return found
 
 
-def _add_listing(found: ListingsRead, shard: str, number: int, line: bytes) -> None:
-    try:
-        found.listings.append(Listing.from_abo(json.loads(line)))
-    except (ValueError, RecursionError) as error:
-        problem = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        found.malformed.append(Malformed(shard, number, problem))
+@contextmanager
+def _reading(path: Path) -> Iterator[Iterator[tuple[str, Shard]]]:
+    """Yield the shards with their names in the archive's order, read by other processes where that is worth it."""
+    places = {
+        name: Place(path, member.offset, member.length)
+        for batch in members(path)
+        for member in batch
+        if (name := PurePosixPath(member.name).name).startswith("listings_") and name.endswith(".json.gz")
+    }
+    if not places:
+        raise InputError(f"{path}: holds no listings_*.json.gz; sample.listings must be ABO's abo-listings.tar")
+    processes = min(os.cpu_count() or 1, len(places))
+    if processes == 1 or sum(place.length for place in places.values()) < _WORTH_A_PROCESS:
+        yield zip(places, map(read_shard, places.values()), strict=True)
+        return
+    # A forked process has all modules at once; elsewhere than on Linux forking is not safe.
+    start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    with ProcessPoolExecutor(processes, start) as pool:
+        yield zip(places, pool.map(read_shard, places.values()), strict=True)
 
 
 class ImageArchive:
     """The archive of small images: an index of offsets made in one pass, then bytes by path.
 
     paths: image id to path ("xx/xxxxxxxx.jpg"), for the images that the table names and the archive holds.
-    absent: how many images the table names that the archive does not hold. Use it in a `with` block.
+    absent: how many images the table names that the archive does not hold. malformed_rows: how many rows of the table
+    name no image. Use it in a `with` block.
     """
 
     def __init__(self, path: Path):
         """Index the archive; InputError: no such file, not a tar, truncated, no table or no images."""
-        self._path = path
         self._places: dict[str, tuple[int, int]] = {}
-        table: dict[str, str] | None = None
-        with _opened(path) as tar:
-            for member in tqdm(_members(tar, path), desc="images", unit=" images", mininterval=1):
-                if member.name == IMAGE_TABLE:
-                    table = _read_image_table(_gzip_lines(tar, member, path), path)
-                elif member.isreg() and member.name.startswith(SMALL_IMAGES):
-                    self._places[member.name.removeprefix(SMALL_IMAGES)] = (member.offset_data, member.size)
+        table: Place | None = None
+        start = len(SMALL_IMAGES)
+        with tqdm(desc="images", unit=" images", mininterval=1) as progress:
+            for batch in members(path):
+                for name, offset, length in batch:
+                    if name.startswith(SMALL_IMAGES):
+                        self._places[name[start:]] = offset, length
+                    elif name == IMAGE_TABLE:
+                        table = Place(path, offset, length)
+                progress.update(len(batch))
         if table is None or not self._places:
             missing = IMAGE_TABLE if table is None else f"{SMALL_IMAGES}*"
             raise InputError(f"{path}: holds no {missing}; sample.images must be ABO's abo-images-small.tar")
-        self.paths: Mapping[str, str] = {key: place for key, place in table.items() if place in self._places}
-        self.absent = len(table) - len(self.paths)
+        paths, self.malformed_rows = _read_image_table(table)
+        absent = [key for key, place in paths.items() if place not in self._places]
+        for key in absent:
+            del paths[key]
+        self.paths: Mapping[str, str] = paths
+        self.absent = len(absent)
         self._file: BinaryIO = path.open("rb")
 
     def __len__(self) -> int:
@@ -121,46 +174,22 @@ def image_problem(data: bytes) -> str | None:
     return None
 
 
-def _read_image_table(lines: Iterator[bytes], path: Path) -> dict[str, str]:
-    rows = csv.DictReader(line.decode("utf-8", "replace") for line in lines)
-    if not {"image_id", "path"} <= set(rows.fieldnames or ()):
-        raise InputError(f"{path}: {IMAGE_TABLE} has no columns image_id and path; {AGAIN}")
-    return {row["image_id"]: row["path"] for row in rows if row["image_id"] and row["path"]}
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tarfile.TarFile]:
-    if not path.is_file():
-        raise InputError(f"{path}: not found; put ABO's archive there, or correct sample.listings / sample.images")
+def _read_image_table(place: Place) -> tuple[dict[str, str], int]:
+    """Return the path by image id, and how many rows lack one of the two."""
+    rows = csv.reader(line.decode("utf-8", "replace") for line in gzip_lines(place))
+    paths: dict[str, str] = {}
+    malformed = 0
     try:
-        tar = tarfile.open(path, "r:")
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{path}: not an uncompressed tar archive ({error}); {AGAIN}") from None
-    with tar:
-        yield tar
-
-
-def _members(tar: tarfile.TarFile, path: Path) -> Iterator[tarfile.TarInfo]:
-    """Yield the members, forgetting each (400,000 would fill half a gigabyte); InputError if truncated."""
-    try:
-        while (member := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined]
-            yield member
-    except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{path}: truncated or damaged ({error}); {AGAIN}") from None
-    # tarfile takes a cut between two members for the end; a whole archive ends in blocks of zeros.
-    assert tar.fileobj is not None
-    tar.fileobj.seek(tar.offset)  # type: ignore[attr-defined]
-    if tar.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise InputError(f"{path}: truncated or damaged (its end mark is missing); {AGAIN}")
-
-
-def _gzip_lines(tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> Iterator[bytes]:
-    packed = tar.extractfile(member)
-    try:
-        if packed is None:
-            raise OSError("not a regular file")
-        with packed, gzip.open(packed) as lines:
-            yield from lines
-    except (tarfile.TarError, OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{path}: {member.name} is truncated or damaged ({error}); {AGAIN}") from None
+        header = next(rows, [])
+        if not {"image_id", "path"} <= set(header):
+            raise InputError(f"{place.archive}: {IMAGE_TABLE} has no columns image_id and path; {AGAIN}")
+        key, target = header.index("image_id"), header.index("path")
+        last = max(key, target)
+        for row in rows:
+            if len(row) > last and (image_id := row[key]) and (path := row[target]):
+                paths[image_id] = path
+            else:
+                malformed += 1
+    except (Damaged, csv.Error) as error:
+        raise InputError(f"{place.archive}: {IMAGE_TABLE} is truncated or damaged ({error}); {AGAIN}") from None
+    return paths, malformed

@@ -1,8 +1,11 @@
 """One listing of the catalogue: the few of its 28 keys that the experiment uses, as plain values."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from functools import cache
 from typing import Any
+
+import msgspec
 
 UNKNOWN_TYPE = "UNKNOWN"
 ENGLISH = "en"
@@ -15,18 +18,49 @@ _INCHES = {
     "centimeters": 1 / 2.54,
     "meters": 100 / 2.54,
 }
-# The name of each text fact here and its key in ABO.
-_TEXT_KEYS = {
-    "brand": "brand",
-    "color": "color",
-    "material": "material",
-    "shape": "item_shape",
-    "item_name": "item_name",
-}
 
 
-@dataclass(frozen=True)
-class Listing:
+class _Text(msgspec.Struct, gc=False):
+    value: str
+    language_tag: str | None = None
+
+
+class _Measure(msgspec.Struct, gc=False):
+    unit: str
+    value: float
+
+
+class _Side(_Measure, gc=False):
+    normalized_value: _Measure | None = None
+
+
+class _Sides(msgspec.Struct, gc=False):
+    height: _Side | None = None
+    width: _Side | None = None
+    length: _Side | None = None
+
+
+class _Record(msgspec.Struct, gc=False):
+    """The keys of ABO that are looked at, in the form that nearly all listings have."""
+
+    item_id: str
+    domain_name: str
+    product_type: list[_Text] | str = []
+    brand: list[_Text] = []
+    color: list[_Text] = []
+    material: list[_Text] = []
+    item_shape: list[_Text] = []
+    item_name: list[_Text] = []
+    bullet_point: list[_Text] = []
+    item_dimensions: _Sides | None = None
+    main_image_id: str | None = None
+
+
+# It skips the other keys, most of a listing's text, without making objects of them.
+_decoder = msgspec.json.Decoder(_Record)
+
+
+class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A product as one marketplace lists it; (item_id, domain_name) is its key.
 
     height, width, length: inches, None where not given. bullets: the bullet points. image_id: the main image.
@@ -54,75 +88,146 @@ class Listing:
         return f"{self.item_id}@{self.domain_name}"
 
     @classmethod
+    def from_line(cls, line: bytes) -> "Listing":
+        """Read one line of a shard; ValueError or RecursionError says why where it is not a listing at all."""
+        try:
+            if not line.isascii():
+                line.decode()  # msgspec does not look into the texts that it skips
+            record = _decoder.decode(line)
+        except (ValueError, RecursionError):
+            # Strange forms are for from_abo; and the standard library says best what is wrong with bad JSON.
+            return cls.from_abo(json.loads(line))
+        return cls._from_record(record)
+
+    @classmethod
     def from_abo(cls, record: Any) -> "Listing":
-        """Read one JSON object of ABO's listings; ValueError says why where it is not a listing at all.
+        """Read one JSON object of ABO's listings in any form; ValueError says why where it is not a listing at all.
 
         An English value (language tag en, en_US, ...) is preferred to the listing's own first one.
         """
-        if not isinstance(record, Mapping):
+        if not isinstance(record, dict):
             raise ValueError("not a JSON object")
-        item_id, domain_name = _key(record, "item_id"), _key(record, "domain_name")
-        texts = {name: _preferred(record.get(key)) for name, key in _TEXT_KEYS.items()}
-        bullets = _entries(record.get("bullet_point"))
-        english_bullets = [text for text, is_english in bullets if is_english]
         image_id = record.get("main_image_id")
-        size = record.get("item_dimensions")
+        return cls._from_record(
+            _Record(
+                item_id=record.get("item_id"),  # type: ignore[arg-type]  # _key() looks
+                domain_name=record.get("domain_name"),  # type: ignore[arg-type]
+                item_dimensions=_sides(record.get("item_dimensions")),
+                main_image_id=image_id if isinstance(image_id, str) else None,
+                **{key: _texts(record.get(key)) for key in _TEXTS},
+            )
+        )
+
+    @classmethod
+    def _from_record(cls, record: _Record) -> "Listing":
+        kind = record.product_type
+        brand, brand_english = _preferred(record.brand)
+        color, color_english = _preferred(record.color)
+        name, name_english = _preferred(record.item_name)
+        material, material_english = _preferred(record.material)
+        shape, shape_english = _preferred(record.item_shape)
+        sides = record.item_dimensions or _NO_SIDES
         return cls(
-            item_id=item_id,
-            domain_name=domain_name,
-            product_type=_preferred(record.get("product_type"))[0] or UNKNOWN_TYPE,
-            brand=texts["brand"][0],
-            color=texts["color"][0],
-            material=texts["material"][0],
-            shape=texts["shape"][0],
-            item_name=texts["item_name"][0],
-            bullets=tuple(english_bullets or [text for text, _ in bullets]),
-            height=_inches(size, "height"),
-            width=_inches(size, "width"),
-            length=_inches(size, "length"),
-            image_id=image_id if isinstance(image_id, str) and image_id else None,
-            english=tuple(sorted(name for name, (text, is_english) in texts.items() if text and is_english)),
+            item_id=_key("item_id", record.item_id),
+            domain_name=_key("domain_name", record.domain_name),
+            product_type=_preferred([_Text(kind)] if isinstance(kind, str) else kind)[0] or UNKNOWN_TYPE,
+            brand=brand,
+            color=color,
+            material=material,
+            shape=shape,
+            item_name=name,
+            bullets=_bullets(record.bullet_point),
+            height=_inches(sides.height),
+            width=_inches(sides.width),
+            length=_inches(sides.length),
+            image_id=record.main_image_id or None,
+            english=_ENGLISH_FACTS[brand_english, color_english, name_english, material_english, shape_english],
         )
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Listing":
         """Read one row of the sample table; columns that are no part of a listing are ignored."""
-        values = {field.name: row[field.name] for field in fields(cls)}
+        values = {name: row[name] for name in cls.__struct_fields__}
         return cls(**values | {name: tuple(values[name] or ()) for name in ("bullets", "english")})
 
 
-def _key(record: Mapping[str, Any], name: str) -> str:
-    value = record.get(name)
+_TEXTS = ("product_type", "brand", "color", "material", "item_shape", "item_name", "bullet_point")
+_NO_SIDES = _Sides()
+
+
+class _EnglishFacts(dict[tuple[bool, ...], tuple[str, ...]]):
+    """The names of the facts that are English, in alphabetical order; made once for each combination."""
+
+    def __missing__(self, is_english: tuple[bool, ...]) -> tuple[str, ...]:
+        names = ("brand", "color", "item_name", "material", "shape")
+        self[is_english] = tuple(name for name, yes in zip(names, is_english, strict=True) if yes)
+        return self[is_english]
+
+
+_ENGLISH_FACTS = _EnglishFacts()
+
+
+def _key(name: str, value: Any) -> str:
     if isinstance(value, str) and value and value.isascii():
         return value
     raise ValueError(f"no {name}")
 
 
-def _entries(value: Any) -> list[tuple[str, bool]]:
-    """Return (text, is English) for a plain string or a list of values; strangers are left out."""
-    entries = []
-    for entry in value if isinstance(value, list) else [value]:
-        text, tag = (entry.get("value"), entry.get("language_tag")) if isinstance(entry, Mapping) else (entry, None)
-        if isinstance(text, str) and text.strip():
-            is_english = isinstance(tag, str) and tag.lower().replace("-", "_").split("_")[0] == ENGLISH
-            # JSON can spell half a surrogate pair, which no table can hold.
-            entries.append((text.strip().encode(errors="replace").decode(), is_english))
-    return entries
+@cache
+def _is_english(tag: str | None) -> bool:
+    return tag is not None and tag.lower().replace("-", "_").split("_")[0] == ENGLISH
 
 
-def _preferred(value: Any) -> tuple[str | None, bool]:
-    entries = _entries(value)
-    return next((entry for entry in entries if entry[1]), entries[0] if entries else (None, False))
+def _preferred(texts: list[_Text]) -> tuple[str | None, bool]:
+    """Return the first English text, or the first of any language, and whether it is English."""
+    first = None
+    for text in texts:
+        if value := text.value.strip():
+            if _is_english(text.language_tag):
+                return value, True
+            first = first or value
+    return first, False
 
 
-def _inches(size: Any, name: str) -> float | None:
+def _bullets(texts: list[_Text]) -> tuple[str, ...]:
+    english = [value for text in texts if _is_english(text.language_tag) and (value := text.value.strip())]
+    return tuple(english or [value for text in texts if (value := text.value.strip())])
+
+
+def _inches(side: _Side | None) -> float | None:
     """Return one of ABO's item_dimensions in inches; None where value or unit is missing or strange."""
-    entry = size.get(name) if isinstance(size, Mapping) else None
-    if not isinstance(entry, Mapping):
-        return None
-    for given in (entry.get("normalized_value"), entry):
-        if isinstance(given, Mapping) and isinstance(given.get("value"), int | float):
-            factor = _INCHES.get(str(given.get("unit")).lower())
-            if factor is not None and given["value"] > 0:
-                return round(given["value"] * factor, 4)
+    for given in () if side is None else (side.normalized_value, side):
+        if given is not None and (factor := _INCHES.get(given.unit.lower())) is not None and given.value > 0:
+            return round(given.value * factor, 4)
     return None
+
+
+def _texts(value: Any) -> list[_Text]:
+    """Read a plain string or a list of values; strangers are left out."""
+    texts = []
+    for entry in value if isinstance(value, list) else (value,):
+        text, tag = (entry.get("value"), entry.get("language_tag")) if isinstance(entry, dict) else (entry, None)
+        if isinstance(text, str):
+            # JSON can spell half a surrogate pair, which no table can hold.
+            text = text.encode(errors="replace").decode()
+            texts.append(_Text(text, tag if isinstance(tag, str) else None))
+    return texts
+
+
+def _sides(value: Any) -> _Sides:
+    """Read the sides whose form is known; strangers are left out."""
+    sides = {}
+    for name in _Sides.__struct_fields__ if isinstance(value, dict) else ():
+        given = value.get(name)
+        if isinstance(given, dict):
+            normalized = given.get("normalized_value")
+            sides[name] = _Side(
+                *_measure(given),
+                normalized_value=_Measure(*_measure(normalized if isinstance(normalized, dict) else {})),
+            )
+    return _Sides(**sides)
+
+
+def _measure(given: Mapping[str, Any]) -> tuple[str, float]:
+    value = given.get("value")
+    return str(given.get("unit")), value if isinstance(value, int | float) else 0.0

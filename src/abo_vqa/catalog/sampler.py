@@ -1,39 +1,48 @@
 """The paper's three-stage sampler (section 2.3): stratified, most frequent types, rare types.
 
-Every stage puts the pool in an order of preference and takes the first usable products of it. The order
-depends on the seed and on what is known of each product, never on the order of shards and rows.
+Every stage puts the pool in an order of preference and takes the first usable products of it. The order depends on the
+seed and on what is known of each product, never on the order of shards and rows.
 """
 
 import hashlib
 import math
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache, cached_property
+from operator import attrgetter
 
-from abo_vqa.catalog.listing import Listing
+import numpy as np
+from numpy.typing import NDArray
+
+from abo_vqa.catalog.pool import Candidate, is_amazonbasics, is_shoes
 from abo_vqa.catalog.shares import allocate
+from abo_vqa.catalog.uncollected import uncollected
 from abo_vqa.errors import InputError
 from abo_vqa.params import SampleParams
-from abo_vqa.seeds import derive_seed
+from abo_vqa.seeds import derive_seeds
 
 STRATIFIED, TOP_TYPES, RARE_TYPES = STAGES = ("stratified", "top_types", "rare_types")
+# What a draw can leave out to show what it does; the share of a stage left out goes to stage 1.
+SQUARE_ROOT, BASICS_CAP, COLOR_FIRST, ADJUSTED, SHOES_CAP = (
+    "square_root",
+    "amazonbasics_cap",
+    "color_first",
+    "adjusted_for_stage_1",
+    "shoes_cap",
+)
+RULES = (SQUARE_ROOT, BASICS_CAP, COLOR_FIRST, TOP_TYPES, ADJUSTED, SHOES_CAP, RARE_TYPES)
 
-
-@dataclass(frozen=True)
-class Candidate:
-    """A listing that may be drawn, with the path of its image."""
-
-    listing: Listing
-    image_path: str
+Indices = NDArray[np.intp]
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Draw:
     """A finished sample.
 
-    products: (candidate, stage) by product id. unreadable: (product id, image path) drawn, found unusable and
-    replaced. wanted: products each stage was to draw. shortfall: what a stage lacked and the stage-1 rule
-    filled.
+    products: (candidate, stage) by product id. unreadable: (product id, image path) drawn, found unusable and replaced.
+    wanted: products each stage was to draw. shortfall: what a stage lacked and the others' rules filled.
     """
 
     products: list[tuple[Candidate, str]]
@@ -42,184 +51,199 @@ class Draw:
     shortfall: dict[str, int]
 
 
-def candidates(
-    listings: Iterable[Listing], paths: Callable[[str], str | None]
-) -> tuple[list[Candidate], dict[str, int]]:
-    """Return the pool, one listing per key and image (the smallest key stays), and counts of those left out.
-
-    paths: image id to path, None for an unknown one.
-    """
-    # repr() settles which of two different listings with one key stays.
-    ordered = sorted(listings, key=lambda listing: (listing.product_id, repr(listing)))
-    left_out = Counter(dict.fromkeys(("duplicate_key", "without_image", "unknown_image", "duplicate_image"), 0))
-    pool: list[Candidate] = []
-    keys: set[str] = set()
-    images: set[str] = set()
-    for listing in ordered:
-        path = None if listing.image_id is None else paths(listing.image_id)
-        if listing.product_id in keys:
-            left_out["duplicate_key"] += 1
-        elif listing.image_id is None:
-            left_out["without_image"] += 1
-        elif path is None:
-            left_out["unknown_image"] += 1
-        elif path in images:
-            left_out["duplicate_image"] += 1
-        else:
-            images.add(path)
-            pool.append(Candidate(listing, path))
-        keys.add(listing.product_id)
-    return pool, dict(left_out)
-
-
 def draw_sample(
     pool: Sequence[Candidate], params: SampleParams, seed: int, usable: Callable[[Candidate], bool]
 ) -> Draw:
     """Draw exactly `params.products` products from the pool; `usable` is asked once about each product drawn.
 
-    What stages 2 and 3 lack in a small catalogue is filled by the rule of stage 1 and reported. InputError if
-    the pool, or what the AmazonBasics cap leaves of it, is smaller than the sample.
+    What a stage lacks in a small catalogue is filled by the rule of stage 1, else 2, else 3, and reported. InputError
+    if the pool, or what the two caps leave of it, is smaller than the sample.
     """
-    if len(pool) < params.products:
-        raise InputError(_too_small(params.products, len(pool)))
-    taker = _Taker(usable)
-    shares = params.shares
-    counts = allocate(params.products, (shares.stratified, shares.top_types, shares.rare_types))
-    wanted = dict(zip(STAGES, counts, strict=True))
-    by_frequency = _by_frequency(pool)
-    basics = _Cap(is_amazonbasics, _scaled(params.amazonbasics_cap, params))
-    shoes = _Cap(is_shoes, _scaled(params.shoes_cap, params))
+    return Sampler(pool, params, seed).draw(usable)
 
-    stratified = stratified_order(pool, params.strata, seed)
-    taker.take(stratified, wanted[STRATIFIED], STRATIFIED, basics)
-    top = set(by_frequency[: params.top_types])
-    taker.take(_top_types_order(pool, top, taker.stages, seed), wanted[TOP_TYPES], TOP_TYPES, shoes)
-    common = set(by_frequency[: params.rare_outside])
-    rare = [candidate for candidate in pool if candidate.listing.product_type not in common]
-    taker.take(_shuffled(rare, seed, RARE_TYPES), wanted[RARE_TYPES], RARE_TYPES, None)
 
-    drawn = Counter(taker.stages.values())
-    shortfall = {stage: wanted[stage] - drawn[stage] for stage in STAGES}
-    taker.take(stratified, params.products - len(taker.stages), STRATIFIED, basics)
-    if len(taker.stages) < params.products:
-        readable = len(pool) - len(taker.refused)
-        if readable < params.products:
-            raise InputError(_too_small(params.products, readable))
-        raise InputError(
-            f"sample.products is {params.products}, but sample.amazonbasics_cap (here {basics.limit}) leaves only "
-            f"{len(taker.stages)} of {readable} products; lower sample.products or raise the cap"
+class Sampler:
+    """A pool made ready to be drawn from, with all rules or without some; every draw starts afresh."""
+
+    @uncollected()
+    def __init__(self, pool: Sequence[Candidate], params: SampleParams, seed: int):
+        """Look at every product once; params.products of them will be drawn."""
+        # In the order of the keys a stable sort settles ties by key.
+        self._pool = sorted(pool, key=lambda candidate: candidate.listing.product_id)
+        self._params, self._seed = params, seed
+        self._keys = [candidate.listing.product_id for candidate in self._pool]
+        names, codes, counts = _coded([candidate.listing.product_type for candidate in self._pool])
+        self._types = codes
+        by_frequency = sorted(range(len(names)), key=lambda code: (-counts[code], names[code]))
+        self._top = np.isin(codes, by_frequency[: params.top_types])
+        self._rare = ~np.isin(codes, by_frequency[: params.rare_outside])
+        self._colorless = np.array([candidate.listing.color is None for candidate in self._pool], bool)
+        self._chances: dict[str, Indices] = {}
+
+    @uncollected()
+    def draw(self, usable: Callable[[Candidate], bool], without: Collection[str] = ()) -> Draw:
+        """Draw exactly `params.products` products; see draw_sample. without: the rules (of RULES) to leave out."""
+        params = self._params
+        if len(self._pool) < params.products:
+            raise InputError(_too_small(params.products, len(self._pool)))
+        wanted = self._wanted(without)
+        taker = _Taker(self._pool, usable)
+        basics = _Cap(is_amazonbasics, _scaled(params.amazonbasics_cap, params), BASICS_CAP in without)
+        shoes = _Cap(is_shoes, _scaled(params.shoes_cap, params), SHOES_CAP in without)
+
+        stratified = self._stratified_order(without)
+        taker.take(stratified, wanted[STRATIFIED], STRATIFIED, basics)
+        top = self._top_types_order(taker.taken, without)
+        taker.take(top, wanted[TOP_TYPES], TOP_TYPES, shoes)
+        rare = self._uniform_order(RARE_TYPES, self._rare)
+        taker.take(rare, wanted[RARE_TYPES], RARE_TYPES, None)
+
+        drawn = Counter(taker.stages.values())
+        shortfall = {stage: wanted[stage] - drawn[stage] for stage in STAGES}
+        for order, stage, cap in ((stratified, STRATIFIED, basics), (top, TOP_TYPES, shoes), (rare, RARE_TYPES, None)):
+            if wanted[stage]:
+                taker.take(order, params.products - len(taker.stages), stage, cap)
+        if len(taker.stages) < params.products:
+            raise InputError(self._too_few(len(taker.stages), len(taker.refused), basics, shoes))
+        products = [(self._pool[index], taker.stages[index]) for index in sorted(taker.stages)]
+        unreadable = [(self._keys[index], self._pool[index].image_path) for index in sorted(taker.refused)]
+        return Draw(products, unreadable, wanted, shortfall)
+
+    def is_rare(self, candidate: Candidate) -> bool:
+        """Say whether a product's type is outside the most frequent ones."""
+        return candidate.listing.product_type in self._rare_names
+
+    @cached_property
+    def _rare_names(self) -> set[str]:
+        return {self._pool[index].listing.product_type for index in np.flatnonzero(self._rare)}
+
+    def _wanted(self, without: Collection[str]) -> dict[str, int]:
+        shares = self._params.shares
+        parts = {STRATIFIED: shares.stratified, TOP_TYPES: shares.top_types, RARE_TYPES: shares.rare_types}
+        for stage in (TOP_TYPES, RARE_TYPES):
+            if stage in without:
+                parts[STRATIFIED] += parts[stage]
+                parts[stage] = 0.0
+        return dict(zip(STAGES, allocate(self._params.products, list(parts.values())), strict=True))
+
+    def _stratified_order(self, without: Collection[str]) -> Indices:
+        """Order the pool for stage 1: those with a colour first, then by square-root allocation over strata."""
+        colorless = self._colorless & (COLOR_FIRST not in without)
+        chance = self._chance(STRATIFIED, np.arange(len(self._pool)))
+        rank, crowd = _ranks(self._strata, colorless, chance)
+        # Webster's divisor method: whoever is taken first, the strata's shares stay as sqrt(size) : sqrt(size).
+        turn = (rank + 0.5) / (crowd if SQUARE_ROOT in without else np.sqrt(crowd))
+        return np.lexsort((chance, turn, colorless))
+
+    def _top_types_order(self, taken: Flags, without: Collection[str]) -> Indices:
+        """Order what is left of the top types: each type's share over stages 1 and 2 follows its frequency.
+
+        Within a type the listings with a colour come first, those without fill up.
+        """
+        free = np.flatnonzero(self._top & ~taken)
+        colorless = self._colorless[free] & (COLOR_FIRST not in without)
+        chance = self._chance(TOP_TYPES, np.flatnonzero(self._top))[free]
+        rank, left = _ranks(self._types[free], colorless, chance)
+        already = np.bincount(self._types[taken], minlength=self._types.max() + 1)[self._types[free]]
+        start = np.zeros_like(already) if ADJUSTED in without else already
+        return free[np.lexsort((chance, (rank + start + 0.5) / (left + already)))]
+
+    def _uniform_order(self, stage: str, among: Flags) -> Indices:
+        indices = np.flatnonzero(among)
+        return indices[np.argsort(self._chance(stage, indices)[indices], kind="stable")]
+
+    def _chance(self, stage: str, indices: Indices) -> Indices:
+        """Return each product's own random number, by its place in the pool; 0 for those not asked about."""
+        if stage not in self._chances:
+            self._chances[stage] = np.zeros(len(self._pool), np.int64)
+            keys = (self._keys[index] for index in indices)
+            self._chances[stage][indices] = derive_seeds(self._seed, "sample", stage, last=keys)
+        return self._chances[stage]
+
+    @cached_property
+    def _strata(self) -> Indices:
+        listings = [candidate.listing for candidate in self._pool]
+        facts = [map(attrgetter(fact), listings) for fact in self._params.stratum_text]
+
+        @cache
+        def stratum(values: tuple[str | None, ...]) -> int:
+            text = "\n".join(value or "" for value in values).lower()
+            return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % self._params.strata
+
+        return np.array(list(map(stratum, zip(*facts, strict=True))), np.intp)
+
+    def _too_few(self, taken: int, refused: int, basics: "_Cap", shoes: "_Cap") -> str:
+        readable = len(self._pool) - refused
+        if readable < self._params.products:
+            return _too_small(self._params.products, readable)
+        return (
+            f"sample.products is {self._params.products}, but sample.amazonbasics_cap (here {basics.limit}) and "
+            f"sample.shoes_cap (here {shoes.limit}) leave only {taken} of {readable} products; "
+            "lower sample.products or raise the caps"
         )
-    products = [(c, taker.stages[c.listing.product_id]) for c in pool if c.listing.product_id in taker.stages]
-    products.sort(key=lambda drawn: drawn[0].listing.product_id)
-    return Draw(products, sorted(taker.refused.items()), wanted, shortfall)
 
 
-def stratified_order(pool: Sequence[Candidate], strata: int, seed: int) -> list[Candidate]:
-    """Order the pool for stage 1: those with a colour first, then by square-root allocation over strata.
-
-    The stratum is a hash of type, brand, colour and material. The name is left out: with it almost every text
-    would be unique and the strata alike, and the square root could not hold back the crowds of look-alikes.
-    """
-    groups: dict[int, list[Candidate]] = defaultdict(list)
-    for candidate in pool:
-        groups[_stratum(candidate.listing, strata)].append(candidate)
-    ranked = []
-    for group in groups.values():
-        for rank, candidate in enumerate(_colored_first(group, seed, STRATIFIED)):
-            # Webster's divisor method: whoever is taken first, the strata's shares stay as sqrt(size) :
-            # sqrt(size).
-            turn = (rank + 0.5) / math.sqrt(len(group))
-            ranked.append((candidate.listing.color is None, turn, *_chance(candidate, seed, STRATIFIED), candidate))
-    return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])]
-
-
-def is_amazonbasics(candidate: Candidate) -> bool:
-    """Say whether the brand is AmazonBasics, however it is spaced and cased."""
-    return "".join((candidate.listing.brand or "").lower().split()) == "amazonbasics"
-
-
-def is_shoes(candidate: Candidate) -> bool:
-    """Say whether the product type is SHOES."""
-    return candidate.listing.product_type == "SHOES"
-
-
-@dataclass
 class _Cap:
     """At most `limit` products of a kind; counts those taken so far."""
 
-    concerns: Callable[[Candidate], bool]
-    limit: int
-    taken: int = 0
+    def __init__(self, concerns: Callable[[Candidate], bool], limit: int, lifted: bool):
+        self.concerns = concerns
+        self.limit: float = math.inf if lifted else limit
+        self.taken = 0
 
 
 class _Taker:
-    """Takes products from orders of preference, each at most once, asking once whether one is usable."""
+    """Takes products from orders of preference, each at most once, asking once whether one is usable.
 
-    def __init__(self, usable: Callable[[Candidate], bool]):
-        self._usable = usable
-        self.stages: dict[str, str] = {}
-        self.refused: dict[str, str] = {}
+    stages: the stage by place in the pool. refused: the places of unusable products. taken: whether a place is taken.
+    """
 
-    def take(self, order: Iterable[Candidate], count: int, stage: str, cap: _Cap | None) -> None:
+    def __init__(self, pool: Sequence[Candidate], usable: Callable[[Candidate], bool]):
+        self._pool, self._usable = pool, usable
+        self.stages: dict[int, str] = {}
+        self.refused: set[int] = set()
+
+    @property
+    def taken(self) -> Flags:
+        flags = np.zeros(len(self._pool), bool)
+        flags[list(self.stages)] = True
+        return flags
+
+    def take(self, order: Indices, count: int, stage: str, cap: _Cap | None) -> None:
         """Take the first `count` that are free, usable and within the cap; fewer if there are no more."""
-        for candidate in order:
-            if count <= 0:
-                return
-            key = candidate.listing.product_id
-            if key in self.stages or key in self.refused:
+        for index in order.tolist() if count > 0 else ():
+            if index in self.stages or index in self.refused:
                 continue
+            candidate = self._pool[index]
             capped = cap is not None and cap.concerns(candidate)
             if cap is not None and capped and cap.taken >= cap.limit:
                 continue
             if not self._usable(candidate):
-                self.refused[key] = candidate.image_path
+                self.refused.add(index)
                 continue
-            self.stages[key] = stage
+            self.stages[index] = stage
             if cap is not None:
                 cap.taken += capped
             count -= 1
+            if count == 0:
+                return
 
 
-def _top_types_order(pool: Sequence[Candidate], top: set[str], taken: dict[str, str], seed: int) -> list[Candidate]:
-    """Order the products of the top types: each type's share over stages 1 and 2 follows its frequency.
-
-    Within a type the listings with a colour come first, those without fill up.
-    """
-    groups: dict[str, list[Candidate]] = defaultdict(list)
-    for candidate in pool:
-        if candidate.listing.product_type in top:
-            groups[candidate.listing.product_type].append(candidate)
-    ranked = []
-    for group in groups.values():
-        free = [candidate for candidate in group if candidate.listing.product_id not in taken]
-        for rank, candidate in enumerate(_colored_first(free, seed, TOP_TYPES), len(group) - len(free)):
-            ranked.append(((rank + 0.5) / len(group), *_chance(candidate, seed, TOP_TYPES), candidate))
-    return [entry[-1] for entry in sorted(ranked, key=lambda entry: entry[:-1])]
+def _coded(values: Iterable[str]) -> tuple[list[str], Indices, list[int]]:
+    """Return the distinct values, each value's place among them, and how often each occurs."""
+    places: dict[str, int] = {}
+    codes = np.array([places.setdefault(value, len(places)) for value in values], np.intp)
+    return list(places), codes, np.bincount(codes, minlength=len(places)).tolist()
 
 
-def _by_frequency(pool: Iterable[Candidate]) -> list[str]:
-    counts = Counter(candidate.listing.product_type for candidate in pool)
-    return sorted(counts, key=lambda name: (-counts[name], name))
-
-
-def _stratum(listing: Listing, strata: int) -> int:
-    facts = (listing.product_type, listing.brand, listing.color, listing.material)
-    text = "\n".join(fact or "" for fact in facts).lower()
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % strata
-
-
-def _chance(candidate: Candidate, seed: int, stage: str) -> tuple[int, str]:
-    """Return the product's own random number, with its key to settle ties."""
-    key = candidate.listing.product_id
-    return derive_seed(seed, "sample", stage, key), key
-
-
-def _shuffled(group: Iterable[Candidate], seed: int, stage: str) -> list[Candidate]:
-    return sorted(group, key=lambda candidate: _chance(candidate, seed, stage))
-
-
-def _colored_first(group: Iterable[Candidate], seed: int, stage: str) -> list[Candidate]:
-    return sorted(_shuffled(group, seed, stage), key=lambda candidate: candidate.listing.color is None)
+def _ranks(group: Indices, colorless: Flags, chance: Indices) -> tuple[Indices, Indices]:
+    """Return each product's rank in its group (from 0; with a colour first, then by chance) and the group's size."""
+    order = np.lexsort((chance, colorless, group))
+    sizes = np.bincount(group, minlength=1)
+    starts = np.cumsum(sizes) - sizes
+    rank = np.empty(len(group), np.intp)
+    rank[order] = np.arange(len(group)) - starts[group[order]]
+    return rank, sizes[group]
 
 
 def _scaled(cap: int, params: SampleParams) -> int:

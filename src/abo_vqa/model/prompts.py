@@ -26,3 +26,9 @@ def user_turn(text: str) -> list[dict[str, Any]]:
 def render_prompt(processor: Any, text: str) -> str:
     """Return the whole prompt up to where the model's answer begins, with one `<image>` placeholder."""
     return processor.apply_chat_template(user_turn(text), add_generation_prompt=True, tokenize=False)
+
+
+def adds_begin_token(processor: Any, rendered: str) -> bool:
+    """Say whether the tokenizer still has to add its begin token: some chat templates have put it in place."""
+    begin = processor.tokenizer.bos_token
+    return begin is not None and not rendered.startswith(begin)

@@ -4,10 +4,15 @@ Exact, not approximate: a segment attends to the prefix and to itself, and its p
 every question is computed as if it stood alone behind its image.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
 
 import torch
+
+from abo_vqa.model.batches import IGNORED, answer_tokens, check_length, open_image
+from abo_vqa.model.prompts import adds_begin_token, render_prompt
 
 
 @dataclass(frozen=True)
@@ -18,19 +23,22 @@ class Segment:
     answer: Sequence[int]
 
 
-def shared_image_batch(
-    prefix: Sequence[int],
-    images: Sequence[Sequence[Segment]],
-    pad_id: int,
-    dtype: torch.dtype = torch.float32,
-) -> dict[str, torch.Tensor]:
+@dataclass(frozen=True)
+class SharedSequence:
+    """An image's prefix tokens, image tokens included, and the questions behind it."""
+
+    prefix: Sequence[int]
+    segments: Sequence[Segment]
+
+
+def shared_image_batch(sequences: Sequence[SharedSequence], pad_id: int) -> dict[str, torch.Tensor]:
     """Build the batch of one sequence per image.
 
-    Returns `input_ids` and `position_ids` of shape (images, length), an additive `attention_mask` of shape (images, 1,
-    length, length) and `labels` of shape (images, length), where everything but the answers is -100. Padding sees
-    itself only, so that no row of the mask is empty.
+    Returns `input_ids` and `position_ids` of shape (images, length), a boolean `attention_mask` of shape (images, 1,
+    length, length), true where a token is seen, and `labels` of shape (images, length), where everything but the
+    answers is ignored. Padding sees itself only, so that no row of the mask is empty.
     """
-    rows = [_lay_out(prefix, segments) for segments in images]
+    rows = [_lay_out(sequence) for sequence in sequences]
     length = max(len(ids) for ids, *_ in rows)
 
     def padded(values: list[int], fill: int) -> list[int]:
@@ -39,29 +47,92 @@ def shared_image_batch(
     ids = torch.tensor([padded(ids, pad_id) for ids, *_ in rows])
     positions = torch.tensor([padded(positions, 0) for _, positions, *_ in rows])
     owner = torch.tensor([padded(owner, -1) for *_, owner, _ in rows])
-    labels = torch.tensor([padded(labels, -100) for *_, labels in rows])
+    labels = torch.tensor([padded(labels, IGNORED) for *_, labels in rows])
 
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same_segment = owner[:, :, None] == owner[:, None, :]
     in_prefix = (owner == 0)[:, None, :]
     real = (owner >= 0)[:, :, None]
     visible = causal & (same_segment | (in_prefix & real)) & (real | torch.eye(length, dtype=torch.bool))
-    mask = torch.zeros(visible.shape, dtype=dtype).masked_fill(~visible, torch.finfo(dtype).min)
-    return {"input_ids": ids, "position_ids": positions, "attention_mask": mask[:, None], "labels": labels}
+    return {"input_ids": ids, "position_ids": positions, "attention_mask": visible[:, None], "labels": labels}
 
 
-def _lay_out(prefix: Sequence[int], segments: Sequence[Segment]) -> tuple[list[int], list[int], list[int], list[int]]:
+class ImageCollator:
+    """Turns questions into one sequence per image, for neighbours in the batch that have their image in common.
+
+    features: ready vision features by image id; None has the model compute them, which an adapted vision tower needs.
+    context: the longest sequence the model takes; a question counts as if it stood alone behind its image.
+    """
+
+    def __init__(
+        self,
+        processor: Any,
+        images: Mapping[str, bytes],
+        features: Mapping[str, torch.Tensor] | None,
+        context: int,
+    ) -> None:
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        self.context = context
+        self._images = images
+        self._features = features
+
+    def __call__(self, examples: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+        """Return the batch of shared_image_batch with `image_features` or the pixel inputs, one of each an image."""
+        groups = [(image, list(group)) for image, group in groupby(examples, key=lambda example: example["image"])]
+        inputs, counts = self._image_inputs([image for image, _ in groups])
+        sequences = [self._sequence(group, count) for (_, group), count in zip(groups, counts, strict=True)]
+        return shared_image_batch(sequences, self.tokenizer.pad_token_id) | inputs
+
+    def prompts(self, examples: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+        """Return left-padded prompts without answers, one sequence a question, as generation takes them."""
+        inputs, counts = self._image_inputs([example["image"] for example in examples])
+        sequences = [self._sequence([example], count) for example, count in zip(examples, counts, strict=True)]
+        prompts = [[*sequence.prefix, *sequence.segments[0].prompt] for sequence in sequences]
+        length = max(map(len, prompts))
+        ids = torch.full((len(prompts), length), self.tokenizer.pad_token_id)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(prompts):
+            ids[row, length - len(prompt) :] = torch.tensor(prompt)
+            mask[row, length - len(prompt) :] = 1
+        return {"input_ids": ids, "attention_mask": mask} | inputs
+
+    def _sequence(self, examples: Sequence[Mapping[str, str]], image_tokens: int) -> SharedSequence:
+        prefix: list[int] = []
+        segments = []
+        for example in examples:
+            rendered = render_prompt(self.processor, example["text"])
+            tokens = self.tokenizer.encode(rendered, add_special_tokens=adds_begin_token(self.processor, rendered))
+            place = tokens.index(self.processor.image_token_id)
+            prefix = tokens[:place] + [self.processor.image_token_id] * image_tokens
+            segment = Segment(tokens[place + 1 :], answer_tokens(self.tokenizer, example["answer"]))
+            check_length(example["qa_id"], len(prefix) + len(segment.prompt) + len(segment.answer), self.context)
+            segments.append(segment)
+        return SharedSequence(prefix, segments)
+
+    def _image_inputs(self, image_ids: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
+        """Return the images' model inputs and how many tokens each takes."""
+        if self._features is not None:
+            features = [self._features[image] for image in image_ids]
+            return {"image_features": features}, [len(feature) for feature in features]
+        opened = [open_image(image, self._images[image]) for image in image_ids]
+        alone = [self.processor.image_token] * len(opened)
+        encoded = dict(
+            self.processor(images=opened, text=alone, padding=True, add_special_tokens=False, return_tensors="pt")
+        )
+        counts = (encoded.pop("input_ids") == self.processor.image_token_id).sum(1).tolist()
+        encoded.pop("attention_mask")
+        return encoded, counts
+
+
+def _lay_out(sequence: SharedSequence) -> tuple[list[int], list[int], list[int], list[int]]:
     """Lay one image's segments out behind its prefix: token ids, positions, owning segment (0: prefix), labels."""
-    ids, positions, owner, labels = (
-        list(prefix),
-        list(range(len(prefix))),
-        [0] * len(prefix),
-        [-100] * len(prefix),
-    )
-    for number, segment in enumerate(segments, start=1):
+    shared = len(sequence.prefix)
+    ids, positions, owner, labels = list(sequence.prefix), list(range(shared)), [0] * shared, [IGNORED] * shared
+    for number, segment in enumerate(sequence.segments, start=1):
         tokens = [*segment.prompt, *segment.answer]
         ids += tokens
-        positions += range(len(prefix), len(prefix) + len(tokens))
+        positions += range(shared, shared + len(tokens))
         owner += [number] * len(tokens)
-        labels += [-100] * len(segment.prompt) + list(segment.answer)
+        labels += [IGNORED] * len(segment.prompt) + list(segment.answer)
     return ids, positions, owner, labels

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,59 +12,121 @@ from abo_vqa.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
+_WHOLE = "whole"
 
-def run_suite(
-    path: Path, table: "pd.DataFrame", key: str, parameters: Mapping[str, Any] | None = None
-) -> dict[str, list[str]]:
-    """Return, for every expectation of the suite in its order, the keys of the rows that fail it.
 
-    The suite is a JSON file; each expectation has its name in `meta.name`. A value {"$PARAMETER": "x"} in it
-    is filled from `parameters`: so params.yaml's thresholds reach the suite. Every expectation must be about
-    the rows of a column. InputError: no suite there, or an expectation that cannot be computed.
+@dataclass(frozen=True)
+class Outcome:
+    """What one expectation found: whether it holds, the keys of the rows that fail it, and the value it looked at.
+
+    An expectation about a whole column, such as the distribution of its values, fails on all rows or on none;
+    `observed` is then what it compared, and None for an expectation about rows.
     """
-    # Importing it costs seconds, so only the two stages that use it pay; it must not phone home.
+
+    success: bool
+    keys: list[str]
+    observed: Any = None
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A table under a suite: the suite's file, the table, its key column, and the values of the suite's parameters."""
+
+    suite: Path
+    table: "pd.DataFrame"
+    key: str
+    parameters: Mapping[str, Any]
+
+
+def run_suite(guarded: Guarded, rows_only: bool = False) -> dict[str, Outcome]:
+    """Return what every expectation of the suite found, by name in the suite's order.
+
+    The suite is a JSON file; each expectation has its name in `meta.name`. A value {"$PARAMETER": "x"} in it is filled
+    from `parameters`: so params.yaml's thresholds reach the suite. One with `mostly: 0` only reports, and always holds.
+    rows_only: leave out expectations about a whole column. InputError: no suite there, or an expectation that cannot be
+    computed.
+    """
+    gx = great_expectations()
+    from great_expectations.expectations.expectation import ColumnMapExpectation
+
+    suite = read_suite(guarded, gx)
+    about_rows = {_name(e) for e in suite.expectations if isinstance(e, ColumnMapExpectation)}
+    if rows_only:
+        suite.expectations = [e for e in suite.expectations if _name(e) in about_rows]
+    batch = batches_of(context_of(gx), "tables", "table").get_batch({"dataframe": guarded.table})
+    result = batch.validate(suite, result_format=result_format(guarded.key))
+    outcomes = {}
+    for checked in result.results:
+        name = _name(checked.expectation_config)
+        outcomes[name] = _outcome(name, checked, guarded, name in about_rows)
+    return outcomes
+
+
+def refuse_failures(outcomes: Mapping[str, Outcome], rows: Mapping[Any, Any], table: str) -> None:
+    """Raise InputError for the first expectation that does not hold: its name, how many rows, three examples."""
+    for name, outcome in outcomes.items():
+        if not outcome.success:
+            seen = "" if outcome.observed is None else f" (observed: {outcome.observed})"
+            examples = "".join(f"\n  {key}: {rows[key]}" for key in outcome.keys[:3])
+            raise InputError(
+                f"{table}: expectation {name} fails on {len(outcome.keys)} rows{seen}, such as{examples or ' none'}"
+            )
+
+
+def great_expectations() -> Any:
+    """Return the module; importing it costs seconds, so only those who use it pay, and it must not phone home."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
 
-    suite = _read_suite(path, gx)
+    return gx
+
+
+def context_of(gx: Any) -> Any:
+    """Return a context that leaves nothing in the project's folder and draws no bars."""
     context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}  # type: ignore[assignment]
-    asset = context.data_sources.add_pandas("tables").add_dataframe_asset("table")
-    batch = asset.add_batch_definition_whole_dataframe("whole").get_batch({"dataframe": table})
-    result = batch.validate(
-        suite,
-        result_format={
-            "result_format": "COMPLETE",
-            "unexpected_index_column_names": [key],
-            "return_unexpected_index_query": False,
-        },
-        expectation_parameters=dict(parameters or {}),
+    context.variables.progress_bars = {"globally": False}
+    return context
+
+
+def batches_of(context: Any, source: str, asset: str) -> Any:
+    """Return the definition of a batch that is a whole data frame."""
+    return (
+        context.data_sources.add_pandas(source).add_dataframe_asset(asset).add_batch_definition_whole_dataframe(_WHOLE)
     )
-    failed = {}
-    for checked in result.results:
-        name = checked.expectation_config.meta["name"]
-        # A metric that raises looks like bad data; it is a fault of the suite or the table's columns.
-        if problem := _raised(checked.exception_info):
-            raise InputError(f"{path}: {name}: cannot be computed: {problem}")
-        failed[name] = [row[key] for row in checked.result.get("unexpected_index_list") or []]
-        if not checked.success and not failed[name]:
-            raise InputError(f"{path}: {name}: fails without naming a row; use expectations about a column's rows")
-    return failed
 
 
-def refuse_failures(failed: Mapping[str, list[str]], rows: Mapping[Any, Any], table: str) -> None:
-    """Raise InputError for the first expectation that failed: its name, how many rows, three examples."""
-    for name, keys in failed.items():
-        if keys:
-            examples = "\n".join(f"  {key}: {rows[key]}" for key in keys[:3])
-            raise InputError(f"{table}: expectation {name} fails on {len(keys)} rows, such as\n{examples}")
+def result_format(key: str) -> dict[str, Any]:
+    """Return the form of results that names every failing row by its key."""
+    return {
+        "result_format": "COMPLETE",
+        "unexpected_index_column_names": [key],
+        "return_unexpected_index_query": False,
+    }
 
 
-def _read_suite(path: Path, gx: Any) -> Any:
+def _name(expectation: Any) -> str:
+    return str(expectation.meta["name"])
+
+
+def _outcome(name: str, checked: Any, guarded: Guarded, about_rows: bool) -> Outcome:
+    # A metric that raises looks like bad data; it is a fault of the suite or the table's columns.
+    if problem := _raised(checked.exception_info):
+        raise InputError(f"{guarded.suite}: {name}: cannot be computed: {problem}")
+    if checked.success:
+        return Outcome(True, [])
+    if about_rows:
+        return Outcome(False, [row[guarded.key] for row in checked.result["unexpected_index_list"]])
+    observed = (checked.result.get("details") or {}).get("observed_partition") or checked.result.get("observed_value")
+    return Outcome(False, list(guarded.table[guarded.key]), observed)
+
+
+def read_suite(guarded: Guarded, gx: Any) -> Any:
+    """Read the suite with its parameters filled in; InputError: no such file, or not a suite with names."""
+    path = guarded.suite
     if not path.is_file():
         raise InputError(f"{path}: not found; it must be a Great Expectations suite")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = _fill(json.loads(path.read_text(encoding="utf-8")), guarded.parameters)
         values.pop("id", None)
         for expectation in values["expectations"]:
             expectation.pop("id", None)
@@ -71,6 +134,16 @@ def _read_suite(path: Path, gx: Any) -> Any:
         return gx.ExpectationSuite(**values)
     except Exception as error:
         raise InputError(f"{path}: not a suite whose expectations have a meta.name: {error!r}") from None
+
+
+def _fill(value: Any, parameters: Mapping[str, Any]) -> Any:
+    # Great Expectations would fill them too, but only after the page of the suite is drawn, which then breaks.
+    if isinstance(value, list):
+        return [_fill(part, parameters) for part in value]
+    if isinstance(value, dict):
+        name = value.get("$PARAMETER")
+        return {key: _fill(part, parameters) for key, part in value.items()} if name is None else parameters[name]
+    return value
 
 
 def _raised(info: Any) -> str | None:

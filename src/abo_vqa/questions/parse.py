@@ -1,101 +1,122 @@
-"""From a generator's text to questions; no text raises and no question is lost (paper, section 3.1)."""
+"""From a generator's text to questions as they were given; no text raises, no question is lost (paper, section 3.1)."""
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, NamedTuple
 
-from abo_vqa.questions.schema import (
-    ATTRIBUTE,
-    COLOR,
-    COMPARISON,
-    COUNTING,
-    MATERIAL,
-    SHAPE,
-    YES_NO,
-    Question,
-    RawOutput,
-)
+from abo_vqa.questions.schema import Question, RawOutput
+
+# How an output was read.
+PLAIN, UNFENCED, REPAIRED, REPAIRED_IN_PART, NOT_READ = "plain", "unfenced", "repaired", "repaired_in_part", "not_read"
+# Characters that the repairing parser gets: its time can grow with the square of the length. The longest of the paper's
+# generator's outputs has 1,186.
+LONGEST_REPAIRED = 10_000
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|$)", re.DOTALL | re.IGNORECASE)
+_LETTER = re.compile(r"[A-Ha-h]")
 # No minus sign: "-1" is not 1.
 _OUTER = " \t\r\n.,;:!?\"'`()[]{}“”‘’"
-_SUBJECTS = (
-    (COLOR, re.compile(r"\bcolou?r", re.IGNORECASE)),
-    (MATERIAL, re.compile(r"\b(?:materials?|made (?:of|from|out)|fabric)\b", re.IGNORECASE)),
-    (SHAPE, re.compile(r"\bshaped?\b", re.IGNORECASE)),
-)
 
 
-def flatten(outputs: Iterable[RawOutput]) -> tuple[list[Question], list[RawOutput]]:
-    """Return all questions of all outputs, and the outputs that hold none.
+class Parsed(NamedTuple):
+    """All questions of all outputs, the outputs that hold none, and how many outputs were read in which way."""
 
-    Each entry of an output becomes a question whatever it is, so that the expectations, not the parser,
-    refuse it.
+    questions: list[Question]
+    unparsable: list[RawOutput]
+    readings: Counter[str]
+
+
+def flatten(outputs: Iterable[RawOutput]) -> Parsed:
+    """Return the questions of the outputs, exactly as they were given but for runs of spaces in the question.
+
+    Each entry of an output becomes a question whatever it is, so that the expectations, not the parser, refuse it.
     """
-    questions: list[Question] = []
-    unparsable: list[RawOutput] = []
+    parsed = Parsed([], [], Counter())
     for raw in outputs:
-        entries = parse_output(raw.output)
-        questions += [_question(raw, index, entry) for index, entry in enumerate(entries)]
+        entries, reading = read_output(raw.output)
+        parsed.readings[reading] += 1
+        parsed.questions.extend(_question(raw, index, entry) for index, entry in enumerate(entries))
         if not entries:
-            unparsable.append(raw)
-    return questions, unparsable
+            parsed.unparsable.append(raw)
+    return parsed
 
 
 def parse_output(text: str) -> list[Any]:
-    """Return the entries of an output's question list: plain JSON, else without its fences, else repaired.
+    """Return the entries of an output's question list, none where nothing can be read; never raises."""
+    return read_output(text)[0]
 
-    An empty list where nothing can be read; never raises.
+
+def read_output(text: str) -> tuple[list[Any], str]:
+    """Return the entries of an output's question list, and how it was read.
+
+    As plain JSON, else without its fences, else by a repairing parser, which gets the first LONGEST_REPAIRED
+    characters. The list is a list, or `questions` of an object, or one question alone. Never raises.
     """
     fenced = _FENCE.search(text)
-    for candidate in (text, fenced[1] if fenced else ""):
+    candidates = [(text, PLAIN), *([(fenced[1], UNFENCED)] if fenced else [])]
+    for candidate, reading in candidates:
         try:
-            return _entries(json.loads(candidate))
+            return _entries(json.loads(candidate)), reading
         except (ValueError, RecursionError):
             continue
+    broken = candidates[-1][0]
     try:
         import json_repair
 
-        return _entries(json_repair.loads(fenced[1] if fenced else text))
+        entries = _entries(json_repair.loads(broken[:LONGEST_REPAIRED]))
     except Exception:
-        # A repairing parser promises nothing about arbitrary text, and one bad output must not stop the
-        # stage.
-        return []
+        # A repairing parser promises nothing about arbitrary text, and one bad output must not stop the stage.
+        return [], NOT_READ
+    return entries, REPAIRED if len(broken) <= LONGEST_REPAIRED else REPAIRED_IN_PART
 
 
 def _entries(value: Any) -> list[Any]:
+    entries = _listed(value)
+    # Models put {"questions": [...]} into a list of questions too.
+    return [part for entry in entries for part in (_listed(entry) if _holds_questions(entry) else [entry])]
+
+
+def _listed(value: Any) -> list[Any]:
     if isinstance(value, dict):
         value = value.get("questions", [value] if "question" in value else [])
     return value if isinstance(value, list) else []
 
 
+def _holds_questions(entry: Any) -> bool:
+    return isinstance(entry, dict) and "question" not in entry and isinstance(entry.get("questions"), list)
+
+
 def _question(raw: RawOutput, index: int, entry: Any) -> Question:
     fields = entry if isinstance(entry, dict) else {}
-    given = fields.get("options")
-    options = tuple(fold(option) for option in given) if isinstance(given, list) else ()
-    question = " ".join(_text(fields.get("question")).split())
-    answer = fold(fields.get("answer"))
+    kind = fold(fields.get("type"))
     return Question(
         qa_id=f"{PurePosixPath(raw.image_path).stem}-{index}",
         product_id=raw.product_id,
         image_path=raw.image_path,
         generator=raw.generator,
-        question_type=question_type(fold(fields.get("type")), question, answer, options),
-        question=question,
-        answer=answer,
-        options=options,
+        question_type=kind,
+        question=" ".join(_text(fields.get("question")).split()),
+        answer=_text(fields.get("answer")),
+        options=tuple(_options(fields)),
+        kind=kind,
+        model=raw.model,
+        seed=raw.seed,
+        prompt=raw.prompt,
     )
 
 
-def question_type(kind: str, question: str, answer: str, options: tuple[str, ...]) -> str:
-    """Return the type that results are reported by, from the generator's `kind` and the question."""
-    if kind == "existential" or answer in ("yes", "no") or {"yes", "no"} <= set(options):
-        return YES_NO
-    if kind in (COUNTING, COMPARISON):
-        return kind
-    return next((name for name, pattern in _SUBJECTS if pattern.search(question)), ATTRIBUTE)
+def _options(fields: dict[str, Any]) -> list[str]:
+    given, distractors = fields.get("options"), fields.get("distractors")
+    if isinstance(given, dict) and all(_LETTER.fullmatch(_text(key)) for key in given):
+        return [f"{key}) {_text(value)}" for key, value in given.items()]
+    if isinstance(given, list):
+        return [_text(option) for option in given]
+    if isinstance(distractors, list):
+        return [_text(option) for option in (fields.get("answer"), *distractors)]
+    return []
 
 
 def fold(value: Any) -> str:
@@ -104,6 +125,8 @@ def fold(value: Any) -> str:
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if not isinstance(value, str | int | float):

@@ -7,6 +7,9 @@ import pyarrow as pa
 YES_NO, COLOR, MATERIAL, SHAPE = "yes/no", "color", "material", "shape"
 COUNTING, COMPARISON, ATTRIBUTE = "counting", "comparison", "attribute"
 QUESTION_TYPES = (YES_NO, COLOR, MATERIAL, SHAPE, COUNTING, COMPARISON, ATTRIBUTE)
+EXISTENTIAL = "existential"
+# What the paper asks about every image (section 3.1): so many questions of each kind.
+COMPOSITION = {EXISTENTIAL: 1, ATTRIBUTE: 2, COUNTING: 1, COMPARISON: 1}
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,12 @@ class RawOutput:
 
 @dataclass(frozen=True)
 class Question:
-    """One question as found in an output, folded but not yet checked; any field may be empty or wrong."""
+    """One question on its way from an output to a table; before it is checked, any field may be empty or wrong.
+
+    kind: what the generator called it (existential, attribute, counting, comparison). question_type: one of
+    QUESTION_TYPES once types are split, the kind before. generator, model, seed, prompt: see RawOutput. repairs: names
+    of what was mended, in order.
+    """
 
     qa_id: str
     product_id: str
@@ -38,9 +46,15 @@ class Question:
     question: str
     answer: str
     options: tuple[str, ...]
+    kind: str = ""
+    model: str | None = None
+    seed: int | None = None
+    prompt: str | None = None
+    repairs: tuple[str, ...] = ()
 
 
 _WORDS = pa.list_(pa.string())
+_ORIGIN = [("generator", pa.string()), ("model", pa.string()), ("seed", pa.int64()), ("prompt", pa.string())]
 
 QUESTION_SCHEMA = pa.schema(
     [
@@ -48,24 +62,34 @@ QUESTION_SCHEMA = pa.schema(
         ("product_id", pa.string()),
         ("image_id", pa.string()),
         ("image_path", pa.string()),
+        ("kind", pa.string()),
         ("question_type", pa.string()),
         ("question", pa.string()),
         ("options", _WORDS),
         ("answer", pa.string()),
         ("answer_index", pa.int64()),
-        ("generator", pa.string()),
+        ("repairs", _WORDS),
+        *_ORIGIN,
     ]
 )
-SPLIT_SCHEMA = QUESTION_SCHEMA.append(pa.field("image_sha256", pa.string()))
-# reason: the first expectation that failed, reasons: all of them. An output that yields no question at all
-# has the reason "unparsable", its text in `output`, and nothing in the columns of a question.
+# image_phash: 64 bits in hexadecimal; image_group: questions/near_duplicates.py.
+# matched_options, balanced: questions/matching.py; null and false where the question is not kept.
+SPLIT_SCHEMA = (
+    QUESTION_SCHEMA.append(pa.field("image_sha256", pa.string()))
+    .append(pa.field("image_phash", pa.string()))
+    .append(pa.field("image_group", pa.string()))
+    .append(pa.field("matched_options", _WORDS))
+    .append(pa.field("balanced", pa.bool_()))
+)
+# A question is kept as it was given, with what it failed after repair: reason is the first, reasons are all.
+# An output without questions has the reason "unparsable", its text in `output`, and nothing in the question's columns.
 QUARANTINE_SCHEMA = pa.schema(
     [
         ("qa_id", pa.string()),
         ("product_id", pa.string()),
         ("image_path", pa.string()),
-        ("generator", pa.string()),
-        ("question_type", pa.string()),
+        *_ORIGIN,
+        ("kind", pa.string()),
         ("question", pa.string()),
         ("options", _WORDS),
         ("answer", pa.string()),

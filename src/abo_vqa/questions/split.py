@@ -1,4 +1,4 @@
-"""Train, validation and test by product: no product and no image in two of them (paper, section 3.1)."""
+"""Train, validation and test: no product, image or near-duplicate image in two of them (paper, section 3.1)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from abo_vqa.catalog.shares import allocate
 from abo_vqa.errors import InputError
 from abo_vqa.params import SplitParams
+from abo_vqa.questions.near_duplicates import least_distances
 from abo_vqa.seeds import derive_seed
 
 if TYPE_CHECKING:
@@ -16,10 +17,10 @@ TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 
 
 def assign_splits(images: Mapping[str, str], params: SplitParams, seed: int) -> dict[str, str]:
-    """Return the split of every product; products with the same image bytes go together.
+    """Return the split of every product; products whose images are in one group go together.
 
-    images: product id to the SHA-256 of its image. The shares are exact to the product unless products that
-    share an image stand in the way. InputError if there are too few products for three splits.
+    images: product id to the group of its image. The shares are exact to the product unless groups stand in the way.
+    InputError if there are too few products, or too large groups, for three splits.
     """
     shares = (1 - params.validation - params.test, params.validation, params.test)
     room = dict(zip(SPLITS, allocate(len(images), shares), strict=True))
@@ -34,7 +35,10 @@ def assign_splits(images: Mapping[str, str], params: SplitParams, seed: int) -> 
         room[split] -= len(products)
         splits |= dict.fromkeys(products, split)
     if empty := [split for split in SPLITS if split not in splits.values()]:
-        raise InputError(f"split: {len(images)} products leave {empty[0]} empty; raise sample.products")
+        raise InputError(
+            f"split: {len(images)} products leave {empty[0]} empty; raise sample.products, or lower "
+            "split.near_duplicate_bits"
+        )
     return splits
 
 
@@ -42,11 +46,20 @@ def overlap_columns(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> "pd.DataFr
     """Return the columns that the splits' suite is about, from (split, question) pairs.
 
     splits_of_product, splits_of_image: in how many splits the question's product, and its image, occur.
+    bits_to_other_split: in how many bits the hash of its image differs from the nearest one in another split.
     """
     import pandas as pd
 
-    columns = ("qa_id", "product_id", "image_sha256")
+    columns = ("qa_id", "product_id", "image_sha256", "image_phash")
     table = pd.DataFrame([{name: row[name] for name in columns} | {"split": split} for split, row in rows])
     for name, column in (("splits_of_product", "product_id"), ("splits_of_image", "image_sha256")):
         table[name] = table.groupby(column)["split"].transform("nunique")
+    hashes = {split: sorted(set(part["image_phash"])) for split, part in table.groupby("split")}
+    table["bits_to_other_split"] = 0
+    for split, part in table.groupby("split"):
+        others = [int(value, 16) for name, values in hashes.items() if name != split for value in values]
+        nearest = least_distances([int(value, 16) for value in hashes[split]], others)
+        table.loc[part.index, "bits_to_other_split"] = part["image_phash"].map(
+            dict(zip(hashes[split], nearest, strict=True))
+        )
     return table

@@ -1,28 +1,61 @@
 """Clean questions told from the others by a suite of expectations (paper, section 3.1)."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.errors import InputError
 from abo_vqa.params import ValidateParams
-from abo_vqa.questions.expectations import refuse_failures, run_suite
+from abo_vqa.questions.accounting import UNPARSABLE, accounting, compositions
+from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
+from abo_vqa.questions.parse import flatten
+from abo_vqa.questions.repair import repair_options, repair_spelling
 from abo_vqa.questions.schema import COUNTING, Question, RawOutput
 from abo_vqa.seeds import derive_rng
 
 if TYPE_CHECKING:
     import pandas as pd
 
-UNPARSABLE = "unparsable"
+# The gold positions are refused if uniform ones would be as uneven as they are once in so many tables.
+_ONCE_IN = 1000
+
+
+@dataclass(frozen=True)
+class Curated:
+    """What became of a generator's outputs.
+
+    clean: repaired, options shuffled, by qa_id. quarantined: questions as they were given, each with the expectations
+    that it fails after repair. unparsable: outputs without a question. as_given: every question in the order of the
+    outputs, its spelling repaired but not its options, these in their given order. report: the closed accounting.
+    """
+
+    clean: list[Question]
+    quarantined: list[tuple[Question, list[str]]]
+    unparsable: list[RawOutput]
+    as_given: list[Question]
+    report: dict[str, Any]
+
+
+def curate(outputs: Sequence[RawOutput], params: ValidateParams, seed: int) -> Curated:
+    """Parse, repair, check and shuffle; every output and every question is accounted for (paper, section 3.1)."""
+    given, unparsable, readings = flatten(outputs)
+    as_given = repair_spelling(given, params.repairs)
+    repaired = repair_options(as_given, params, seed)
+    failing = failing_expectations(repaired, params)
+    report = accounting(outputs, repaired, unparsable, failing)
+    report["outputs"]["read_as"] = dict(readings)
+    clean = shuffle_options([question for question in repaired if question.qa_id not in failing], seed)
+    quarantined = [(question, failing[question.qa_id]) for question in given if question.qa_id in failing]
+    return Curated(clean, quarantined, unparsable, as_given, report)
 
 
 def failing_expectations(questions: Sequence[Question], params: ValidateParams) -> dict[str, list[str]]:
     """Return the names of the expectations that each question fails, by qa_id, in the suite's order."""
     by_question: dict[str, list[str]] = defaultdict(list)
-    for name, keys in _run(questions, params).items():
-        for key in keys:
+    for name, outcome in run_suite(guarded_questions(questions, params), rows_only=True).items():
+        for key in outcome.keys:
             by_question[key].append(name)
     return dict(by_question)
 
@@ -30,21 +63,36 @@ def failing_expectations(questions: Sequence[Question], params: ValidateParams) 
 def check_clean(questions: Sequence[Question], params: ValidateParams) -> None:
     """Run the suite on what is about to be written; InputError names expectation, count and three rows."""
     rows = {question.qa_id: asdict(question) for question in questions}
-    refuse_failures(_run(questions, params), rows, "clean questions")
+    refuse_failures(run_suite(guarded_questions(questions, params)), rows, "clean questions")
 
 
-def _run(questions: Sequence[Question], params: ValidateParams) -> dict[str, list[str]]:
-    thresholds = {"options": params.options, "counting_max": params.counting_max}
-    return run_suite(Path(params.suite), derived_columns(questions), "qa_id", thresholds)
+def guarded_questions(questions: Sequence[Question], params: ValidateParams) -> Guarded:
+    """Return the table that the suite is about, with the suite's parameters.
+
+    positions: the uniform distribution over the options. uneven: the divergence (Kullback-Leibler, nats) from it beyond
+    which the likelihood-ratio test refuses it, 2 n D being chi-square distributed with one degree less than options.
+    """
+    from scipy.stats import chi2
+
+    places = range(params.options)
+    thresholds = {
+        "options": params.options,
+        "counting_max": params.counting_max,
+        "positions": {"values": list(places), "weights": [1 / params.options for _ in places]},
+        "uneven": float(chi2.isf(1 / _ONCE_IN, params.options - 1)) / (2 * max(len(questions), 1)),
+    }
+    return Guarded(Path(params.suite), derived_columns(questions), "qa_id", thresholds)
 
 
-def derived_columns(questions: Iterable[Question]) -> "pd.DataFrame":
+def derived_columns(questions: Sequence[Question]) -> "pd.DataFrame":
     """Return the scalar columns that the suite is about, one row a question.
 
     count: the answer to a counting question, -1 where it is no whole number, and null for the other types.
+    answer_index: where the answer stands among the options, null if it does not. composition: that of the image.
     """
     import pandas as pd
 
+    by_image = compositions(questions)
     rows = [
         {
             "qa_id": question.qa_id,
@@ -55,11 +103,13 @@ def derived_columns(questions: Iterable[Question]) -> "pd.DataFrame":
             "options_distinct": len(set(question.options)),
             "options_empty": question.options.count(""),
             "answer_in_options": question.answer in question.options,
+            "answer_index": question.options.index(question.answer) if question.answer in question.options else None,
             "count": _count(question),
+            "composition": by_image[question.image_path],
         }
         for question in questions
     ]
-    return pd.DataFrame(rows).astype({"count": "float64"})
+    return pd.DataFrame(rows).astype({"count": "float64", "answer_index": "float64"})
 
 
 def _count(question: Question) -> float | None:
@@ -97,51 +147,6 @@ def _with_answer_at(question: Question, position: int, seed: int) -> Question:
     return replace(question, options=(*others[:position], question.answer, *others[position:]))
 
 
-def accounting(
-    outputs: Sequence[RawOutput],
-    questions: Sequence[Question],
-    unparsable: Sequence[RawOutput],
-    failing: Mapping[str, list[str]],
-) -> dict[str, Any]:
-    """Return the counts of a validation, checked to add up, as a whole and for each generator.
-
-    outputs = with_questions + unparsable; questions = clean + quarantined; quarantined_by_reason counts each
-    question once, under the first expectation that it fails, and failures_by_expectation under every one.
-    """
-    by_generator = {}
-    for generator in sorted({output.generator for output in outputs}):
-        by_generator[generator] = _closed(
-            [output for output in outputs if output.generator == generator],
-            [question for question in questions if question.generator == generator],
-            [output for output in unparsable if output.generator == generator],
-            failing,
-        )
-    return _closed(outputs, questions, unparsable, failing) | {"by_generator": by_generator}
-
-
-def _closed(
-    outputs: Sequence[RawOutput],
-    questions: Sequence[Question],
-    unparsable: Sequence[RawOutput],
-    failing: Mapping[str, list[str]],
-) -> dict[str, Any]:
-    clean = Counter(question.question_type for question in questions if question.qa_id not in failing)
-    refused = [question for question in questions if question.qa_id in failing]
-    reasons = Counter(failing[question.qa_id][0] for question in refused)
-    with_questions = len({(question.generator, question.product_id) for question in questions})
-    counts = {
-        "outputs": {"read": len(outputs), "with_questions": with_questions, UNPARSABLE: len(unparsable)},
-        "questions": {"read": len(questions), "clean": sum(clean.values()), "quarantined": len(refused)},
-        "clean_by_type": dict(clean),
-        "quarantined_by_type": dict(Counter(question.question_type for question in refused)),
-        "quarantined_by_reason": dict(reasons),
-        "failures_by_expectation": dict(Counter(name for q in refused for name in failing[q.qa_id])),
-    }
-    assert len(outputs) == with_questions + len(unparsable), counts
-    assert len(questions) == sum(clean.values()) + sum(reasons.values()), counts
-    return counts
-
-
 def refuse_too_many(quarantined: int, rows: int, params: ValidateParams, reasons: Mapping[str, int]) -> None:
     """Raise InputError if nothing is clean, or if more than `validate.max_quarantined` of the rows are not.
 
@@ -155,3 +160,11 @@ def refuse_too_many(quarantined: int, rows: int, params: ValidateParams, reasons
             f"validate: {quarantined} of {rows} rows are quarantined, {quarantined / rows:.1%}, more than "
             f"validate.max_quarantined {params.max_quarantined:.1%} ({most}); see tables/quarantine.parquet"
         )
+
+
+def check_accounting(curated: Curated, params: ValidateParams) -> None:
+    """Raise InputError if too much was quarantined, or if a clean question fails the suite."""
+    refused = len(curated.quarantined) + len(curated.unparsable)
+    reasons = curated.report["quarantined_by_reason"] | {UNPARSABLE: len(curated.unparsable)}
+    refuse_too_many(refused, refused + len(curated.clean), params, reasons)
+    check_clean(curated.clean, params)

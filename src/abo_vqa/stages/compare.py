@@ -35,6 +35,7 @@ def main() -> None:
         params.compare.confidence,
         params.compare.resamples,
         params.seed,
+        params.compare.max_blind,
     )
     write_json(COMPARISON, comparison)
     write_json(METRICS, flat_metrics(comparison))

@@ -6,7 +6,7 @@ from typing import Any
 from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import Params, read_params
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.files import ADAPTERS, PREDICTIONS, RUNS, read_image_bytes, read_questions
+from abo_vqa.stages.files import ADAPTERS, PREDICTIONS, RUNS, feature_folder, read_image_bytes, read_questions
 
 BASE = "base"
 
@@ -28,7 +28,11 @@ def evaluate(name: str, params: Params) -> None:
 
     from abo_vqa.measure.bertscore import BertScorer
     from abo_vqa.measure.metrics import flatten, score_answers, summarise
+    from abo_vqa.model.answering import answer_questions
+    from abo_vqa.model.batches import asked_row
+    from abo_vqa.model.features import ImageFeatures
     from abo_vqa.model.loading import load_base, load_processor, load_tuned
+    from abo_vqa.model.shared_image import ImageCollator
     from abo_vqa.tracking import tracked_run
 
     settings = params.evaluate
@@ -37,12 +41,19 @@ def evaluate(name: str, params: Params) -> None:
     with tracked_run(f"evaluate {name}", params, {"model": name}) as run:
         processor = load_processor(params.model)
         model: Any = load_base(params.model)
+        context = model.config.get_text_config().max_position_embeddings
+        # An adapted vision tower sees with other eyes than the base's.
+        frozen = name == BASE or not params.train.lora.vision_tower
+        features = ImageFeatures(feature_folder(), images, model, processor) if frozen else None
+        collator = ImageCollator(processor, images, features, context)
         if name != BASE:
             model = load_tuned(model, ADAPTERS / name)
         scorer = BertScorer(settings.bertscore_model, settings.bertscore_layers)
         parts = []
         for condition in settings.conditions:
-            generated = _ask(model, processor, rows, images, condition, name, params)
+            asked = [asked_row(row, condition == "options") for row in rows]
+            label = f"{name}, {condition}"
+            generated = answer_questions(model, collator, asked, settings.batch_size, settings.max_new_tokens, label)
             parts.append(score_answers(rows, generated, condition, scorer))
         predictions = pd.concat(parts, ignore_index=True)
         path = PREDICTIONS / f"{name}.parquet"
@@ -51,34 +62,6 @@ def evaluate(name: str, params: Params) -> None:
         run.log_metrics(flatten(summarise(predictions)))
         run.log_artifact(path)
         write_json(RUNS / f"evaluate-{name}.json", {"run_id": run.id})
-
-
-def _ask(
-    model: Any,
-    processor: Any,
-    rows: list[dict[str, Any]],
-    images: dict[str, bytes],
-    condition: str,
-    name: str,
-    params: Params,
-) -> list[str]:
-    """Return the model's answer to every row under one condition."""
-    from abo_vqa.model.answering import answer_questions
-    from abo_vqa.model.batches import Question
-    from abo_vqa.model.prompts import question_text
-
-    questions = [
-        Question(
-            row["qa_id"],
-            images[row["image_id"]],
-            question_text(row["question"], list(row["options"]) if condition == "options" else None),
-            row["answer"],
-        )
-        for row in rows
-    ]
-    settings = params.evaluate
-    label = f"{name}, {condition}"
-    return answer_questions(model, processor, questions, settings.batch_size, settings.max_new_tokens, label)
 
 
 if __name__ == "__main__":

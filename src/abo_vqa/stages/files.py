@@ -14,6 +14,7 @@ QUARANTINE = Path("tables/quarantine.parquet")
 SPLITS = Path("tables/splits")
 PREDICTIONS = Path("tables/predictions")
 ADAPTERS = Path("models/adapters")
+CHECKPOINTS = Path("models/checkpoints")
 CURVES = Path("reports/curves")
 RUNS = Path("reports/runs")
 AUDIT = Path("reports/audit.json")
@@ -22,6 +23,13 @@ AUDIT = Path("reports/audit.json")
 def split_table(split: str) -> Path:
     """Return the table of one split."""
     return SPLITS / f"{split}.parquet"
+
+
+def feature_folder() -> Path:
+    """Return where vision features are kept: with the project, so that experiments in other folders share them."""
+    from abo_vqa.tracking import store_root
+
+    return store_root() / "models/features"
 
 
 def read_questions(split: str) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from abo_vqa.questions.recorded import NAMED, select_recorded
 from abo_vqa.questions.schema import RawOutput
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import RAW, SAMPLE
+from abo_vqa.stages.generate_vlm import generate_with_model
 
 REPORT = Path("reports/generate.json")
 COLUMNS = (
@@ -29,6 +30,8 @@ def main() -> None:
     if params.generate.source == "recorded":
         assert params.generate.recorded is not None
         outputs, report = _recorded(rows, Path(params.generate.recorded))
+    elif params.generate.source == "vlm":
+        outputs, report = generate_with_model(rows, params)
     else:
         outputs, report = _metadata(rows, params.seed)
     write_json_lines(RAW, map(asdict, tqdm(outputs, desc="generate", unit=" outputs", mininterval=1)))

@@ -1,36 +1,52 @@
 """Draw the sample: data/*.tar to tables/sample.parquet (paper, sections 2.3 and 3.1)."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from tqdm import tqdm
 
-from abo_vqa.catalog.archives import ImageArchive, ListingsRead, image_problem, read_listings
-from abo_vqa.catalog.listing import Listing
-from abo_vqa.catalog.sampler import STAGES, Candidate, Draw, candidates, draw_sample
+from abo_vqa.catalog.archives import ImageArchive, ListingsRead, image_problem, read_catalogue
+from abo_vqa.catalog.pool import Candidate, candidates
+from abo_vqa.catalog.profile import Distribution, concerned, distributions, effects
+from abo_vqa.catalog.sampler import STAGES, Draw, Sampler
 from abo_vqa.catalog.tables import replacing, write_json
+from abo_vqa.errors import InputError
+from abo_vqa.measure.plots.sample import plot_distribution, plot_effects
 from abo_vqa.params import SampleParams, read_params
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import SAMPLE
 
 REPORT = Path("reports/sample.json")
-MOST_FREQUENT = 50  # values of a fact that the report lists
+PLOTS = Path("reports/plots/sample")
+PLOTTED = ("product_type", "brand", "color")
 LISTED_MALFORMED = 100
+# All that the paper says about its own sample (section 2.3); it prints no counts of types, brands or colours.
+PAPER = {
+    "catalogue": 147_702,
+    "products": 12_000,
+    "stages": {"stratified": 7_200, "top_types": 3_600, "rare_types": 1_200},
+    "most_amazonbasics_in_stage_1": 1_200,
+    "most_shoes_in_stage_2": 700,
+    "top_types": 40,
+    "rare_outside": 50,
+}
 
 
 def main() -> None:
     """Read both archives, draw, decode every image once, and write the sample with the image bytes inside."""
     params = read_params()
-    read = read_listings(Path(params.sample.listings))
-    with ImageArchive(Path(params.sample.images)) as images:
+    read, images = read_catalogue(Path(params.sample.listings), Path(params.sample.images))
+    with images:
+        _check_listings(read, params.sample)
         pool, left_out = candidates(read.listings, images.paths.get)
-        draw, problems = _draw(pool, params.sample, params.seed, images)
-        report = _report(read, images, pool, left_out, draw, problems)
+        sampler = Sampler(pool, params.sample, params.seed)
+        draw, problems = _draw(sampler, params.sample, images)
         rows = [
-            asdict(candidate.listing)
+            msgspec.structs.asdict(candidate.listing)
             | {
                 "product_id": candidate.listing.product_id,
                 "image_path": candidate.image_path,
@@ -39,30 +55,71 @@ def main() -> None:
             }
             for candidate, stage in draw.products
         ]
+    before = distributions(candidate.listing for candidate in pool)
+    after = distributions(candidate.listing for candidate, _ in draw.products)
+    changes = effects(sampler, draw)
     _write_sample(SAMPLE, rows)
-    write_json(REPORT, report)
+    for fact in PLOTTED:
+        plot_distribution(PLOTS / f"{fact}.svg", fact, before[fact], after[fact])
+    plot_effects(PLOTS / "rules.svg", changes, len(rows))
+    write_json(
+        REPORT,
+        {
+            "archives": _archives(read, images),
+            "pool": {"products": len(pool), "left_out": left_out},
+            "stages": _stages(draw),
+            "unreadable_images": [
+                {"product_id": key, "image_path": path, "problem": problems[path]} for key, path in draw.unreadable
+            ],
+            "before": _profile(before, concerned(sampler, pool)),
+            "after": _profile(after, concerned(sampler, [candidate for candidate, _ in draw.products])),
+            "rules": changes,
+            "paper": PAPER,
+        },
+    )
     print(
         f"sample: {len(rows)} of {len(pool)} products; {len(draw.unreadable)} unreadable images replaced; "
-        f"{len(read.malformed)} malformed lines skipped"
+        f"{len(read.malformed)} malformed lines skipped; {len(read.damaged)} damaged shards"
     )
 
 
-def _draw(
-    pool: Sequence[Candidate], params: SampleParams, seed: int, images: ImageArchive
-) -> tuple[Draw, dict[str, str]]:
-    """Draw from the pool, refusing images that cannot be decoded; the problem of each refused one by path."""
+def _check_listings(read: ListingsRead, params: SampleParams) -> None:
+    """Raise InputError where more of the listings is damaged than the parameters allow."""
+    if len(read.damaged) > params.max_damaged_shards:
+        named = "; ".join(f"{found.shard} after {found.lines} lines: {found.problem}" for found in read.damaged[:3])
+        raise InputError(
+            f"{params.listings}: {len(read.damaged)} truncated or damaged shards ({named}), more than "
+            f"sample.max_damaged_shards: {params.max_damaged_shards}; download the archive again or raise it"
+        )
+    if len(read.malformed) > params.max_malformed_lines * read.lines:
+        named = "; ".join(f"{found.shard} line {found.line}: {found.problem}" for found in read.malformed[:3])
+        raise InputError(
+            f"{params.listings}: {len(read.malformed)} of {read.lines} lines are no listings ({named}), a larger share "
+            f"than sample.max_malformed_lines: {params.max_malformed_lines:g}; download the archive again or raise it"
+        )
+
+
+def _draw(sampler: Sampler, params: SampleParams, images: ImageArchive) -> tuple[Draw, dict[str, str]]:
+    """Draw, refusing images that cannot be decoded; return the problem of each refused one by path too."""
     problems: dict[str, str] = {}
     with tqdm(total=params.products, desc="sample", unit=" products", mininterval=1) as progress:
 
         def usable(candidate: Candidate) -> bool:
             problem = image_problem(images.read(candidate.image_path))
-            if problem:
-                problems[candidate.image_path] = problem
-            else:
+            if problem is None:
                 progress.update()
-            return problem is None
+                return True
+            problems[candidate.image_path] = problem
+            if len(problems) > params.max_unreadable_images * params.products:
+                named = "; ".join(f"{path}: {why}" for path, why in list(problems.items())[:3])
+                raise InputError(
+                    f"{params.images}: {len(problems)} of the images drawn cannot be read ({named}), more than "
+                    f"sample.max_unreadable_images: {params.max_unreadable_images:g} of {params.products}; "
+                    "download the archive again or raise it"
+                )
+            return False
 
-        return draw_sample(pool, params, seed, usable), problems
+        return sampler.draw(usable), problems
 
 
 def _write_sample(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -92,50 +149,36 @@ def _write_sample(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         Dataset.from_dict(columns, features=features).to_parquet(str(temporary))
 
 
-def _report(
-    read: ListingsRead,
-    images: ImageArchive,
-    pool: Sequence[Candidate],
-    left_out: dict[str, int],
-    draw: Draw,
-    problems: dict[str, str],
-) -> dict[str, Any]:
-    drawn = Counter(stage for _, stage in draw.products)
+def _archives(read: ListingsRead, images: ImageArchive) -> dict[str, Any]:
     return {
-        "archives": {
-            "shards": read.shards,
-            "listings": len(read.listings),
-            "malformed_lines": len(read.malformed),
-            "malformed": [asdict(line) for line in read.malformed[:LISTED_MALFORMED]],
-            "images": len(images),
-            "images_in_table_only": images.absent,
-        },
-        "pool": {"products": len(pool), "left_out": left_out},
-        "stages": {
-            stage: {"wanted": draw.wanted[stage], "drawn": drawn[stage], "shortfall": draw.shortfall[stage]}
-            for stage in STAGES
-        },
-        "unreadable_images": [
-            {"product_id": key, "image_path": path, "problem": problems[path]} for key, path in draw.unreadable
-        ],
-        "before": _profile(candidate.listing for candidate in pool),
-        "after": _profile(candidate.listing for candidate, _ in draw.products),
+        "shards": read.shards,
+        "damaged_shards": [asdict(shard) for shard in read.damaged],
+        "lines": read.lines,
+        "listings": len(read.listings),
+        "malformed_lines": len(read.malformed),
+        "malformed": [asdict(line) for line in read.malformed[:LISTED_MALFORMED]],
+        "images": len(images),
+        "images_in_table_only": images.absent,
+        "malformed_image_rows": images.malformed_rows,
     }
 
 
-def _profile(listings: Iterable[Listing]) -> dict[str, Any]:
-    """Count the values of the facts that the sampler looks at; the most frequent ones by name."""
-    listings = list(listings)
-    profile: dict[str, Any] = {"products": len(listings)}
-    for fact in ("product_type", "brand", "color", "material"):
-        counts = Counter(value for listing in listings if (value := getattr(listing, fact)) is not None)
-        frequent = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:MOST_FREQUENT]
-        profile[fact] = {
-            "distinct": len(counts),
-            "missing": len(listings) - counts.total(),
-            "most_frequent": dict(frequent),
+def _stages(draw: Draw) -> dict[str, Any]:
+    drawn = Counter(stage for _, stage in draw.products)
+    return {
+        stage: {
+            "wanted": draw.wanted[stage],
+            "drawn": drawn[stage],
+            "share": round(drawn[stage] / len(draw.products), 4),
+            "shortfall": draw.shortfall[stage],
         }
-    return profile
+        for stage in STAGES
+    }
+
+
+def _profile(facts: dict[str, Distribution], counts: dict[str, int]) -> dict[str, Any]:
+    products = facts["product_type"].counts.total()
+    return {"products": products, "concerned": counts} | {fact: found.report() for fact, found in facts.items()}
 
 
 if __name__ == "__main__":

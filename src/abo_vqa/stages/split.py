@@ -2,11 +2,17 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
 
 from abo_vqa.catalog.tables import read_table, write_json, write_table
-from abo_vqa.params import read_params
-from abo_vqa.questions.expectations import refuse_failures, run_suite
+from abo_vqa.params import SplitParams, read_params
+from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
+from abo_vqa.questions.matching import match_questions
+from abo_vqa.questions.near_duplicates import near_duplicate_groups, perceptual_hash
 from abo_vqa.questions.schema import SPLIT_SCHEMA
 from abo_vqa.questions.split import SPLITS, assign_splits, overlap_columns
 from abo_vqa.stages import run_stage
@@ -17,36 +23,71 @@ REPORT = Path("reports/split.json")
 
 
 def main() -> None:
-    """Write the three splits and check, on what was written, that they share no product and no image."""
+    """Write the three splits and check, on what was written, that they share no product and no like image."""
     params = read_params()
     questions = read_table(QUESTIONS, "validate")
-    asked = {row["product_id"] for row in questions}
-    images = {
-        row["product_id"]: hashlib.sha256(row["image"]["bytes"]).hexdigest()
-        for row in read_table(SAMPLE, "sample", ["product_id", "image"])
-        if row["product_id"] in asked
-    }
-    splits = assign_splits(images, params.split, params.seed)
-    for split in SPLITS:
-        rows = [row for row in questions if splits[row["product_id"]] == split]
-        write_table(
-            split_table(split), (row | {"image_sha256": images[row["product_id"]]} for row in rows), SPLIT_SCHEMA
-        )
+    images = _images({row["product_id"] for row in questions})
+    hashes = {image["image_sha256"]: int(image["image_phash"], 16) for image in images.values()}
+    groups = near_duplicate_groups(hashes, params.split.near_duplicate_bits)
+    for image in images.values():
+        image["image_group"] = groups[image["image_sha256"]]
+    splits = assign_splits(
+        {product: image["image_group"] for product, image in images.items()}, params.split, params.seed
+    )
+    parts: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
+    for row in questions:
+        parts[splits[row["product_id"]]].append(row | images[row["product_id"]])
+    matching = match_questions(parts, params.matching, params.validate_.options, params.seed)
+    for split, rows in parts.items():
+        write_table(split_table(split), (row | matching.columns(row) for row in rows), SPLIT_SCHEMA)
 
     written = {split: read_table(split_table(split), "split") for split in SPLITS}
-    overlaps = overlap_columns((split, row) for split, rows in written.items() for row in rows)
-    refuse_failures(run_suite(SUITE, overlaps, "qa_id"), overlaps.set_index("qa_id").T.to_dict(), "splits")
+    overlaps = guarded_splits(written, params.split)
+    refuse_failures(run_suite(overlaps), overlaps.table.set_index("qa_id").T.to_dict(), "splits")
     report = {
         split: {
             "products": len({row["product_id"] for row in rows}),
-            "images": len({row["image_sha256"] for row in rows}),
+            **_count_images(rows),
             "questions": len(rows),
             "by_type": dict(Counter(row["question_type"] for row in rows)),
+            "matching": matching.report[split],
         }
         for split, rows in written.items()
     }
     write_json(REPORT, report)
     print("split: " + ", ".join(f"{split} {len(rows)} questions" for split, rows in written.items()))
+
+
+def _count_images(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    groups = {row["image_sha256"]: row["image_group"] for row in rows}
+    together = Counter(groups.values()).values()
+    return {
+        "images": len(groups),
+        "images_with_near_duplicates": sum(count for count in together if count > 1),
+        "image_groups": len(together),
+        "largest_image_group": max(together, default=0),
+    }
+
+
+def guarded_splits(written: Mapping[str, Sequence[Mapping[str, Any]]], params: SplitParams) -> Guarded:
+    """Return the table that the splits' suite is about, with the suite's parameters."""
+    overlaps = overlap_columns((split, row) for split, rows in written.items() for row in rows)
+    return Guarded(SUITE, overlaps, "qa_id", {"near_duplicate_bits": params.near_duplicate_bits})
+
+
+def _images(products: set[str]) -> dict[str, dict[str, Any]]:
+    """Return the digest and the perceptual hash of each product's image; equal bytes are decoded once."""
+    images: dict[str, dict[str, Any]] = {}
+    hashes: dict[str, str] = {}
+    sample = read_table(SAMPLE, "sample", ["product_id", "image_path", "image"])
+    asked = [row for row in sample if row["product_id"] in products]
+    for row in tqdm(asked, desc="hash", unit=" images", mininterval=1):
+        data, name = row["image"]["bytes"], f"{SAMPLE}: {row['image_path']}"
+        digest = hashlib.sha256(data).hexdigest()
+        if digest not in hashes:
+            hashes[digest] = f"{perceptual_hash(data, name):016x}"
+        images[row["product_id"]] = {"image_sha256": digest, "image_phash": hashes[digest]}
+    return images
 
 
 if __name__ == "__main__":

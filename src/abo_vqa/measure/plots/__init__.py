@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from abo_vqa.catalog.tables import replacing
 
@@ -21,7 +21,7 @@ def figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
     import matplotlib
     from matplotlib.figure import Figure
 
-    settings = {
+    settings: Any = {
         "svg.hashsalt": "abo-vqa",  # element ids would be random otherwise
         "svg.fonttype": "none",  # text stays text
         "font.size": 9,

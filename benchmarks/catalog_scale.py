@@ -1,0 +1,221 @@
+"""From listings to 12,000 sampled products at ABO's size, a tenth of it and ten times it.
+
+    PYTHONPATH=src python benchmarks/catalog_scale.py [--keep FOLDER] [--scales 0.1 1 10] [--repeats 3]
+
+Timed, in a fresh process each: reading both archives (all shards unpacked and parsed, the image table parsed, every
+member of the image archive found), the pool, and the draw. Not timed: importing Python modules, writing the sample, and
+decoding the drawn images, which costs the same whatever the catalogue's size.
+
+The floor of the listings: as many processes unpack the same shards with isal, parse every line with orjson, and throw
+it away. The floor of both archives also unpacks the image table with isal, parses it with pyarrow, and follows the
+image headers by their lengths, meanwhile. Neither floor sends anything between processes, keeps or draws anything.
+
+Seconds are wall time; processor seconds are summed over all processes and depend less on what else runs there. The best
+of the repeats is shown, all by turns. Memory is the peak of the resident sizes of all processes together, pages that
+they share counted in each.
+"""
+
+import argparse
+import io
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+from catalog_text import IMAGE_ROWS, LISTINGS, write_catalogue
+
+PRODUCTS = 12_000
+MB = 1e6
+
+
+def ours(folder: Path, told: dict[str, Any]) -> None:
+    from abo_vqa.catalog.archives import read_catalogue
+    from abo_vqa.catalog.pool import candidates
+    from abo_vqa.catalog.sampler import Sampler
+    from abo_vqa.params import read_params
+
+    params = read_params().sample.model_copy(update={"products": PRODUCTS})
+    with measured(told):
+        read, images = read_catalogue(folder / "abo-listings.tar", folder / "abo-images-small.tar")
+        told["read"] = time.perf_counter()
+        pool, _ = candidates(read.listings, images.paths.get)
+        draw = Sampler(pool, params, 1).draw(lambda _: True)
+    assert len(draw.products) == PRODUCTS and not read.malformed and not read.damaged
+
+
+def listings_alone(folder: Path, told: dict[str, Any]) -> None:
+    from abo_vqa.catalog.archives import read_listings
+
+    with measured(told):
+        read_listings(folder / "abo-listings.tar")
+
+
+def listings_floor(folder: Path, told: dict[str, Any]) -> None:
+    with measured(told):
+        unpack_and_parse(folder, lambda: None)
+
+
+def floor(folder: Path, told: dict[str, Any]) -> None:
+    import pyarrow.csv
+    from isal import igzip
+
+    def images() -> None:
+        with (folder / "abo-images-small.tar").open("rb", buffering=0) as archive:
+            position = 0
+            table = None
+            while (header := os.pread(archive.fileno(), 512, position))[0]:
+                length = int(header[124:135], 8)
+                table = table or os.pread(archive.fileno(), length, position + 512)
+                position += 512 + -(-length // 512) * 512
+        assert table is not None
+        pyarrow.csv.read_csv(io.BytesIO(igzip.decompress(table)))
+
+    with measured(told):
+        unpack_and_parse(folder, images)
+
+
+def unpack_and_parse(folder: Path, meanwhile: Callable[[], None]) -> None:
+    from abo_vqa.catalog.shard import Place
+    from abo_vqa.catalog.tarball import members
+
+    archive = folder / "abo-listings.tar"
+    places = [
+        Place(archive, member.offset, member.length)
+        for batch in members(archive)
+        for member in batch
+        if member.name.endswith(".gz")
+    ]
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        parsed = pool.map(parse_and_forget, places)
+        meanwhile()
+        list(parsed)
+
+
+def parse_and_forget(place: Any) -> None:
+    import orjson
+
+    from abo_vqa.catalog.shard import gzip_lines
+
+    for line in gzip_lines(place):
+        orjson.loads(line)
+
+
+class measured:
+    """Writes wall and processor seconds and the peak memory of this process and its children into a dictionary."""
+
+    def __init__(self, told: dict[str, Any]):
+        self._told = told
+
+    def __enter__(self) -> None:
+        self._stop = threading.Event()
+        self._watcher = threading.Thread(target=self._watch)
+        self._watcher.start()
+        self._cpu, self._start = _cpu(), time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        told, now = self._told, time.perf_counter()
+        told["cpu"], told["wall"] = _cpu() - self._cpu, now - self._start
+        if "read" in told:
+            told["read"] -= self._start
+        self._stop.set()
+        self._watcher.join()
+
+    def _watch(self) -> None:
+        process, self._told["peak"] = psutil.Process(), 0
+        while not self._stop.wait(0.05):
+            sizes = []
+            for each in [process, *process.children(recursive=True)]:
+                try:
+                    sizes.append(each.memory_info().rss)
+                except psutil.NoSuchProcess:
+                    continue
+            self._told["peak"] = max(self._told["peak"], sum(sizes))
+
+
+def _cpu() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+MEASURED: dict[str, Callable[[Path, dict[str, Any]], None]] = {
+    "listings floor": listings_floor,
+    "listings": listings_alone,
+    "floor": floor,
+    "ours": ours,
+}
+
+
+def best(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
+    """Return the least of each figure over the repeats, by what was measured."""
+    found: dict[str, dict[str, float]] = {name: {} for name in MEASURED}
+    for _ in range(repeats):
+        for name, least in found.items():
+            command = [sys.executable, __file__, "--measure", name, "--keep", str(folder)]
+            told = json.loads(
+                subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+            )
+            for figure, value in told.items():
+                least[figure] = min(value, least.get(figure, value))
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=Path, help="folder for the generated catalogues, used again if they are there")
+    parser.add_argument("--scales", type=float, nargs="+", default=[0.1, 1, 10])
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--measure", choices=MEASURED, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        told: dict[str, Any] = {}
+        MEASURED[args.measure](args.keep, told)
+        print(json.dumps(told))
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        for scale in args.scales:
+            report(scale, catalogue(args.keep or Path(temporary), scale), args.repeats)
+
+
+def catalogue(keep: Path, scale: float) -> Path:
+    """Return the folder of the catalogue of that scale, generated if it is not there yet."""
+    folder = keep / f"x{scale:g}"
+    facts = folder / "facts.json"
+    if not facts.is_file():
+        print(f"generating {folder} ...", file=sys.stderr)
+        facts.write_text(json.dumps(write_catalogue(folder, round(LISTINGS * scale), round(IMAGE_ROWS * scale))))
+    return folder
+
+
+def report(scale: float, folder: Path, repeats: int) -> None:
+    facts, listings = json.loads((folder / "facts.json").read_text()), round(LISTINGS * scale)
+    found = best(folder, repeats)
+    print(
+        f"\n{scale:g}x: {listings:,} listings, {round(IMAGE_ROWS * scale):,} images, "
+        f"{facts['packed'] / MB:.1f} MB packed, {facts['unpacked'] / MB:.0f} MB of JSON; {os.cpu_count()} processors"
+    )
+    print(
+        "| | wall s | x listings' floor | x own floor | CPU s | x own floor "
+        "| wall s / 100k | CPU s / 100k | peak MB | MB / 100k |"
+    )
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
+    labels = ("floor of the listings", "listings alone", "floor of both archives", "to 12,000 products")
+    for (name, figures), label in zip(found.items(), labels, strict=True):
+        bound = found["listings floor" if name.startswith("listings") else "floor"]
+        wall, cpu, peak, per = figures["wall"], figures["cpu"], figures["peak"] / MB, 1e5 / listings
+        ratios = [wall / found["listings floor"]["wall"], wall / bound["wall"]]
+        cells = [wall, *ratios, cpu, cpu / bound["cpu"], wall * per, cpu * per]
+        print(f"| {label} | {' | '.join(f'{cell:.2f}' for cell in cells)} | {peak:.0f} | {peak * per:.0f} |")
+    print(f"reading both archives {found['ours']['read']:.2f} s, the rest is the pool and the draw", flush=True)
+
+
+if __name__ == "__main__":
+    main()

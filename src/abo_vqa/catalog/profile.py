@@ -1,0 +1,97 @@
+"""How varied a set of products is, fact by fact, and what a rule of the sampler does to it."""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from abo_vqa.catalog.listing import Listing
+from abo_vqa.catalog.pool import Candidate, is_amazonbasics, is_shoes
+from abo_vqa.catalog.sampler import RULES, Draw, Sampler
+
+FACTS = ("product_type", "brand", "color", "material")
+MOST_FREQUENT = 50  # values that a report lists by name
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """How often each value of a fact occurs. missing: products without the fact."""
+
+    counts: Counter[str]
+    missing: int
+
+    @property
+    def entropy(self) -> float:
+        """Shannon entropy as a share of the largest possible: 1 if all values are equally frequent, 0 for just one."""
+        counts = np.array(sorted(self.counts.values()), float)
+        if len(counts) < 2:
+            return 0.0
+        shares = counts / counts.sum()
+        return float(-(shares * np.log(shares)).sum() / math.log(len(counts)))
+
+    @property
+    def gini(self) -> float:
+        """Gini coefficient of the values' frequencies: 0 if all are equally frequent, near 1 if one has nearly all."""
+        counts = np.array(sorted(self.counts.values()), float)
+        if not len(counts):
+            return 0.0
+        ranks = np.arange(1, len(counts) + 1)
+        return float((2 * ranks - len(counts) - 1) @ counts / (len(counts) * counts.sum()))
+
+    def share(self, value: str) -> float:
+        """Return a value's share of all products, those without the fact included."""
+        return self.counts[value] / max(1, self.counts.total() + self.missing)
+
+    def most_frequent(self, number: int) -> list[str]:
+        """Return the most frequent values, equally frequent ones in alphabetical order."""
+        return sorted(self.counts, key=lambda value: (-self.counts[value], value))[:number]
+
+    def report(self) -> dict[str, Any]:
+        """Return the figures and the most frequent values by name."""
+        return {
+            "distinct": len(self.counts),
+            "missing": self.missing,
+            "entropy": round(self.entropy, 4),
+            "gini": round(self.gini, 4),
+            "most_frequent": {value: self.counts[value] for value in self.most_frequent(MOST_FREQUENT)},
+        }
+
+
+def distributions(listings: Iterable[Listing]) -> dict[str, Distribution]:
+    """Count the values of every fact that the sampler may look at."""
+    listings = list(listings)
+    found = {}
+    for fact in FACTS:
+        counts = Counter(getattr(listing, fact) for listing in listings)
+        missing = counts.pop(None, 0)
+        found[fact] = Distribution(counts, missing)
+    return found
+
+
+def concerned(sampler: Sampler, products: Sequence[Candidate]) -> dict[str, int]:
+    """Count the products that the sampler's rules are about, and the distinct product types."""
+    return {
+        "amazonbasics": sum(map(is_amazonbasics, products)),
+        "shoes": sum(map(is_shoes, products)),
+        "colorless": sum(candidate.listing.color is None for candidate in products),
+        "rare_types": sum(map(sampler.is_rare, products)),
+        "distinct_types": len({candidate.listing.product_type for candidate in products}),
+    }
+
+
+def effects(sampler: Sampler, drawn: Draw) -> dict[str, Mapping[str, int]]:
+    """Draw again without each rule, by the same seed; return how many more the rule brought of what it concerns.
+
+    Images found unreadable stay out; those drawn only now are taken to be readable.
+    """
+    unreadable = {path for _, path in drawn.unreadable}
+    with_all = concerned(sampler, [candidate for candidate, _ in drawn.products])
+    found: dict[str, Mapping[str, int]] = {}
+    for rule in RULES:
+        redrawn = sampler.draw(lambda candidate: candidate.image_path not in unreadable, without=(rule,))
+        without = concerned(sampler, [candidate for candidate, _ in redrawn.products])
+        found[rule] = {name: number - without[name] for name, number in with_all.items()}
+    return found

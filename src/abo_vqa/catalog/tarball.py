@@ -1,0 +1,109 @@
+"""The members of an uncompressed tar archive, found without reading them, as fast as ABO's 400,000 need it."""
+
+import mmap
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from abo_vqa.errors import InputError
+
+AGAIN = "download the archive again"
+_BLOCK = tarfile.BLOCKSIZE
+_NAME, _LENGTH, _CHECKSUM, _KIND, _PREFIX = slice(0, 100), slice(124, 135), slice(148, 156), 156, 345
+_BATCH = 4096
+
+
+class Member(NamedTuple):
+    """A regular file in the archive. offset, length: bytes of its content."""
+
+    name: str
+    offset: int
+    length: int
+
+
+def members(path: Path) -> Iterator[list[Member]]:
+    """Yield every regular file of the archive, in its order and some thousands at a time.
+
+    InputError: no such file, not a tar, truncated anywhere, or a damaged header.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: not found; put ABO's archive there, or correct sample.listings / sample.images")
+    try:
+        archive = tarfile.open(path, "r:")
+    except (tarfile.TarError, OSError) as error:
+        raise InputError(f"{path}: not an uncompressed tar archive ({error}); {AGAIN}") from None
+    with (
+        archive,
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
+    ):
+        try:
+            yield from _members(archive, content)
+        except (tarfile.TarError, OSError) as error:
+            raise InputError(f"{path}: truncated or damaged ({error}); {AGAIN}") from None
+
+
+def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[list[Member]]:
+    """Follow the headers, plain ones without tarfile, which would take ten seconds for ABO's images."""
+    position = 0
+    headers: list[bytes] = []
+    places: list[tuple[int, int]] = []
+    while len(header := content[position : position + _BLOCK]) == _BLOCK:
+        length = _plain_length(header)
+        if length is not None:
+            headers.append(header)
+            position += _BLOCK
+            places.append((position, length))
+            position += -(-length // _BLOCK) * _BLOCK
+            if len(headers) < _BATCH:
+                continue
+        if headers:
+            yield _checked(headers, places)
+            headers, places = [], []
+            # The pages looked at would count as memory of this process until it ends.
+            content.madvise(mmap.MADV_DONTNEED)
+        if length is None:
+            if header == bytes(_BLOCK):
+                return
+            position, other = _any_member(archive, position)
+            yield [Member(other.name, other.offset_data, other.size)] if other.isreg() else []
+    # tarfile takes a cut between two members for the end; a whole archive ends in blocks of zeros.
+    ends_well = position == len(content)
+    raise tarfile.ReadError("its end mark is missing" if ends_well else "unexpected end of data")
+
+
+def _plain_length(header: bytes) -> int | None:
+    """Return the content's length from the header of a regular file with a short name; None for any other header."""
+    if header[_KIND] not in b"0\0" or header[_PREFIX]:
+        return None
+    try:
+        return int(header[_LENGTH], 8)
+    except ValueError:
+        return None
+
+
+def _checked(headers: list[bytes], places: list[tuple[int, int]]) -> list[Member]:
+    """Read the names of many plain headers at once; tarfile.TarError if one is not what its checksum says."""
+    blocks = np.frombuffer(b"".join(headers), np.uint8).reshape(len(headers), _BLOCK)
+    sums = blocks.sum(axis=1, dtype=np.int64)
+    field = blocks[:, _CHECKSUM].astype(np.int64)
+    # The checksum takes its own field for blanks; it is written there as six octal digits.
+    stated = (field[:, :6] - ord("0")) @ (8 ** np.arange(5, -1, -1))
+    for place in np.flatnonzero(sums - field.sum(axis=1) + 8 * ord(" ") != stated):
+        tarfile.TarInfo.frombuf(headers[place], tarfile.ENCODING, "surrogateescape")
+    names = blocks[:, _NAME].copy().view("S100")[:, 0].tolist()
+    return [
+        Member(name.decode("utf-8", "surrogateescape"), offset, length)
+        for name, (offset, length) in zip(names, places, strict=True)
+    ]
+
+
+def _any_member(archive: tarfile.TarFile, position: int) -> tuple[int, tarfile.TarInfo]:
+    """Read whatever is at that place with tarfile; return the place of the next header, and the member."""
+    assert archive.fileobj is not None
+    archive.fileobj.seek(position)
+    member = tarfile.TarInfo.fromtarfile(archive)
+    return archive.offset, member  # type: ignore[attr-defined]

@@ -1,0 +1,85 @@
+"""What the frozen vision tower says about each image, computed once and kept on disk.
+
+Exact wherever tower and projector are frozen. Kept by model and image bytes, so epochs, arms, experiments and the later
+evaluation share them; one image at a time, because the last bits of a batched result depend on its neighbours.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+from tqdm import tqdm
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+
+from abo_vqa.catalog.tables import replacing
+from abo_vqa.model.batches import open_image
+
+NAME = "features"
+
+
+class ImageFeatures(Mapping[str, torch.Tensor]):
+    """The projected features of every image by its id, of shape (image tokens, hidden size), read when asked for."""
+
+    def __init__(self, folder: Path, images: Mapping[str, bytes], model: Any, processor: Any) -> None:
+        """Open the part of `folder` that belongs to this model and processor, and compute what it lacks of `images`."""
+        self._folder = folder / vision_key(model, processor)
+        self._files = {name: self._folder / _file_name(data) for name, data in images.items()}
+        absent = {self._files[name]: name for name in sorted(images) if not self._files[name].is_file()}
+        for path, name in tqdm(absent.items(), desc="image features", unit=" images", mininterval=2):
+            features = image_features(model, processor, name, images[name])
+            with replacing(path) as temporary:
+                save_file({NAME: features.contiguous().cpu()}, temporary)
+
+    def __getitem__(self, image_id: str) -> torch.Tensor:
+        return load_file(self._files[image_id])[NAME]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._files)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+
+@torch.no_grad()
+def image_features(model: Any, processor: Any, name: str, data: bytes) -> torch.Tensor:
+    """Return one image's projected features, of shape (image tokens, hidden size); InputError for a bad image."""
+    text = processor.image_token
+    inputs = processor(images=[open_image(name, data)], text=[text], add_special_tokens=False, return_tensors="pt")
+    known = {key: inputs[key].to(model.device) for key in ("pixel_values", "image_sizes") if key in inputs}
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    known["pixel_values"] = known["pixel_values"].to(base.model.vision_tower.dtype)
+    return base.model.get_image_features(**known, return_dict=True).pooler_output[0]
+
+
+def as_model_input(features: Iterable[torch.Tensor]) -> dict[str, Any]:
+    """Return the keyword with which transformers' LLaVA models take ready features instead of pixels."""
+    each: Any = list(features)  # declared as one tensor, used as one for each image
+    return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=each)}}
+
+
+def vision_key(model: Any, processor: Any) -> str:
+    """Return a digest of all that decides about the features: weights, geometry, pixels' preparation, versions."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    digest = hashlib.sha256()
+    config = {
+        key: base.config.to_dict().get(key)
+        for key in ("model_type", "vision_config", "vision_feature_layer", "vision_feature_select_strategy")
+    }
+    config["pixels"] = processor.image_processor.to_dict()
+    config["versions"] = [torch.__version__, transformers.__version__, model.device.type]
+    digest.update(json.dumps(config, sort_keys=True, default=str).encode())
+    for name, weight in sorted(base.model.state_dict().items()):
+        if not name.startswith("language_model."):
+            digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
+            digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()[:16]
+
+
+def _file_name(data: bytes) -> str:
+    name = hashlib.sha256(data).hexdigest()
+    return f"{name[:2]}/{name}.safetensors"

@@ -1,0 +1,202 @@
+"""Named repairs, each switched by the parameter of its name (validate.repairs); a question lists those that changed it.
+
+First the spelling: letters are read, case and punctuation folded, types split, number words written as digits. It says
+nothing that the generator did not say. Then the options: the answer put in, extra ones dropped, missing ones drawn. The
+draws of a question have their own seed, so that they do not depend on the order of the questions.
+"""
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+from abo_vqa.params import RepairParams, ValidateParams
+from abo_vqa.questions.metadata import draw_others
+from abo_vqa.questions.parse import fold
+from abo_vqa.questions.schema import (
+    ATTRIBUTE,
+    COLOR,
+    COMPARISON,
+    COUNTING,
+    EXISTENTIAL,
+    MATERIAL,
+    SHAPE,
+    YES_NO,
+    Question,
+)
+from abo_vqa.seeds import derive_rng
+
+_LABEL = re.compile(r"\s*[(\[]?([A-Ha-h])\s*[).:\]]+\s*")
+_LONE_LETTER = re.compile(r"[\W_]*(?:(?:option|answer)\W+)?([a-h])[\W_]*", re.IGNORECASE)
+_LETTERS = "abcdefgh"
+_HOW_MANY = re.compile(r"\b(?:how many|number of)\b", re.IGNORECASE)
+_SUBJECTS = (
+    (COLOR, re.compile(r"\bcolou?r", re.IGNORECASE)),
+    (MATERIAL, re.compile(r"\b(?:materials?|made (?:of|from|out)|fabric)\b", re.IGNORECASE)),
+    (SHAPE, re.compile(r"\bshaped?\b", re.IGNORECASE)),
+)
+_NUMBERS = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+    "eighteen nineteen twenty"
+).split()
+_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
+
+
+@dataclass(frozen=True)
+class OptionRepair:
+    """What the repairs of options go by.
+
+    options: how many there must be. seed: of the draws. distractors: by question type, each value that can stand in
+    for a missing one and how often it occurs.
+    """
+
+    options: int
+    seed: int
+    distractors: Mapping[str, Mapping[str, int]]
+
+
+def repair_spelling(questions: Iterable[Question], repairs: RepairParams) -> list[Question]:
+    """Return the questions, in their order, with letters read, texts folded, types split and number words as digits."""
+    wanted = {name: mend for name, mend in _SPELLING.items() if getattr(repairs, name)}
+    return [_mend(question, wanted) for question in questions]
+
+
+def repair_options(questions: Sequence[Question], params: ValidateParams, seed: int) -> list[Question]:
+    """Return the questions, in their order, with `params.options` distinct options and the answer among them.
+
+    A question whose options are sound stays as it is; one that has no answer, or for whose type too few distractors are
+    known, stays wrong.
+    """
+    setting = OptionRepair(params.options, seed, _distractors(questions, params))
+    wanted = {name: partial(mend, setting) for name, mend in _OPTIONS.items() if getattr(params.repairs, name)}
+    return [_mend(question, wanted) for question in questions]
+
+
+def _mend(question: Question, repairs: Mapping[str, Callable[[Question], Question]]) -> Question:
+    for name, mend in repairs.items():
+        mended = mend(question)
+        if mended != question:
+            question = replace(mended, repairs=(*question.repairs, name))
+    return question
+
+
+def _read_letters(question: Question) -> Question:
+    """Take the letters off options that are lettered a, b, c, ..., and put the option meant in place of a letter."""
+    labels = [label for option in question.options if (label := _LABEL.match(option))]
+    options = tuple(label.string[label.end() :] for label in labels)
+    lettered = any(options) and "".join(label[1].lower() for label in labels) == _LETTERS[: len(question.options)]
+    if not lettered:
+        options = question.options
+    return replace(question, options=options, answer=_meant(question.answer, options, lettered))
+
+
+def _meant(answer: str, options: tuple[str, ...], lettered: bool) -> str:
+    known = [fold(option) for option in options]
+    letter, label = _LONE_LETTER.fullmatch(answer), _LABEL.match(answer)
+    # Of options without letters some may be letters themselves, such as what is printed on a cap.
+    ambiguous = not lettered and any(len(option) == 1 and option.isalpha() for option in known)
+    if letter and not ambiguous:
+        place = _LETTERS.index(letter[1].lower())
+        return options[place] if place < len(options) else answer
+    if label and fold(answer) not in known:
+        place = _LETTERS.index(label[1].lower())
+        # "B) red" where the second option is blue contradicts itself, and is left to be refused.
+        return options[place] if known[place : place + 1] == [fold(answer[label.end() :])] else answer
+    return answer
+
+
+def _fold(question: Question) -> Question:
+    return replace(question, answer=fold(question.answer), options=tuple(map(fold, question.options)))
+
+
+def _split_types(question: Question) -> Question:
+    """Set the type that results are reported by, from the generator's kind and the question itself."""
+    return replace(question, question_type=_question_type(question))
+
+
+def _question_type(question: Question) -> str:
+    if question.kind == EXISTENTIAL or question.answer in ("yes", "no") or {"yes", "no"} <= set(question.options):
+        return YES_NO
+    if question.kind in (COUNTING, COMPARISON):
+        return question.kind
+    if question.kind != ATTRIBUTE and _HOW_MANY.search(question.question):
+        return COUNTING
+    return next((name for name, pattern in _SUBJECTS if pattern.search(question.question)), ATTRIBUTE)
+
+
+def _number_words(question: Question) -> Question:
+    if question.question_type != COUNTING:
+        return question
+    options = tuple(_DIGITS.get(option, option) for option in question.options)
+    return replace(question, answer=_DIGITS.get(question.answer, question.answer), options=options)
+
+
+def _put_answer_into_options(setting: OptionRepair, question: Question) -> Question:
+    """Put the answer in place of an option where there are enough of them, else beside them, at a random position."""
+    options = list(question.options)
+    if not question.answer or question.answer in options:
+        return question
+    rng = derive_rng(setting.seed, "validate", "put_answer_into_options", question.qa_id)
+    if len(_distinct(options)) == len(options) == setting.options:
+        options[rng.randrange(len(options))] = question.answer
+    else:
+        options.insert(rng.randrange(len(options) + 1), question.answer)
+    return replace(question, options=tuple(options))
+
+
+def _drop_extra_option(setting: OptionRepair, question: Question) -> Question:
+    """Keep the answer and random others: of 0, 1, 2, ..., 10 the first ones would leave a large answer standing out."""
+    if len(question.options) <= setting.options:
+        return question
+    distinct = _distinct(question.options)
+    others = [option for option in distinct if option != question.answer]
+    rng = derive_rng(setting.seed, "validate", "drop_extra_option", question.qa_id)
+    room = setting.options - (question.answer in distinct)
+    kept = {question.answer, *rng.sample(others, min(room, len(others)))}
+    return replace(question, options=tuple(option for option in distinct if option in kept))
+
+
+def _fill_missing_distractor(setting: OptionRepair, question: Question) -> Question:
+    """Draw what is missing, also where an option is empty or repeated, from answers to questions of the same type."""
+    distinct = _distinct(question.options)
+    missing = setting.options - len(distinct)
+    if missing <= 0 or len(question.options) > setting.options or question.answer not in distinct:
+        return question
+    known = setting.distractors.get(question.question_type, {})
+    left = {value: count for value, count in known.items() if value not in distinct}
+    if len(left) < missing:
+        return question
+    rng = derive_rng(setting.seed, "validate", "fill_missing_distractor", question.qa_id)
+    return replace(question, options=(*distinct, *draw_others(question.answer, left, missing, rng)))
+
+
+def _distinct(options: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(filter(None, options)))
+
+
+def _distractors(questions: Iterable[Question], params: ValidateParams) -> dict[str, dict[str, int]]:
+    """Count the one-word answers by type; counts within range only.
+
+    For yes/no, whose answers are two, count the options instead: what stands beside yes and no is a filler anyway.
+    """
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for question in questions:
+        values = question.options if question.question_type == YES_NO else (question.answer,)
+        found[question.question_type].update(value for value in values if len(value.split()) == 1)
+    counts = set(map(str, range(params.counting_max + 1)))
+    found[COUNTING] = Counter({value: count for value, count in found[COUNTING].items() if value in counts})
+    return {kind: dict(sorted(values.items())) for kind, values in found.items()}
+
+
+_SPELLING: Mapping[str, Callable[[Question], Question]] = {
+    "read_letters": _read_letters,
+    "fold": _fold,
+    "split_types": _split_types,
+    "number_words": _number_words,
+}
+_OPTIONS: Mapping[str, Callable[[OptionRepair, Question], Question]] = {
+    "put_answer_into_options": _put_answer_into_options,
+    "drop_extra_option": _drop_extra_option,
+    "fill_missing_distractor": _fill_missing_distractor,
+}

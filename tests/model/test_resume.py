@@ -1,0 +1,112 @@
+"""A training killed at any moment goes on where it was and ends with the same bytes; two processes train as one."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from arm_run import run_arm
+
+from abo_vqa.model.history import PRE_CLIP, history, last_checkpoint
+from abo_vqa.params import Params
+
+
+def with_train(params: Params, **changes: Any) -> Params:
+    return params.model_copy(update={"train": params.train.model_copy(update=changes)})
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    files = [folder / "curve.json", *(folder / "adapter").iterdir()]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_byte(tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = with_train(tiny_params, epochs=40, save_steps=2, log_steps=1000)
+    # Children fork from a process that has imported everything, so that kills hit the training, not the imports.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(Path(__file__).parent), *sys.path]))
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["arm_run"])
+
+    def start(folder: Path) -> Any:
+        folder.mkdir(exist_ok=True)
+        child = processes.Process(target=run_arm, args=(folder, params))
+        child.start()
+        return child
+
+    start(tmp_path / "import").kill()
+    started = time.monotonic()
+    undisturbed = start(tmp_path / "undisturbed")
+    while last_checkpoint(tmp_path / "undisturbed/checkpoints") is None:
+        time.sleep(0.02)
+    first = time.monotonic() - started
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
+    rng, kills, steps = random.Random(5), 0, [0]
+    while True:
+        child = start(tmp_path / "killed")
+        child.join(first * rng.uniform(0.5, 1.5) if kills < 20 else None)
+        if child.exitcode is not None:
+            break
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        kills += 1
+        checkpoint = last_checkpoint(tmp_path / "killed/checkpoints")
+        steps.append(len([row for row in history(checkpoint) if PRE_CLIP in row]) if checkpoint else 0)
+    assert child.exitcode == 0
+    assert kills == 20, f"finished after {kills} kills: train for longer"
+    assert len(set(steps)) > 3, f"the kills have to fall between checkpoints, not before the first: {steps}"
+    assert made(tmp_path / "killed") == made(tmp_path / "undisturbed")
+    assert len(list((tmp_path / "killed/checkpoints").iterdir())) <= 3, "disk use is bounded"
+
+
+def test_a_checkpoint_cut_off_in_writing_is_not_used(tmp_path: Path) -> None:
+    for step, state in ((2, '{"log_history": []}'), (4, '{"log_hist'), (6, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    assert last_checkpoint(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(tiny_params: Params, tmp_path: Path) -> None:
+    lora = tiny_params.train.lora.model_copy(update={"dropout": 0.0})
+    curves = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        params = with_train(tiny_params, lora=lora, epochs=2, processes=processes)
+        (folder / "params.json").write_text(params.model_dump_json(by_alias=True))
+        launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        script = Path(__file__).with_name("arm_run.py")
+        command = [sys.executable, *launch, str(script), str(folder), str(folder / "params.json")]
+        paths = os.pathsep.join([*sys.path, str(script.parent)])
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        curves[processes] = json.loads((folder / "curve.json").read_text())
+    assert len(curves[1]) == len(curves[2]) == 4
+    for one, two in zip(curves[1], curves[2], strict=True):
+        for name in ("loss", PRE_CLIP, "learning_rate"):
+            assert two[name] == pytest.approx(one[name], rel=1e-5), name
+    assert any("validation/accuracy" in row for row in curves[2])
+
+
+def test_early_stopping_keeps_the_best(tiny_params: Params, tmp_path: Path) -> None:
+    # With a rate of nearly nothing no validation is better than the first.
+    params = with_train(tiny_params, learning_rate=1e-12, epochs=12, save_steps=2, patience=2)
+    started = time.monotonic()
+    run_arm(tmp_path, params)
+    curve = json.loads((tmp_path / "curve.json").read_text())
+    assert len(curve) == 6, f"three validations, the first being the best ({time.monotonic() - started:.0f} s)"
+    assert (tmp_path / "adapter/README.md").read_text() == "step 2"
