@@ -77,10 +77,10 @@ def test_what_is_known_of_model_seed_and_prompt_is_kept(tmp_path: Path):
 
 
 TABLE = (
-    "image_id,question,option_a,option_b,option_c,option_d,correct_answer,path\n"
-    f'x,"What, or\nwho?",Red,Blue,"A, B",Tan,C,{image_path(2)}\n'
-    f"x,How many?,1,2,3,4,B,{image_path(1)}\n"
-    f"x,What shape?,Round,Flat,Oval,Long,A,{image_path(2)}\n"
+    "question,image_id,option_a,option_b,option_c,option_d,correct_answer,path\n"
+    f'"What, or\nwho?",x,Red,Blue,"A, B",Tan,C,{image_path(2)}\n'
+    f"How many?,x,1,2,3,4,B,{image_path(1)}\n"
+    f"What shape?,x,Round,Flat,Oval,Long,A,{image_path(2)}\n"
 )
 
 

@@ -200,6 +200,13 @@ def test_a_sound_question_is_left_alone(params):
     assert mended(params, comparison, COUNT) == flatten([output_of(comparison, COUNT)]).questions
 
 
+@pytest.mark.parametrize("name", ["put_answer_into_options", "drop_extra_option", "fill_missing_distractor"])
+def test_every_question_has_its_own_draw_under_every_seed(params, name):
+    entries = [*LIKE, *[BROKEN[name]] * 30]
+    first, second = ([question.options for question in mended(params, *entries, seed=seed)[-30:]] for seed in (1, 2))
+    assert first != second and len(set(first)) > 1
+
+
 def test_draws_depend_on_the_seed_and_the_question_not_on_the_order(params):
     texts = [output_of(*LIKE, entry).output for entry in BROKEN.values()]
     outputs = [raw(text, number) for number, text in enumerate(texts)]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from abo_vqa.errors import InputError
 
-# Threads that wait give their core away. Spinning, as OpenMP does otherwise, costs two stages side by side several times
+# Threads that wait give their core away. Spinning, which OpenMP does otherwise, costs two stages at once several times
 # their speed. It has to be said before torch is loaded.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
