@@ -61,7 +61,7 @@ def test_the_table_compares_three_models_under_two_conditions(finished: Path) ->
             pooled = sum(kind["n"] * kind["accuracy"] for kind in kinds) / sum(kind["n"] for kind in kinds)
             assert pooled == pytest.approx(row["total"]["accuracy"], abs=1e-5)
     table = (finished / "reports/comparison.md").read_text()
-    assert len(re.findall(r"^\| (base|standard|options) +\| (open|options) ", table, re.MULTILINE)) == 6
+    assert len(re.findall(r"^\| (base|standard|options) +\| (open|options) +\| +\d+ \|", table, re.MULTILINE)) == 6
 
 
 def test_every_model_has_its_runs_in_mlflow(finished: Path) -> None:

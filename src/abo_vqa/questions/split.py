@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
+OVERLAP_COLUMNS = ("qa_id", "product_id", "image_sha256", "image_phash")
 
 
 def assign_splits(images: Mapping[str, str], params: SplitParams, seed: int) -> dict[str, str]:
@@ -50,8 +51,7 @@ def overlap_columns(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> "pd.DataFr
     """
     import pandas as pd
 
-    columns = ("qa_id", "product_id", "image_sha256", "image_phash")
-    table = pd.DataFrame([{name: row[name] for name in columns} | {"split": split} for split, row in rows])
+    table = pd.DataFrame([{name: row[name] for name in OVERLAP_COLUMNS} | {"split": split} for split, row in rows])
     for name, column in (("splits_of_product", "product_id"), ("splits_of_image", "image_sha256")):
         table[name] = table.groupby(column)["split"].transform("nunique")
     hashes = {split: sorted(set(part["image_phash"])) for split, part in table.groupby("split")}
