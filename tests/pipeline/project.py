@@ -26,9 +26,10 @@ def run(command: str, folder: Path, ok: bool = True) -> str:
 
 
 def start(command: str, folder: Path) -> "subprocess.Popen[bytes]":
-    """Start a shell command in a folder and return at once."""
+    """Start a command in a folder and return at once."""
     quiet = subprocess.DEVNULL
-    return subprocess.Popen(command, shell=True, cwd=folder, stdout=quiet, stderr=quiet, env=environment())
+    # In the shell's place, so that its death is seen by kill(): DVC takes the lock of a dead process for its own.
+    return subprocess.Popen(f"exec {command}", shell=True, cwd=folder, stdout=quiet, stderr=quiet, env=environment())
 
 
 def kill(process: "subprocess.Popen[bytes]") -> None:
