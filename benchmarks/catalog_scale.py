@@ -6,9 +6,10 @@ Timed, in a fresh process each: reading both archives (all shards unpacked and p
 member of the image archive found), the pool, and the draw. Not timed: importing Python modules, writing the sample, and
 decoding the drawn images, which costs the same whatever the catalogue's size.
 
-The floor of the listings: as many processes unpack the same shards with isal, parse every line with orjson, and throw
-it away. The floor of both archives also unpacks the image table with isal, parses it with pyarrow, and follows the
-image headers by their lengths, meanwhile. Neither floor sends anything between processes, keeps or draws anything.
+The floor of the listings: the same shards unpacked with isal, every line parsed with orjson and thrown away, by one
+process and by as many as we use, which the ratios are of. The floor of both archives also unpacks the image table with
+isal, parses it with pyarrow, and follows the image headers by their lengths, meanwhile. Neither floor sends anything
+between processes, keeps or draws anything.
 
 Seconds are wall time; processor seconds are summed over all processes and depend less on what else runs there. The best
 of the repeats is shown, all by turns. Memory is the peak of the resident sizes of all processes together, pages that
@@ -64,6 +65,12 @@ def listings_floor(folder: Path, told: dict[str, Any]) -> None:
         unpack_and_parse(folder, lambda: None)
 
 
+def listings_floor_alone(folder: Path, told: dict[str, Any]) -> None:
+    with measured(told):
+        for place in shards(folder):
+            parse_and_forget(place)
+
+
 def floor(folder: Path, told: dict[str, Any]) -> None:
     import pyarrow.csv
     from isal import igzip
@@ -84,20 +91,23 @@ def floor(folder: Path, told: dict[str, Any]) -> None:
 
 
 def unpack_and_parse(folder: Path, meanwhile: Callable[[], None]) -> None:
+    with ProcessPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
+        parsed = pool.map(parse_and_forget, shards(folder))
+        meanwhile()
+        list(parsed)
+
+
+def shards(folder: Path) -> list[Any]:
     from abo_vqa.catalog.shard import Place
     from abo_vqa.catalog.tarball import members
 
     archive = folder / "abo-listings.tar"
-    places = [
+    return [
         Place(archive, member.offset, member.length)
         for batch in members(archive)
         for member in batch
         if member.name.endswith(".gz")
     ]
-    with ProcessPoolExecutor(min(os.cpu_count() or 1, 16)) as pool:
-        parsed = pool.map(parse_and_forget, places)
-        meanwhile()
-        list(parsed)
 
 
 def parse_and_forget(place: Any) -> None:
@@ -147,6 +157,7 @@ def _cpu() -> float:
 
 
 MEASURED: dict[str, Callable[[Path, dict[str, Any]], None]] = {
+    "listings floor, one process": listings_floor_alone,
     "listings floor": listings_floor,
     "listings": listings_alone,
     "floor": floor,
@@ -207,7 +218,13 @@ def report(scale: float, folder: Path, repeats: int) -> None:
         "| wall s / 100k | CPU s / 100k | peak MB | MB / 100k |"
     )
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
-    labels = ("floor of the listings", "listings alone", "floor of both archives", "to 12,000 products")
+    labels = (
+        "floor of the listings, one process",
+        "floor of the listings",
+        "listings alone",
+        "floor of both archives",
+        "to 12,000 products",
+    )
     for (name, figures), label in zip(found.items(), labels, strict=True):
         bound = found["listings floor" if name.startswith("listings") else "floor"]
         wall, cpu, peak, per = figures["wall"], figures["cpu"], figures["peak"] / MB, 1e5 / listings
