@@ -12,6 +12,7 @@ import torch
 from abo_vqa.model.adapters import save_adapter
 from abo_vqa.model.batches import training_questions
 from abo_vqa.model.loading import load_base, load_processor
+from abo_vqa.model.history import PRE_CLIP, Row
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import train_arm
 from abo_vqa.params import ArmParams, Params
@@ -30,7 +31,13 @@ def run_arm(folder: Path, params: Params) -> None:
     torch.manual_seed(1)
     scratch = folder / "checkpoints"
     validation = [collator(asked) | {"questions": len(asked)}]
-    result = train_arm(load_base(params.model), collator, dataset, validation, params.train, 3, scratch)
+    with (folder / "rows.txt").open("w", buffering=1) as rows:  # whoever watches sees every step as it is done
+
+        def note(row: Row) -> None:
+            if PRE_CLIP in row:
+                rows.write(f"{row['step']}\n")
+
+        result = train_arm(load_base(params.model), collator, dataset, validation, params.train, 3, scratch, note)
     save_adapter(result.model, folder / "adapter", "base", f"step {result.kept_step}")
     (folder / "curve.json").write_text(json.dumps(result.curve))
 
