@@ -3,15 +3,16 @@
     python benchmarks/recorded_questions.py ../shared/abo/qa/llava_v1.6_mistral_7b_raw.jsonl.gz
     python benchmarks/recorded_questions.py ../shared/abo/qa/four_option_letters.csv
     python benchmarks/recorded_questions.py --fuzz 100000
+    python benchmarks/recorded_questions.py --fuzz 10000 ../shared/abo/qa/llava_v1.6_mistral_7b_raw.jsonl.gz
 
-No image is needed: an image path stands for its product. With --fuzz, so many outputs are made by damaging good ones:
-nothing may raise or go missing.
+No image is needed: an image path stands for its product; of two outputs for one the first counts. With --fuzz, so many
+outputs are made by damaging good ones, short ones or those of the file: nothing may raise or go missing.
 """
 
 import argparse
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,12 @@ def main() -> None:
     parser.add_argument("--fuzz", type=int, default=0, metavar="N", help="damage outputs N times instead")
     arguments = parser.parse_args()
     params = read_params()
-    if arguments.fuzz:
-        outputs = list(fuzzed(arguments.fuzz, params.seed))
-        print(f"{len(outputs):,} damaged outputs; the slowest took {slowest(outputs):.2f} s to read")
-    elif arguments.file:
-        outputs = list(read_recorded(arguments.file))
-    else:
+    if not arguments.fuzz and not arguments.file:
         parser.error("give a file, or --fuzz")
+    outputs = first_of_each(arguments.file) if arguments.file else []
+    if arguments.fuzz:
+        outputs = list(fuzzed(arguments.fuzz, params.seed, [output.output for output in outputs] or SEEDS))
+        print(f"{len(outputs):,} damaged outputs; the slowest took {slowest(outputs):.2f} s to read")
     started = time.process_time()
     curated = curate(outputs, params.validate_, params.seed)
     spent = time.process_time() - started
@@ -42,6 +42,18 @@ def main() -> None:
     show(curated.report)
     print(f"every one of the {len(curated.clean):,} clean questions passes {params.validate_.suite}")
     print(f"{spent:.1f} s of one core, importing Great Expectations included")
+
+
+def first_of_each(path: Path) -> list[RawOutput]:
+    """Return the first output for every image, and print how many are left out."""
+    outputs: dict[str, RawOutput] = {}
+    read = 0
+    for output in read_recorded(path):
+        read += 1
+        outputs.setdefault(output.image_path, output)
+    if read > len(outputs):
+        print(f"{read - len(outputs):,} of {read:,} outputs are for an image that has one already")
+    return list(outputs.values())
 
 
 def show(report: Mapping[str, Any]) -> None:
@@ -83,14 +95,16 @@ SEEDS = (
     "Sure! ```\n{'questions': [{'question': 'What color?', 'answer': 'B', 'options': ['A) red', 'B) tan',]}]}\n```",
     '{"questions": [{"question": "What shape?", "answer": "oval", "distractors": ["round", "square", "flat"]}, null]}',
     '{"question": "Which?", "answer": "b)", "options": {"A": "left", "B": "right", "C": null, "D": {"E": []}}}',
+    '{"question": "What color?", "answer": "tan", "options": ["tan"]}\n{"question": "How many?", "answer": "2"}',
+    '1. ```json\n{"question": "Made of?", "answer": "oak"}\n```\n2. ```\n{"question": "A cup?", "answer": "no"}\n```',
 )
 
 
-def fuzzed(count: int, seed: int) -> Iterator[RawOutput]:
+def fuzzed(count: int, seed: int, seeds: Sequence[str] = SEEDS) -> Iterator[RawOutput]:
     """Yield damaged outputs: bytes flipped, cut off, spans doubled, quotes swapped, odd characters, deep nests."""
     rng = random.Random(seed)
     for number in range(count):
-        text = rng.choice(SEEDS)
+        text = rng.choice(seeds)
         for _ in range(rng.randint(1, 4)):
             text = rng.choice(DAMAGES)(text, rng)
         yield RawOutput(f"P{number}", f"{number:08x}.jpg", rng.choice(("a", "b")), None, text)

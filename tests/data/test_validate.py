@@ -92,6 +92,40 @@ def test_plain_fenced_and_broken_json_are_all_read(text):
     assert question.qa_id == "00000000-0"
 
 
+GOOD_TEXT, COUNT_TEXT = json.dumps(GOOD), json.dumps(COUNT)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{GOOD_TEXT}\n{COUNT_TEXT}",
+        f"1. {GOOD_TEXT}\n2. {COUNT_TEXT}",
+        f"```\n{GOOD_TEXT}\n{COUNT_TEXT}\n```",
+        f"First:\n```json\n{GOOD_TEXT}\n```\nSecond:\n```json\n[{COUNT_TEXT}]\n```",
+        f"First:\n```json\n{GOOD_TEXT}\n```\nSecond:\n```json\n{COUNT_TEXT[:-1]}",
+        f"I used ```eyes``` only:\n```json\n[{GOOD_TEXT}, {COUNT_TEXT}]\n```",
+        f"```text\na red shoe\n```\n[{GOOD_TEXT}, {COUNT_TEXT}]",
+        f"Here {{is}} the list [as asked]: [{GOOD_TEXT}, {COUNT_TEXT}]",
+        f'{{"caption": ["a", "shoe"], "attribute": {GOOD_TEXT}, "counting": [{COUNT_TEXT}]}}',
+        f'{{"questions": {{"1": {GOOD_TEXT}, "2": {COUNT_TEXT}}}}}',
+        f"[[{GOOD_TEXT}], [{COUNT_TEXT}]]",
+        str({"questions": [GOOD, COUNT]}),
+        f"[{GOOD_TEXT[:-1]},}},{COUNT_TEXT},]",
+    ],
+)
+def test_every_question_of_an_output_is_found(text):
+    questions, unparsable, _ = flatten([raw(text)])
+    assert [(q.question, q.answer, list(q.options)) for q in questions] == [
+        (entry["question"], entry["answer"], entry["options"]) for entry in (GOOD, COUNT)
+    ]
+    assert not unparsable
+
+
+def test_two_outputs_for_one_image_are_refused(params):
+    with pytest.raises(InputError, match="raw outputs: 1 images have more than one, 00000003 first"):
+        curate([raw(GOOD_TEXT, 3), raw(GOOD_TEXT, 4), raw(COUNT_TEXT, 3)], params, 1)
+
+
 @pytest.mark.parametrize("text", ["", "I cannot see an image.", "[]", '{"questions": []}', "null", "7", "[" * 9999])
 def test_an_output_without_questions_is_unparsable(text):
     assert flatten([raw(text)])[:2] == ([], [raw(text)])
@@ -103,13 +137,14 @@ def test_an_output_without_questions_is_unparsable(text):
         (json.dumps([GOOD]), "plain"),
         ("```json\n" + json.dumps([GOOD]) + "\n```", "unfenced"),
         (json.dumps([GOOD])[:-1], "repaired"),
-        (json.dumps([GOOD] * 200)[:-1], "repaired_in_part"),
+        ("Red: " + json.dumps(GOOD) + "\n" + json.dumps(COUNT), "embedded"),
+        (json.dumps([GOOD] * 200)[:-1], "read_in_part"),
     ],
 )
 def test_how_an_output_was_read_is_known(text, reading):
     entries, found = read_output(text)
     assert found == reading and entries[0] == GOOD
-    if reading == "repaired_in_part":
+    if reading == "read_in_part":
         assert len(entries) == 1 + LONGEST_REPAIRED // len(json.dumps(GOOD) + ", ")
 
 
@@ -304,7 +339,7 @@ def test_the_stage_separates_and_accounts(workspace: Callable[..., Path]):
     validate.main()
     report = json.loads(validate.REPORT.read_text())
     assert report["outputs"] == {
-        "read": 3, "with_questions": 2, "unparsable": 1, "read_as": {"plain": 1, "repaired": 2}
+        "read": 3, "with_questions": 2, "unparsable": 1, "read_as": {"plain": 1, "repaired": 1, "not_read": 1}
     }  # fmt: skip
     assert report["questions"] == {"read": 4, "clean": 2, "quarantined": 2}
     assert report["by_generator"]["recorded"]["questions"] == report["questions"]

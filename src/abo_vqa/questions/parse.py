@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from abo_vqa.questions.schema import Question, RawOutput
 
 # How an output was read.
-PLAIN, UNFENCED, REPAIRED, REPAIRED_IN_PART, NOT_READ = "plain", "unfenced", "repaired", "repaired_in_part", "not_read"
-# Characters that the repairing parser gets: its time can grow with the square of the length. The longest of the paper's
-# generator's outputs has 1,186.
+PLAIN, UNFENCED, EMBEDDED, REPAIRED = "plain", "unfenced", "embedded", "repaired"
+READ_IN_PART, NOT_READ = "read_in_part", "not_read"
+# Characters of an output that is no plain JSON that are read: the time of the repairing parser can grow with the square
+# of the length. The longest of the paper's generator's outputs has 1,186.
 LONGEST_REPAIRED = 10_000
 
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*(?:```|$)", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)(?:```|$)", re.DOTALL | re.IGNORECASE)
+_OPENING = re.compile(r"\{|\[(?=\s*\{)")
 _LETTER = re.compile(r"[A-Ha-h]")
 # No minus sign: "-1" is not 1.
 _OUTER = " \t\r\n.,;:!?\"'`()[]{}“”‘’"
@@ -52,41 +54,71 @@ def parse_output(text: str) -> list[Any]:
 def read_output(text: str) -> tuple[list[Any], str]:
     """Return the entries of an output's question list, and how it was read.
 
-    As plain JSON, else without its fences, else by a repairing parser, which gets the first LONGEST_REPAIRED
-    characters. The list is a list, or `questions` of an object, or one question alone. Never raises.
+    As plain JSON, else as the JSON between its fences; else, of its first LONGEST_REPAIRED characters, as a repairing
+    parser reads them or as the sound JSON values embedded in them, whichever holds more questions. Never raises.
     """
-    fenced = _FENCE.search(text)
-    candidates = [(text, PLAIN), *([(fenced[1], UNFENCED)] if fenced else [])]
-    for candidate, reading in candidates:
+    fences = _FENCE.findall(text)
+    for parts, reading in (([text], PLAIN), (fences, UNFENCED)):
         try:
-            return _entries(json.loads(candidate)), reading
+            entries = [entry for part in parts for entry in _entries(json.loads(part))]
         except (ValueError, RecursionError):
             continue
-    broken = candidates[-1][0]
+        if entries or reading == PLAIN:
+            return entries, reading
+    beginning = text[:LONGEST_REPAIRED]
+    repaired = _repaired(_FENCE.findall(beginning)) or _repaired([beginning])
+    embedded = _embedded(beginning)
+    # A repairing parser takes a value behind another for a correction of it, and drops the first.
+    entries, reading = (embedded, EMBEDDED) if _asked(embedded) > _asked(repaired) else (repaired, REPAIRED)
+    if not entries:
+        return [], NOT_READ
+    return entries, reading if beginning == text else READ_IN_PART
+
+
+def _repaired(parts: Iterable[str]) -> list[Any]:
     try:
         import json_repair
 
-        entries = _entries(json_repair.loads(broken[:LONGEST_REPAIRED]))
+        return [entry for part in parts for entry in _entries(json_repair.loads(part))]
     except Exception:
         # A repairing parser promises nothing about arbitrary text, and one bad output must not stop the stage.
-        return [], NOT_READ
-    return entries, REPAIRED if len(broken) <= LONGEST_REPAIRED else REPAIRED_IN_PART
+        return []
+
+
+def _embedded(text: str) -> list[Any]:
+    entries: list[Any] = []
+    place = 0
+    while opening := _OPENING.search(text, place):
+        try:
+            value, place = json.JSONDecoder().raw_decode(text, opening.start())
+            found = _entries(value)
+        except (ValueError, RecursionError):
+            place = opening.end()
+            continue
+        entries.extend(found if _asked(found) else ())
+    return entries
 
 
 def _entries(value: Any) -> list[Any]:
-    entries = _listed(value)
-    # Models put {"questions": [...]} into a list of questions too.
-    return [part for entry in entries for part in (_listed(entry) if _holds_questions(entry) else [entry])]
+    """Return the list of questions that a value is or holds, whatever the list holds; else the questions in it."""
+    if isinstance(value, list):
+        # Models put {"questions": [...]} into a list of questions too.
+        return [part for entry in value for part in _entries(entry) or [entry]]
+    if not isinstance(value, dict):
+        return []
+    if isinstance(value.get("questions"), list):
+        return _entries(value["questions"])
+    if "question" in value:
+        return [value]
+    return [entry for part in value.values() for entry in _entries(part) if _asks(entry)]
 
 
-def _listed(value: Any) -> list[Any]:
-    if isinstance(value, dict):
-        value = value.get("questions", [value] if "question" in value else [])
-    return value if isinstance(value, list) else []
+def _asks(entry: Any) -> bool:
+    return isinstance(entry, dict) and "question" in entry
 
 
-def _holds_questions(entry: Any) -> bool:
-    return isinstance(entry, dict) and "question" not in entry and isinstance(entry.get("questions"), list)
+def _asked(entries: Iterable[Any]) -> int:
+    return sum(map(_asks, entries))
 
 
 def _question(raw: RawOutput, index: int, entry: Any) -> Question:

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.errors import InputError
@@ -39,7 +39,11 @@ class Curated:
 
 
 def curate(outputs: Sequence[RawOutput], params: ValidateParams, seed: int) -> Curated:
-    """Parse, repair, check and shuffle; every output and every question is accounted for (paper, section 3.1)."""
+    """Parse, repair, check and shuffle; every output and every question is accounted for (paper, section 3.1).
+
+    InputError: two outputs for one image, whose questions could not be told apart by qa_id.
+    """
+    _refuse_repeated(outputs)
     given, unparsable, readings = flatten(outputs)
     as_given = repair_spelling(given, params.repairs)
     repaired = repair_options(as_given, params, seed)
@@ -49,6 +53,14 @@ def curate(outputs: Sequence[RawOutput], params: ValidateParams, seed: int) -> C
     clean = shuffle_options([question for question in repaired if question.qa_id not in failing], seed)
     quarantined = [(question, failing[question.qa_id]) for question in given if question.qa_id in failing]
     return Curated(clean, quarantined, unparsable, as_given, report)
+
+
+def _refuse_repeated(outputs: Sequence[RawOutput]) -> None:
+    names = Counter(PurePosixPath(output.image_path).stem for output in outputs)
+    if repeated := [name for name, count in names.items() if count > 1]:
+        raise InputError(
+            f"raw outputs: {len(repeated)} images have more than one, {repeated[0]} first; keep one output an image"
+        )
 
 
 def failing_expectations(questions: Sequence[Question], params: ValidateParams) -> dict[str, list[str]]:
