@@ -1,6 +1,6 @@
 """Questions trained on a second, peak memory and losses: TRL's SFTTrainer as its documentation has it, against ours.
 
-    PYTHONPATH=src python benchmarks/train_throughput.py [--real-data FOLDER] [--grow] [--full]
+    PYTHONPATH=src python benchmarks/train_throughput.py [--real-data FOLDER] [--grow [--plot FILE]] [--full]
 
 The same model with random weights, data, NF4, adapters, effective batch of 18 questions, optimizer, order and
 answer-only loss for all contenders, one process each, one after the other. --full takes LLaVA-Gemma-2B's whole geometry
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 QUESTIONS = 18  # of an optimizer step
+# Questions per image, image tokens. CLIP takes squares of patches: 34 x 34 is the nearest to 1,152 tokens.
+GROWTH = [(count, 576) for count in (1, 2, 5, 10)] + [(5, side * side) for side in (8, 12, 34)]
 STOCK, NAIVE, SHARED, CACHED = "TRL", "question", "image", "image + features"
 CONTENDERS = {
     STOCK: "TRL SFTTrainer, its vision collator",
@@ -35,6 +37,7 @@ def main() -> None:
     parser.add_argument("--real-data", type=Path)
     parser.add_argument("--full", action="store_true", help="LLaVA-Gemma-2B's whole geometry; wants a GPU")
     parser.add_argument("--grow", action="store_true", help="also vary questions per image and image tokens")
+    parser.add_argument("--plot", type=Path, help="with --grow, file of the figure (SVG)")
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps; the first is not timed")
     parser.add_argument("--contender", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -233,18 +236,43 @@ def table(results: dict[str, Any]) -> None:
 
 
 def grow(args: Any) -> None:
-    """Print how the ratio grows with questions per image and with image tokens."""
+    """Print how the ratio grows with questions per image and with image tokens; draw it where --plot says."""
     print("\n| questions per image | image tokens | TRL questions/s | ours | ratio | limit by operations |")
     print("|--:|--:|--:|--:|--:|--:|")
-    cells = [(count, 576) for count in (1, 2, 5, 10)] + [(5, tokens) for tokens in (64, 144, 1156)]
-    for per_image, tokens in cells:
+    rows = []
+    for per_image, tokens in GROWTH:
         found = compare(args, per_image, tokens, [STOCK, CACHED], 2)
         first, second = found[STOCK], found[CACHED]
+        ratio, limit = first["seconds"] / second["seconds"], first["flops"] / second["flops"]
+        rows.append((per_image, tokens, ratio, limit))
         print(
             f"| {per_image} | {tokens} | {QUESTIONS / first['seconds']:.2f} | {QUESTIONS / second['seconds']:.2f} "
-            f"| {first['seconds'] / second['seconds']:.1f} | {first['flops'] / second['flops']:.1f} |",
+            f"| {ratio:.1f} | {limit:.1f} |",
             flush=True,
         )
+    if args.plot:
+        draw(args.plot, rows)
+
+
+def draw(path: Path, rows: list[tuple[int, int, float, float]]) -> None:
+    """Draw ratio and limit against questions per image, and against image tokens."""
+    from abo_vqa.measure.plots import COLORS, figure
+
+    with figure(path, 7.5, 3) as drawn:
+        for axes, column, fixed, label in zip(
+            drawn.subplots(1, 2, sharey=True), (0, 1), ((1, 576), (0, 5)), ("questions per image", "image tokens"),
+            strict=True,
+        ):  # fmt: skip
+            chosen = sorted(row for row in rows if row[fixed[0]] == fixed[1])
+            for place, name, color in ((2, "measured", COLORS[0]), (3, "limit by operations", COLORS[1])):
+                axes.plot(
+                    [row[column] for row in chosen], [row[place] for row in chosen], "o-", label=name, color=color
+                )
+            axes.set_xlabel(label)
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+        drawn.axes[0].set_ylabel("questions/s, times TRL's")
+        drawn.axes[0].legend(frameon=False)
 
 
 def machine() -> str:

@@ -209,6 +209,7 @@ class TrainParams(Group):
     optimizer: str
     mixed_precision: Literal["auto", "no", "bf16", "fp16"]
     gradient_checkpointing: bool
+    attention: Literal["auto", "sdpa", "flash_attention_2"]
     feature_cache: bool
     save_steps: Count
     log_steps: Count
@@ -216,6 +217,14 @@ class TrainParams(Group):
     validation_questions: Annotated[int, Field(ge=0)]
     patience: Count | None
     lora: LoraParams
+
+    @model_validator(mode="after")
+    def _attention_takes_a_mask(self) -> "TrainParams":
+        if self.packing == "image" and self.attention == "flash_attention_2":
+            raise ValueError(
+                "attention: flash_attention_2 takes no mask, which packing: image needs; set one of them otherwise"
+            )
+        return self
 
     @model_validator(mode="after")
     def _divides_among_processes(self) -> "TrainParams":

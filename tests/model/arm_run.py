@@ -11,8 +11,8 @@ import torch
 
 from abo_vqa.model.adapters import save_adapter
 from abo_vqa.model.batches import training_questions
-from abo_vqa.model.loading import load_base, load_processor
 from abo_vqa.model.history import PRE_CLIP, Row
+from abo_vqa.model.loading import load_base, load_processor
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import train_arm
 from abo_vqa.params import ArmParams, Params

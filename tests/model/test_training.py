@@ -16,7 +16,7 @@ from abo_vqa.model.answering import answer_questions
 from abo_vqa.model.batches import QuestionCollator, training_questions
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.history import POST_CLIP, PRE_CLIP
-from abo_vqa.model.loading import load_base, load_processor, load_tuned, lora_config
+from abo_vqa.model.loading import attention, load_base, load_processor, load_tuned, lora_config
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import TrainingResult, check_step, train_arm
 from abo_vqa.params import ArmParams, Params
@@ -204,6 +204,14 @@ def test_adapters_in_the_wrong_place_are_refused(
     settings = tiny_params.train.model_copy(update={"lora": lora})
     with pytest.raises(InputError, match=says):
         train(tiny_params.model_copy(update={"train": settings}), rows, images, tmp_path)
+
+
+def test_attention_is_the_fastest_that_works_here_unless_asked_for(tiny_params: Params) -> None:
+    train = tiny_params.train
+    assert attention(train) == "sdpa"
+    flash = train.model_copy(update={"packing": "question", "attention": "flash_attention_2"})
+    assert attention(flash) == "flash_attention_2"
+    assert load_base(tiny_params.model, "eager").config.get_text_config()._attn_implementation == "eager"
 
 
 def test_an_adapter_that_is_not_there_is_named(tiny_params: Params, tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_the_committed_parameters_are_valid(root: Path) -> None:
         ("train.learning_rate", "fast", "train.learning_rate: Input should be a valid number"),
         ("train.epochs", True, "train.epochs: Input should be a valid number"),
         ("train.mixed_precision", "int8", "train.mixed_precision"),
+        ("train.attention", "flash_attention_2", "takes no mask, which packing: image needs"),
         ("sample.shares.top_types", 0.5, "must be 1, not 1.2"),
         ("split.test", 0.95, "validation + test must be below 1"),
         ("generate.source", "recorded", "source: recorded needs generate.recorded"),

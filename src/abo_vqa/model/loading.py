@@ -16,9 +16,10 @@ from transformers import (
     PreTrainedModel,
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.utils import is_flash_attn_2_available
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import LoraParams, ModelParams, QuantizationParams
+from abo_vqa.params import LoraParams, ModelParams, QuantizationParams, TrainParams
 
 # transformers 5 matches these from the root of the model; "vision_tower" alone would match nothing, and CLIP and the
 # projector would be quantised with the rest. Any list replaces the default one, so the head has to be named too.
@@ -50,10 +51,10 @@ def load_processor(params: ModelParams) -> Any:
     )
 
 
-def load_base(params: ModelParams) -> PreTrainedModel:
+def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
     """Return the base model in evaluation mode, quantised as the parameters say, on the GPU where there is one.
 
-    Raises InputError if the model cannot be found.
+    attention: transformers' name of the implementation. Raises InputError if the model cannot be found.
     """
     _load_config(params)
     quantization = params.quantization
@@ -64,9 +65,21 @@ def load_base(params: ModelParams) -> PreTrainedModel:
         dtype=getattr(torch, quantization.compute_dtype),
         quantization_config=bitsandbytes_config(quantization) if quantization.load_in_4bit else None,
         device_map=device,
+        attn_implementation=attention,
     )
     guard_cpu_quantization(model)
     return model.eval()
+
+
+def attention(params: TrainParams) -> str:
+    """Return the attention to train with: what is asked for, or the fastest that works here.
+
+    Flash attention knows causal masks only, so a shared image, whose questions do not see each other, needs SDPA.
+    """
+    if params.attention != "auto":
+        return params.attention
+    flash = params.packing == "question" and torch.cuda.is_available() and is_flash_attn_2_available()
+    return "flash_attention_2" if flash else "sdpa"
 
 
 def load_tuned(base: PreTrainedModel, adapter: Path) -> PeftModel:

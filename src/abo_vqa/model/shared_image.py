@@ -97,15 +97,32 @@ class ImageCollator:
             mask[row, length - len(prompt) :] = 1
         return {"input_ids": ids, "attention_mask": mask} | inputs
 
+    def image_prefix(self, image_id: str) -> tuple[list[int], dict[str, Any]]:
+        """Return the tokens of a prompt up to the end of its image, and the image's model inputs."""
+        inputs, [count] = self._image_inputs([image_id])
+        return self._prefix(self._prompt("")[0], count), inputs
+
+    def prompt_tokens(self, text: str) -> list[int]:
+        """Return the tokens of a prompt behind its image, up to where the answer begins."""
+        return self._prompt(text)[1]
+
+    def _prefix(self, before: list[int], image_tokens: int) -> list[int]:
+        return before + [self.processor.image_token_id] * image_tokens
+
+    def _prompt(self, text: str) -> tuple[list[int], list[int]]:
+        """Return a prompt's tokens before and behind the image."""
+        rendered = render_prompt(self.processor, text)
+        tokens = self.tokenizer.encode(rendered, add_special_tokens=adds_begin_token(self.processor, rendered))
+        place = tokens.index(self.processor.image_token_id)
+        return tokens[:place], tokens[place + 1 :]
+
     def _sequence(self, examples: Sequence[Mapping[str, str]], image_tokens: int) -> SharedSequence:
         prefix: list[int] = []
         segments = []
         for example in examples:
-            rendered = render_prompt(self.processor, example["text"])
-            tokens = self.tokenizer.encode(rendered, add_special_tokens=adds_begin_token(self.processor, rendered))
-            place = tokens.index(self.processor.image_token_id)
-            prefix = tokens[:place] + [self.processor.image_token_id] * image_tokens
-            segment = Segment(tokens[place + 1 :], answer_tokens(self.tokenizer, example["answer"]))
+            before, behind = self._prompt(example["text"])
+            prefix = self._prefix(before, image_tokens)
+            segment = Segment(behind, answer_tokens(self.tokenizer, example["answer"]))
             check_length(example["qa_id"], len(prefix) + len(segment.prompt) + len(segment.answer), self.context)
             segments.append(segment)
         return SharedSequence(prefix, segments)

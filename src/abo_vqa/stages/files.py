@@ -16,6 +16,7 @@ PREDICTIONS = Path("tables/predictions")
 ADAPTERS = Path("models/adapters")
 CHECKPOINTS = Path("models/checkpoints")
 CURVES = Path("reports/curves")
+TRAINING = Path("reports/training")
 RUNS = Path("reports/runs")
 AUDIT = Path("reports/audit.json")
 

@@ -15,10 +15,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.catalog.tables import replacing, write_json
-from abo_vqa.params import Params, read_params
+from abo_vqa.params import Params, TrainParams, read_params
 from abo_vqa.seeds import derive_seed
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.files import ADAPTERS, CHECKPOINTS, CURVES, RUNS, feature_folder, read_image_bytes, read_questions
+from abo_vqa.stages.files import (
+    ADAPTERS,
+    CHECKPOINTS,
+    CURVES,
+    RUNS,
+    TRAINING,
+    feature_folder,
+    read_image_bytes,
+    read_questions,
+)
 
 if TYPE_CHECKING:
     from abo_vqa.model.training import TrainingResult
@@ -69,7 +78,7 @@ def train(name: str, params: Params) -> None:
     from accelerate import PartialState
 
     from abo_vqa.model.batches import audit_labels, training_questions
-    from abo_vqa.model.loading import load_base, load_processor
+    from abo_vqa.model.loading import attention, load_base, load_processor
     from abo_vqa.model.training import train_arm
     from abo_vqa.questions.matching import with_options
 
@@ -82,7 +91,7 @@ def train(name: str, params: Params) -> None:
     by_image = settings.packing == "image"
     dataset = training_questions(rows, arm, settings.epochs, derive_seed(params.seed, "train"), by_image)
     process = PartialState(cpu=not torch.cuda.is_available())
-    base = load_base(params.model)
+    base = load_base(params.model, attention(settings))
     with process.main_process_first():
         collator = _collator(params, base, load_processor(params.model), images)
     label_example = audit_labels(collator, dataset)
@@ -98,22 +107,13 @@ def train(name: str, params: Params) -> None:
         result = train_arm(base, collator, dataset, batches, settings, seed, scratch, on_row)
         seconds = time.monotonic() - started
         adapter, curve = _write(name, params, result, len(rows), data)
-        resources = _resources(result, seconds, settings.batch_size * settings.accumulation)
-        clipped = sum(row["grad_norm/pre_clip"] > settings.max_grad_norm for row in result.curve)
-        run.log_metrics(
-            resources
-            | {
-                "train/questions": float(len(rows)),
-                "train/clipped_share": clipped / len(result.curve),
-                "train/final_loss": result.curve[-1]["loss"],
-                "train/kept_step": float(result.kept_step),
-                "train/validation_accuracy": result.accuracy,
-            }
-        )
+        metrics = _metrics(result, settings, len(rows), seconds)
+        run.log_metrics({f"train/{key}": value for key, value in metrics.items()})
+        write_json(TRAINING / f"{name}.json", metrics)
         run.log_artifact(adapter)
         run.log_artifact(curve)
         # A stage restored from DVC's cache logs nothing; this file says which run made what was restored.
-        write_json(RUNS / f"train-{name}.json", {"run_id": run_id, "resources": resources})
+        write_json(RUNS / f"train-{name}.json", {"run_id": run_id})
     went_on = f", went on from step {result.resumed_step}" if result.resumed_step else ""
     print(f"train {name}: {len(result.curve)} steps{went_on}; the adapter of step {result.kept_step} is kept")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -170,18 +170,36 @@ def _write(name: str, params: Params, result: "TrainingResult", questions: int, 
     return adapter, curve
 
 
-def _resources(result: "TrainingResult", seconds: float, step_questions: int) -> dict[str, float]:
-    """Return what the training took (the paper's Table 5); a resumed one counts from where it went on."""
+def _metrics(
+    result: "TrainingResult", settings: TrainParams, questions: int, seconds: float
+) -> dict[str, float | None]:
+    """Return what the training came to, and what it took (the paper's Table 5).
+
+    seconds, questions_per_second: of this process alone, so from resumed_step on. peak_memory_mb: the GPU's, or else
+    the process's.
+    """
     import torch
+
+    from abo_vqa.model.history import PRE_CLIP
 
     cuda = torch.cuda.is_available()
     peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    steps = [row for row in result.curve if "loss" in row]
+    asked = (len(steps) - result.resumed_step) * settings.batch_size * settings.accumulation
     return {
-        "train/trainable_parameters": float(result.trainable),
-        "train/parameters": float(result.total),
-        "train/peak_memory_mb": peak / 2**20,
-        "train/seconds": seconds,
-        "train/questions_per_second": (len(result.curve) - result.resumed_step) * step_questions / seconds,
+        "questions": questions,
+        "steps": len(steps),
+        "kept_step": result.kept_step,
+        "resumed_step": result.resumed_step,
+        "final_loss": steps[-1]["loss"],
+        "validation_accuracy": result.accuracy,
+        "clipped_share": sum(row[PRE_CLIP] > settings.max_grad_norm for row in steps) / len(steps),
+        "parameters": result.total,
+        "trainable_parameters": result.trainable,
+        "trainable_share": result.trainable / result.total,
+        "peak_memory_mb": peak / 2**20,
+        "seconds": seconds,
+        "questions_per_second": asked / seconds,
     }
 
 
