@@ -1,5 +1,6 @@
 """Reading ABO's archives: every value form, every kind of damage."""
 
+import gc
 import gzip
 import io
 import json
@@ -9,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,8 +19,9 @@ from small_archives import image_path, images_tar, jpeg, listing, listings_tar, 
 
 from abo_vqa.catalog import archives, shard
 from abo_vqa.catalog.archives import ImageArchive, image_problem, read_catalogue, read_listings
-from abo_vqa.catalog.listing import Listing
+from abo_vqa.catalog.listing import FACTS, Listing, read_facts
 from abo_vqa.catalog.tarball import members
+from abo_vqa.catalog.uncollected import uncollected
 from abo_vqa.errors import InputError
 
 
@@ -68,8 +72,24 @@ def test_all_shards_are_read_and_malformed_lines_named(tmp_path: Path):
     assert read.malformed[1].problem == "no domain_name"
 
 
-def test_half_a_surrogate_pair_can_be_stored():
+def test_half_a_surrogate_pair_can_be_stored(tmp_path: Path):
     assert listing(1, color="bl\ud800ue").color == "bl?ue"
+    read = read_listings(listings_tar(tmp_path / "l.tar", [record(1, color="\ud800", main_image_id="\ud800")]))
+    assert [(found.color, found.image_id) for found in read.listings] == [("?", "?")]
+
+
+def test_the_collector_is_off_in_a_block_and_on_again_after_an_error():
+    with pytest.raises(ZeroDivisionError), uncollected():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled(), "it was off before"
+    finally:
+        gc.enable()
 
 
 def test_missing_archive(tmp_path: Path):
@@ -142,11 +162,12 @@ def test_a_damaged_shard_is_named_and_the_lines_before_the_damage_are_kept(tmp_p
     read = read_listings(write_tar(tmp_path / "l.tar", [(f"listings/metadata/{name}", data) for name, data in shards]))
     (found,) = read.damaged
     assert found.shard == "listings_a.json.gz" and found.problem
-    keys = [row.item_id for row in read.listings if row.item_id != "B000000099"]
+    *others, last = read.listings
+    keys = [row.item_id for row in others]
     assert keys[:kept] == [f"B{number:09d}" for number in range(kept)]
     assert found.lines == len(keys) + len(read.malformed)
     assert kept <= len(keys) <= 60
-    assert read.listings[-1].item_id == "B000000099" and read.shards == 2
+    assert last.item_id == "B000000099" and read.shards == 2
 
 
 @pytest.mark.parametrize("end", [b"", b"\0" * 700, gzip.compress(b"".join(NOISE[40:])) + b"\0"])
@@ -159,18 +180,32 @@ def test_joined_and_padded_gzip_streams_are_read_as_one(tmp_path: Path, end: byt
 def test_several_processes_read_what_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     path = listings_tar(tmp_path / "l.tar", [*NOISE, b"{broken"], {"5": 0.5})
     alone = read_listings(path)
+    listings = list(alone.listings)
     monkeypatch.setattr(archives, "_WORTH_A_PROCESS", 0)
     monkeypatch.setattr(archives.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(shard, "_PACKED_TOGETHER", 2)
-    assert read_listings(path) == alone
+    monkeypatch.setattr(shard, "_TOGETHER", 2)
+    together = read_listings(path)
+    assert together.listings.table.equals(alone.listings.table) and list(together.listings) == listings
+    assert (together.lines, together.malformed, together.damaged) == (alone.lines, alone.malformed, alone.damaged)
     assert alone.damaged and alone.malformed and len(alone.listings) > 50
+
+
+@given(st.permutations(range(30)), st.integers(0, 30))
+@settings(deadline=None, max_examples=30)
+def test_any_listings_are_read_again_in_the_order_asked_for(tmp_path_factory, order: list[int], count: int):
+    lines = [b"{broken" if number % 7 == 3 else record(number) for number in range(35)]
+    listings = read_listings(listings_tar(tmp_path_factory.mktemp("l") / "l.tar", lines)).listings
+    everything = list(listings)
+    assert len(everything) == len(listings) == 30
+    assert [listing.product_id for listing in everything] == listings.table["product_id"].to_pylist()
+    assert listings.read(np.array(order[:count], np.int64)) == [everything[row] for row in order[:count]]
 
 
 def test_both_archives_are_read_at_once(tmp_path: Path):
     lines = listings_tar(tmp_path / "l.tar", [record(1)])
     read, images = read_catalogue(lines, images_tar(tmp_path / "i.tar", {1: jpeg(1)}))
     with images:
-        assert images.read(images.paths[str(read.listings[0].image_id)]) == jpeg(1)
+        assert images.read_at(int(images.find(read.listings.table["image_id"])[0])) == jpeg(1)
     with pytest.raises(InputError, match=r"nowhere\.tar: not found"):
         read_catalogue(lines, tmp_path / "nowhere.tar")
 
@@ -227,10 +262,22 @@ def test_the_fast_reader_reads_what_the_tolerant_one_reads(given_record: dict[st
             return str(error)
 
     line = json.dumps(given_record, ensure_ascii=len(str(given_record)) % 2 == 0).encode(errors="replace")
-    assert outcome(lambda: Listing.from_line(line)) == outcome(lambda: Listing.from_abo(json.loads(line)))
+    found = outcome(lambda: Listing.from_line(line))
+    assert found == outcome(lambda: Listing.from_abo(json.loads(line)))
+    facts = (
+        (found.product_id, found.image_id, *(getattr(found, name) for name in FACTS))
+        if isinstance(found, Listing)
+        else found
+    )
+    assert outcome(lambda: read_facts(line)) == facts
 
 
 NAMES = st.text("abcü/ .", min_size=1, max_size=120).filter(lambda name: name.strip("/") == name and "//" not in name)
+
+
+def found(path: Path) -> list[tuple[str, int, int]]:
+    rows = (row for batch in members(path) for row in zip(*(column.tolist() for column in batch), strict=True))
+    return [(name.decode(errors="surrogateescape"), offset, length) for name, offset, length in rows]
 
 
 @given(
@@ -255,7 +302,7 @@ def test_the_members_of_a_tar_are_those_that_tarfile_finds(tmp_path_factory, con
                 return  # a name that this format cannot hold
     with tarfile.open(path) as tar:
         expected = [(member.name, member.offset_data, member.size) for member in tar if member.isreg()]
-    assert [member for batch in members(path) for member in batch] == expected
+    assert found(path) == expected
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -263,7 +310,7 @@ def test_a_name_longer_than_the_header_s_field_is_whole(tmp_path: Path, form: in
     path, name = tmp_path / "x.tar", "a" * 60 + "/" + "b" * 70
     with tarfile.open(path, "w", format=form) as tar:
         tar.addfile(tarfile.TarInfo(name))
-    assert [member.name for batch in members(path) for member in batch] == [name]
+    assert [member for member, *_ in found(path)] == [name]
 
 
 @pytest.mark.parametrize(("place", "change"), [(p, 0x04) for p in (0, 30, 125, 150, 158, 300)] + [(0, ord("s"))])
@@ -284,15 +331,46 @@ def test_half_a_wiped_header_is_no_end_of_the_archive(tmp_path: Path):
         list(members(path))
 
 
-def test_strange_rows_of_the_image_table_are_counted_and_a_damaged_table_is_named(tmp_path: Path):
-    table = "image_id,height,width,path\n" + f"img1,1,1,{image_path(1)}\n" + "img2\n\n,1,1,x\nimg3,1,1,\n"
-    pictures = [(f"images/small/{image_path(1)}", jpeg(1))]
-    packed = gzip.compress(table.encode())
-    with ImageArchive(write_tar(tmp_path / "i.tar", [("images/metadata/images.csv.gz", packed), *pictures])) as images:
-        assert dict(images.paths) == {"img1": image_path(1)} and images.malformed_rows == 4
-    damaged_tar = write_tar(tmp_path / "d.tar", [("images/metadata/images.csv.gz", packed[:-9]), *pictures])
-    with pytest.raises(InputError, match=r"images\.csv\.gz is truncated or damaged"):
-        ImageArchive(damaged_tar)
+PICTURES = [(f"images/small/{image_path(1)}", jpeg(1))]
+
+
+def with_table(path: Path, packed: bytes) -> Path:
+    return write_tar(path, [("images/metadata/images.csv.gz", packed), *PICTURES])
+
+
+def test_strange_rows_of_the_image_table_are_counted(tmp_path: Path):
+    table = f'image_id,height,width,path\nimg1,1,1,{image_path(1)}\nimg2\n\n,1,1,x\nimg3,1,1,\n"img4",,,"y"\n'
+    with ImageArchive(with_table(tmp_path / "i.tar", gzip.compress(table.encode()))) as images:
+        assert dict(images.paths) == {"img1": image_path(1)}
+        assert images.malformed_rows == 4 and images.absent == 1
+        assert images.find(pa.chunked_array([["img2", "img1", None, "img4", ""]])).tolist() == [-1, 0, -1, -1, -1]
+
+
+TABLE = gzip.compress(f"image_id,path\nimg1,{image_path(1)}\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("packed", "problem"),
+    [
+        (TABLE[:-9], "truncated or damaged"),
+        (TABLE[:15] + bytes(9) + TABLE[24:], "truncated or damaged"),
+        (b"", "truncated or damaged"),
+        (gzip.compress(b""), "truncated or damaged"),
+        (gzip.compress(b"image_id,height\nimg1,1\n"), "has no columns image_id and path"),
+        (gzip.compress(b"\xff\xfe,height\nimg1,1\n"), "truncated or damaged"),
+    ],
+)
+def test_a_damaged_image_table_is_named(tmp_path: Path, packed: bytes, problem: str):
+    with pytest.raises(InputError, match=rf"images\.csv\.gz.* {problem}"):
+        ImageArchive(with_table(tmp_path / "d.tar", packed))
+
+
+def test_an_image_table_need_not_be_text_and_may_name_nothing(tmp_path: Path):
+    table = b"image_id,height,path\r\n\xff\xfe,1,\xff.jpg\r\n"
+    with ImageArchive(with_table(tmp_path / "i.tar", gzip.compress(table))) as images:
+        assert (dict(images.paths), images.absent, images.malformed_rows) == ({}, 1, 0)
+    with ImageArchive(with_table(tmp_path / "e.tar", gzip.compress(b"image_id,path\n"))) as images:
+        assert images.find(pa.chunked_array([["img1"]])).tolist() == [-1]
 
 
 def test_bytes_that_are_no_text_are_named_even_where_nobody_looks():
@@ -318,6 +396,8 @@ def test_images_are_read_by_offset_and_known_by_id(tmp_path: Path):
         assert len(archive) == 20 and archive.absent == 1
         assert "img3" not in archive.paths and "img99" not in archive.paths
         assert all(archive.read(image_path(number)) == data for number, data in images.items())
+        with pytest.raises(KeyError, match="nowhere"):
+            archive.read("nowhere.jpg")
 
 
 def test_a_truncated_image_is_told_from_a_whole_one():

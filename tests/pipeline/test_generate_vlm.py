@@ -174,6 +174,8 @@ def check_runs(whole: Path, killed: Path) -> None:
 
 
 def test_free_text_is_counted_by_failure(project: Callable[..., Path], run: Callable[[Path], None]) -> None:
+    from mlflow import MlflowClient
+
     folder = project(constrained=False, max_new_tokens=12, batch_size=IMAGES)
     run(folder)
     report = json.loads((folder / MADE[1]).read_text())
@@ -182,6 +184,10 @@ def test_free_text_is_counted_by_failure(project: Callable[..., Path], run: Call
     assert sum(report["failures"].values()) == IMAGES
     assert report["max_new_tokens"] == 12
     assert not report["constrained"]
+    [logged] = MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}").search_runs(["1"])
+    kind = "generate/failures/"
+    told = {name.removeprefix(kind): n for name, n in logged.data.metrics.items() if name.startswith(kind)}
+    assert told == report["failures"]
 
 
 def test_pictures_that_do_not_fit_are_counted_and_not_tried_again(

@@ -1,27 +1,32 @@
 """ABO's two archives, read as published: never unpacked, never whole in memory (paper, section 2.3)."""
 
-import csv
 import io
 import multiprocessing
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
 from abo_vqa.catalog.listing import Listing
-from abo_vqa.catalog.shard import Damaged, Place, Shard, gzip_lines, read_shard
+from abo_vqa.catalog.shard import COLUMNS, Damaged, Place, Shard, read_lines, read_shard, unpacked
 from abo_vqa.catalog.tarball import AGAIN, members
 from abo_vqa.catalog.uncollected import uncollected
 from abo_vqa.errors import InputError
 
-SMALL_IMAGES = "images/small/"
+SMALL_IMAGES = b"images/small/"
 IMAGE_TABLE = "images/metadata/images.csv.gz"
 # Packed bytes of shards below which starting a second process costs more than it saves.
 _WORTH_A_PROCESS = 8_000_000
@@ -45,110 +50,128 @@ class DamagedShard:
     problem: str
 
 
+class Listings:
+    """The listings of an archive: what products are chosen by as columns; the rest is read again for those chosen.
+
+    table: a row for every listing, in the archive's order: product_id, image_id, the FACTS, and its line in the shard.
+    """
+
+    def __init__(self, shards: Mapping[Place, bytes]):
+        """Join the columns of the shards."""
+        tables = [pa.ipc.open_stream(columns).read_all() for columns in shards.values()]
+        self.table = pa.concat_tables([COLUMNS.empty_table(), *tables])
+        self._places = list(shards)
+        self._starts = np.cumsum([0, *map(len, tables)])
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __iter__(self) -> Iterator[Listing]:
+        return iter(self.read(np.arange(len(self))))
+
+    def read(self, rows: NDArray[np.int64]) -> list[Listing]:
+        """Read the listings of these rows, in their order."""
+        order = np.argsort(rows)
+        lines = self.table["line"].take(pa.array(rows[order])).to_numpy()
+        numbers = np.split(lines, np.searchsorted(rows[order], self._starts[1:-1]))
+        with _mapping(self._places) as mapped:
+            shards = mapped(read_lines, self._places, [some.tolist() for some in numbers])
+            found = [listing for shard in shards for listing in shard]
+        return [found[place] for place in np.argsort(order)]
+
+
 @dataclass
 class ListingsRead:
     """All listings of an archive, with what was found on the way; lines counts the malformed ones too."""
 
-    listings: list[Listing] = field(default_factory=list)
-    malformed: list[Malformed] = field(default_factory=list)
-    damaged: list[DamagedShard] = field(default_factory=list)
-    shards: int = 0
-    lines: int = 0
-
-    def add(self, name: str, shard: Shard) -> None:
-        """Take in what one shard held."""
-        self.shards += 1
-        self.lines += shard.lines
-        self.listings += shard.unpack()
-        self.malformed += [Malformed(name, line, problem) for line, problem in shard.malformed]
-        if shard.damage is not None:
-            self.damaged.append(DamagedShard(name, shard.lines, shard.damage))
+    listings: Listings
+    malformed: list[Malformed]
+    damaged: list[DamagedShard]
+    shards: int
+    lines: int
 
 
-@uncollected()
 def read_listings(path: Path) -> ListingsRead:
     """Read every shard `listings_*.json.gz` of the listings archive, one per processor core at a time.
 
     Malformed lines and damaged shards are counted and named, not fatal. InputError: no such file, not a tar, truncated,
     or no shards.
     """
-    with _reading(path) as shards:
-        return _collected(shards)
+    places = _shards(path)
+    with _mapping(list(places.values())) as mapped:
+        return _collected(places, mapped(read_shard, places.values()))
 
 
 @uncollected()
 def read_catalogue(listings: Path, images: Path) -> "tuple[ListingsRead, ImageArchive]":
     """Read the listings archive and, at the same time, index the image archive; errors as of the two alone."""
+    places = _shards(listings)
     # In this order: processes are started before threads, and they have their work before this one has its own.
-    with _reading(listings) as shards, ThreadPoolExecutor(1) as thread:
+    with _mapping(list(places.values())) as mapped, ThreadPoolExecutor(1) as thread:
+        shards = mapped(read_shard, places.values())
         index = thread.submit(ImageArchive, images)
-        return _collected(shards), index.result()
+        return _collected(places, shards), index.result()
 
 
-def _collected(shards: Iterator[tuple[str, Shard]]) -> ListingsRead:
-    found = ListingsRead()
-    with tqdm(desc="listings", unit=" listings", mininterval=1) as progress:
-        for name, shard in shards:
-            found.add(name, shard)
-            progress.update(shard.lines)
-    return found
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[Iterator[tuple[str, Shard]]]:
-    """Yield the shards with their names in the archive's order, read by other processes where that is worth it."""
+def _shards(path: Path) -> dict[str, Place]:
+    """Return where the shards lie, by name, in the archive's order."""
     places = {
-        name: Place(path, member.offset, member.length)
+        name: Place(path, offset, length)
         for batch in members(path)
-        for member in batch
-        if (name := PurePosixPath(member.name).name).startswith("listings_") and name.endswith(".json.gz")
+        for member, offset, length in zip(*(column.tolist() for column in batch), strict=True)
+        if (name := PurePosixPath(os.fsdecode(member)).name).startswith("listings_") and name.endswith(".json.gz")
     }
     if not places:
         raise InputError(f"{path}: holds no listings_*.json.gz; sample.listings must be ABO's abo-listings.tar")
+    return places
+
+
+@contextmanager
+def _mapping(places: Sequence[Place]) -> Iterator[Callable[..., Iterator[Any]]]:
+    """Yield what maps a function over the shards: map, or that of a pool of processes where it is worth it."""
     processes = min(os.cpu_count() or 1, len(places))
-    if processes == 1 or sum(place.length for place in places.values()) < _WORTH_A_PROCESS:
-        yield zip(places, map(read_shard, places.values()), strict=True)
+    if processes == 1 or sum(place.length for place in places) < _WORTH_A_PROCESS:
+        yield map
         return
     # A forked process has all modules at once; elsewhere than on Linux forking is not safe.
     start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(processes, start) as pool:
-        yield zip(places, pool.map(read_shard, places.values()), strict=True)
+        yield pool.map
+
+
+def _collected(places: Mapping[str, Place], shards: Iterator[Shard]) -> ListingsRead:
+    columns: dict[Place, bytes] = {}
+    found = ListingsRead(Listings({}), [], [], len(places), 0)
+    with tqdm(desc="listings", unit=" listings", mininterval=1) as progress:
+        for (name, place), shard in zip(places.items(), shards, strict=True):
+            columns[place] = shard.listings
+            found.malformed += [Malformed(name, line, problem) for line, problem in shard.malformed]
+            if shard.damage is not None:
+                found.damaged.append(DamagedShard(name, shard.lines, shard.damage))
+            found.lines += shard.lines
+            progress.update(shard.lines)
+    found.listings = Listings(columns)
+    return found
 
 
 class ImageArchive:
-    """The archive of small images: an index of offsets made in one pass, then bytes by path.
+    """The archive of small images: an index of offsets made in one pass, then the bytes of one image at a time.
 
-    paths: image id to path ("xx/xxxxxxxx.jpg"), for the images that the table names and the archive holds.
-    absent: how many images the table names that the archive does not hold. malformed_rows: how many rows of the table
-    name no image. Use it in a `with` block.
+    An image's place is its number in the archive. absent: how many images the table names that the archive does not
+    hold. malformed_rows: how many rows of the table name no image. Use it in a `with` block.
     """
 
     def __init__(self, path: Path):
         """Index the archive; InputError: no such file, not a tar, truncated, no table or no images."""
-        self._places: dict[str, tuple[int, int]] = {}
-        table: Place | None = None
-        start = len(SMALL_IMAGES)
-        with tqdm(desc="images", unit=" images", mininterval=1) as progress:
-            for batch in members(path):
-                for name, offset, length in batch:
-                    if name.startswith(SMALL_IMAGES):
-                        self._places[name[start:]] = offset, length
-                    elif name == IMAGE_TABLE:
-                        table = Place(path, offset, length)
-                progress.update(len(batch))
-        if table is None or not self._places:
-            missing = IMAGE_TABLE if table is None else f"{SMALL_IMAGES}*"
-            raise InputError(f"{path}: holds no {missing}; sample.images must be ABO's abo-images-small.tar")
-        paths, self.malformed_rows = _read_image_table(table)
-        absent = [key for key, place in paths.items() if place not in self._places]
-        for key in absent:
-            del paths[key]
-        self.paths: Mapping[str, str] = paths
-        self.absent = len(absent)
+        self._names, self._offsets, self._lengths, table = _image_members(path)
+        rows, self.malformed_rows = _read_image_table(table)
+        places = pc.index_in(rows["path"], value_set=self._names)
+        self._ids, self._places = rows["image_id"].filter(places.is_valid()), places.drop_null().to_numpy()
+        self.absent = places.null_count
         self._file: BinaryIO = path.open("rb")
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._names)
 
     def __enter__(self) -> "ImageArchive":
         return self
@@ -156,11 +179,32 @@ class ImageArchive:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    @cached_property
+    def paths(self) -> Mapping[str, str]:
+        """The path ("xx/xxxxxxxx.jpg") by image id, for the images that the table names and the archive holds."""
+        paths = self.paths_at(self._places)
+        return dict(zip(self._ids.cast(pa.string()).to_pylist(), paths.to_pylist(), strict=True))
+
+    def find(self, image_ids: pa.ChunkedArray) -> NDArray[np.int64]:
+        """Return the place of each image by its id; -1 where the id is null, not in the table or not in the archive."""
+        rows = pc.index_in(image_ids.cast(pa.binary()), value_set=self._ids).fill_null(-1).to_numpy()
+        return np.append(self._places, -1)[rows]
+
+    def paths_at(self, places: NDArray[np.int64]) -> pa.Array:
+        """Return the paths of the images at these places."""
+        return self._names.take(pa.array(places)).cast(pa.string())
+
+    def read_at(self, place: int) -> bytes:
+        """Return the bytes of the image file at a place."""
+        self._file.seek(self._offsets[place])
+        return self._file.read(self._lengths[place])
+
     def read(self, image_path: str) -> bytes:
-        """Return the bytes of one image file; KeyError for a path that the archive does not hold."""
-        offset, size = self._places[image_path]
-        self._file.seek(offset)
-        return self._file.read(size)
+        """Return the bytes of one image file, found by looking through all names; KeyError for an unknown path."""
+        place = pc.index(self._names, image_path.encode()).as_py()
+        if place < 0:
+            raise KeyError(image_path)
+        return self.read_at(place)
 
 
 def image_problem(data: bytes) -> str | None:
@@ -174,22 +218,47 @@ def image_problem(data: bytes) -> str | None:
     return None
 
 
-def _read_image_table(place: Place) -> tuple[dict[str, str], int]:
-    """Return the path by image id, and how many rows lack one of the two."""
-    rows = csv.reader(line.decode("utf-8", "replace") for line in gzip_lines(place))
-    paths: dict[str, str] = {}
-    malformed = 0
+def _image_members(path: Path) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.int64], Place]:
+    """Return the images' names without their folder, offsets and lengths, and the place of the table."""
+    images = []
+    table: Place | None = None
+    with tqdm(desc="images", unit=" images", mininterval=1) as progress:
+        for names, offsets, lengths in members(path):
+            is_image = np.char.startswith(names, SMALL_IMAGES)
+            for other in np.flatnonzero(~is_image).tolist():
+                if names[other] == IMAGE_TABLE.encode():
+                    table = Place(path, int(offsets[other]), int(lengths[other]))
+            if is_image.any():
+                paths = pc.binary_replace_slice(pa.array(names[is_image]), 0, len(SMALL_IMAGES), b"")
+                images.append((paths, offsets[is_image], lengths[is_image]))
+            progress.update(len(names))
+    if table is None or not images:
+        missing = IMAGE_TABLE if table is None else f"{SMALL_IMAGES.decode()}*"
+        raise InputError(f"{path}: holds no {missing}; sample.images must be ABO's abo-images-small.tar")
+    all_paths, all_offsets, all_lengths = zip(*images, strict=True)
+    return pa.concat_arrays(all_paths), np.concatenate(all_offsets), np.concatenate(all_lengths), table
+
+
+def _read_image_table(place: Place) -> tuple[pa.Table, int]:
+    """Return image_id and path, in bytes, of the rows that have both, and how many rows do not."""
+    strange: list[Any] = []
+
+    def skip(row: Any) -> str:
+        strange.append(row.number)
+        return "skip"
+
     try:
-        header = next(rows, [])
-        if not {"image_id", "path"} <= set(header):
-            raise InputError(f"{place.archive}: {IMAGE_TABLE} has no columns image_id and path; {AGAIN}")
-        key, target = header.index("image_id"), header.index("path")
-        last = max(key, target)
-        for row in rows:
-            if len(row) > last and (image_id := row[key]) and (path := row[target]):
-                paths[image_id] = path
-            else:
-                malformed += 1
-    except (Damaged, csv.Error) as error:
+        rows = pa.csv.read_csv(
+            io.BytesIO(b"".join(unpacked(place))),
+            pa.csv.ReadOptions(use_threads=False),
+            pa.csv.ParseOptions(ignore_empty_lines=False, invalid_row_handler=skip),
+            pa.csv.ConvertOptions(column_types=dict.fromkeys(("image_id", "path"), pa.binary())),
+        )
+        header = set(rows.column_names)
+    except (Damaged, pa.ArrowInvalid, UnicodeDecodeError) as error:
         raise InputError(f"{place.archive}: {IMAGE_TABLE} is truncated or damaged ({error}); {AGAIN}") from None
-    return paths, malformed
+    if not {"image_id", "path"} <= header:
+        raise InputError(f"{place.archive}: {IMAGE_TABLE} has no columns image_id and path; {AGAIN}")
+    named = rows.select(["image_id", "path"]).combine_chunks()
+    named = named.filter(pc.and_(*(pc.greater(pc.binary_length(column), 0) for column in named.columns)))
+    return named, len(strange) + len(rows) - len(named)

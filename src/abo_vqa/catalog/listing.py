@@ -3,10 +3,12 @@
 import json
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
+# What a stratum can be made of.
+FACTS = ("product_type", "brand", "color", "material", "shape", "item_name")
 UNKNOWN_TYPE = "UNKNOWN"
 ENGLISH = "en"
 
@@ -40,8 +42,8 @@ class _Sides(msgspec.Struct, gc=False):
     length: _Side | None = None
 
 
-class _Record(msgspec.Struct, gc=False):
-    """The keys of ABO that are looked at, in the form that nearly all listings have."""
+class _FactsRecord(msgspec.Struct, gc=False):
+    """The keys of ABO that read_facts looks at, in the form that nearly all listings have."""
 
     item_id: str
     domain_name: str
@@ -51,12 +53,20 @@ class _Record(msgspec.Struct, gc=False):
     material: list[_Text] = []
     item_shape: list[_Text] = []
     item_name: list[_Text] = []
-    bullet_point: list[_Text] = []
-    item_dimensions: _Sides | None = None
     main_image_id: str | None = None
 
 
-# It skips the other keys, most of a listing's text, without making objects of them.
+class _Record(_FactsRecord, gc=False):
+    """All keys of ABO that are looked at."""
+
+    bullet_point: list[_Text] = []
+    item_dimensions: _Sides | None = None
+
+
+_Read = TypeVar("_Read", bound=_FactsRecord)
+
+# They skip the other keys, most of a listing's text: what is no JSON there is found too, but no objects are made of it.
+_facts_decoder = msgspec.json.Decoder(_FactsRecord)
 _decoder = msgspec.json.Decoder(_Record)
 
 
@@ -90,14 +100,7 @@ class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
     @classmethod
     def from_line(cls, line: bytes) -> "Listing":
         """Read one line of a shard; ValueError or RecursionError says why where it is not a listing at all."""
-        try:
-            if not line.isascii():
-                line.decode()  # msgspec does not look into the texts that it skips
-            record = _decoder.decode(line)
-        except (ValueError, RecursionError):
-            # Strange forms are for from_abo; and the standard library says best what is wrong with bad JSON.
-            return cls.from_abo(json.loads(line))
-        return cls._from_record(record)
+        return cls._from_record(_read(line, _decoder))
 
     @classmethod
     def from_abo(cls, record: Any) -> "Listing":
@@ -105,22 +108,10 @@ class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
         An English value (language tag en, en_US, ...) is preferred to the listing's own first one.
         """
-        if not isinstance(record, dict):
-            raise ValueError("not a JSON object")
-        image_id = record.get("main_image_id")
-        return cls._from_record(
-            _Record(
-                item_id=record.get("item_id"),  # type: ignore[arg-type]  # _key() looks
-                domain_name=record.get("domain_name"),  # type: ignore[arg-type]
-                item_dimensions=_sides(record.get("item_dimensions")),
-                main_image_id=image_id if isinstance(image_id, str) else None,
-                **{key: _texts(record.get(key)) for key in _TEXTS},
-            )
-        )
+        return cls._from_record(_read_any(record))
 
     @classmethod
     def _from_record(cls, record: _Record) -> "Listing":
-        kind = record.product_type
         brand, brand_english = _preferred(record.brand)
         color, color_english = _preferred(record.color)
         name, name_english = _preferred(record.item_name)
@@ -130,7 +121,7 @@ class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
         return cls(
             item_id=_key("item_id", record.item_id),
             domain_name=_key("domain_name", record.domain_name),
-            product_type=_preferred([_Text(kind)] if isinstance(kind, str) else kind)[0] or UNKNOWN_TYPE,
+            product_type=_product_type(record),
             brand=brand,
             color=color,
             material=material,
@@ -149,6 +140,44 @@ class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
         """Read one row of the sample table; columns that are no part of a listing are ignored."""
         values = {name: row[name] for name in cls.__struct_fields__}
         return cls(**values | {name: tuple(values[name] or ()) for name in ("bullets", "english")})
+
+
+def read_facts(line: bytes) -> tuple[str | None, ...]:
+    """Read only product_id, image_id and the FACTS of a line; they and the errors are those of Listing.from_line."""
+    record = _read(line, _facts_decoder)
+    return (
+        f"{_key('item_id', record.item_id)}@{_key('domain_name', record.domain_name)}",
+        record.main_image_id or None,
+        _product_type(record),
+        _preferred(record.brand)[0],
+        _preferred(record.color)[0],
+        _preferred(record.material)[0],
+        _preferred(record.item_shape)[0],
+        _preferred(record.item_name)[0],
+    )
+
+
+def _read(line: bytes, decoder: msgspec.json.Decoder[_Read]) -> _Read | _Record:
+    try:
+        if not line.isascii():
+            line.decode()  # msgspec does not look into the texts that it skips
+        return decoder.decode(line)
+    except (ValueError, RecursionError):
+        # Strange forms are for the tolerant reader; and the standard library says best what is wrong with bad JSON.
+        return _read_any(json.loads(line))
+
+
+def _read_any(record: Any) -> _Record:
+    if not isinstance(record, dict):
+        raise ValueError("not a JSON object")
+    image_id = record.get("main_image_id")
+    return _Record(
+        item_id=record.get("item_id"),  # type: ignore[arg-type]  # _key() looks
+        domain_name=record.get("domain_name"),  # type: ignore[arg-type]
+        item_dimensions=_sides(record.get("item_dimensions")),
+        main_image_id=_storable(image_id) if isinstance(image_id, str) else None,
+        **{key: _texts(record.get(key)) for key in _TEXTS},
+    )
 
 
 _TEXTS = ("product_type", "brand", "color", "material", "item_shape", "item_name", "bullet_point")
@@ -171,6 +200,11 @@ def _key(name: str, value: Any) -> str:
     if isinstance(value, str) and value and value.isascii():
         return value
     raise ValueError(f"no {name}")
+
+
+def _product_type(record: _FactsRecord) -> str:
+    given = record.product_type
+    return _preferred([_Text(given)] if isinstance(given, str) else given)[0] or UNKNOWN_TYPE
 
 
 @cache
@@ -208,10 +242,13 @@ def _texts(value: Any) -> list[_Text]:
     for entry in value if isinstance(value, list) else (value,):
         text, tag = (entry.get("value"), entry.get("language_tag")) if isinstance(entry, dict) else (entry, None)
         if isinstance(text, str):
-            # JSON can spell half a surrogate pair, which no table can hold.
-            text = text.encode(errors="replace").decode()
-            texts.append(_Text(text, tag if isinstance(tag, str) else None))
+            texts.append(_Text(_storable(text), tag if isinstance(tag, str) else None))
     return texts
+
+
+def _storable(text: str) -> str:
+    """Replace halves of surrogate pairs, which JSON can spell, but no table can hold."""
+    return text.encode(errors="replace").decode()
 
 
 def _sides(value: Any) -> _Sides:

@@ -1,56 +1,74 @@
 """The products that may be drawn: one listing per key and per image."""
 
-from collections import Counter
-from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from dataclasses import dataclass
 
-from abo_vqa.catalog.listing import Listing
-from abo_vqa.catalog.uncollected import uncollected
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from abo_vqa.catalog.archives import ImageArchive, Listings
+from abo_vqa.catalog.listing import FACTS
 
-class Candidate(NamedTuple):
-    """A listing that may be drawn, with the path of its image."""
-
-    listing: Listing
-    image_path: str
+Indices = NDArray[np.int64]
 
 
-@uncollected()
-def candidates(
-    listings: Iterable[Listing], paths: Callable[[str], str | None]
-) -> tuple[list[Candidate], dict[str, int]]:
-    """Return the pool in the order of the products' keys, and counts of the listings left out.
+@dataclass(frozen=True)
+class Pool:
+    """Products in the order of their keys.
 
-    Of several listings with one key or one image the first stays. paths: image id to path, None for an unknown one.
+    facts: product_id, image_path and the FACTS. rows: where the listings are. images: the places of their images.
     """
-    left_out = Counter(dict.fromkeys(("duplicate_key", "without_image", "unknown_image", "duplicate_image"), 0))
-    by_key: dict[str, Listing] = {}
-    for listing in listings:
-        key = listing.product_id
-        other = by_key.setdefault(key, listing)
-        if other is not listing:
-            left_out["duplicate_key"] += 1
-            # repr() settles which of two different listings with one key stays.
-            by_key[key] = min(other, listing, key=repr)
-    pool: list[Candidate] = []
-    images: set[str] = set()
-    for _, listing in sorted(by_key.items()):
-        path = None if listing.image_id is None else paths(listing.image_id)
-        if path is None:
-            left_out["without_image" if listing.image_id is None else "unknown_image"] += 1
-        elif path in images:
-            left_out["duplicate_image"] += 1
-        else:
-            images.add(path)
-            pool.append(Candidate(listing, path))
-    return pool, dict(left_out)
+
+    facts: pa.Table
+    rows: Indices
+    images: Indices
+
+    def __len__(self) -> int:
+        return len(self.rows)
 
 
-def is_amazonbasics(candidate: Candidate) -> bool:
+def candidates(listings: Listings, images: ImageArchive) -> tuple[Pool, dict[str, int]]:
+    """Return the pool, and counts of the listings left out.
+
+    Of several listings with one key or one image the first stays, in the order of the keys.
+    """
+    rows, duplicate_keys = _by_key(listings)
+    image_ids = listings.table["image_id"].take(pa.array(rows))
+    places = images.find(image_ids)
+    known = np.flatnonzero(places >= 0)
+    _, first = np.unique(places[known], return_index=True)
+    pooled = known[np.sort(first)]
+    rows, places = rows[pooled], places[pooled]
+    facts = listings.table.select(["product_id", *FACTS]).take(pa.array(rows)).combine_chunks()
+    return Pool(facts.append_column("image_path", images.paths_at(places)), rows, places), {
+        "duplicate_key": duplicate_keys,
+        "without_image": image_ids.null_count,
+        "unknown_image": len(image_ids) - len(known) - image_ids.null_count,
+        "duplicate_image": len(known) - len(pooled),
+    }
+
+
+def _by_key(listings: Listings) -> tuple[Indices, int]:
+    """Return the rows of the listings in the order of their keys, one of each, and how many are left out."""
+    keys = listings.table["product_id"].combine_chunks()
+    rows = pc.sort_indices(keys).to_numpy().astype(np.int64)
+    keys = keys.take(pa.array(rows))
+    again = 1 + np.flatnonzero(pc.equal(keys[1:], keys[:-1]))
+    alike = np.union1d(rows[again - 1], rows[again])
+    texts = dict(zip(alike.tolist(), map(repr, listings.read(alike)), strict=True)) if len(alike) else {}
+    for place in again.tolist():
+        # repr() settles which of two different listings with one key stays: it goes last.
+        pair = rows[place - 1 : place + 1]
+        pair[:] = sorted(pair.tolist(), key=texts.__getitem__, reverse=True)
+    return np.delete(rows, again - 1), len(again)
+
+
+def is_amazonbasics(brand: str | None) -> bool:
     """Say whether the brand is AmazonBasics, however it is spaced and cased."""
-    return "".join((candidate.listing.brand or "").lower().split()) == "amazonbasics"
+    return "".join((brand or "").lower().split()) == "amazonbasics"
 
 
-def is_shoes(candidate: Candidate) -> bool:
+def is_shoes(product_type: str) -> bool:
     """Say whether the product type is SHOES."""
-    return candidate.listing.product_type == "SHOES"
+    return product_type == "SHOES"

@@ -2,14 +2,14 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from abo_vqa.catalog.listing import Listing
-from abo_vqa.catalog.pool import Candidate, is_amazonbasics, is_shoes
+from abo_vqa.catalog.pool import Indices
 from abo_vqa.catalog.sampler import RULES, Draw, Sampler
 
 FACTS = ("product_type", "brand", "color", "material")
@@ -60,25 +60,24 @@ class Distribution:
         }
 
 
-def distributions(listings: Iterable[Listing]) -> dict[str, Distribution]:
+def distributions(facts: pa.Table) -> dict[str, Distribution]:
     """Count the values of every fact that the sampler may look at."""
-    listings = list(listings)
     found = {}
     for fact in FACTS:
-        counts = Counter(getattr(listing, fact) for listing in listings)
+        counts = Counter({each["values"]: each["counts"] for each in facts[fact].value_counts().to_pylist()})
         missing = counts.pop(None, 0)
         found[fact] = Distribution(counts, missing)
     return found
 
 
-def concerned(sampler: Sampler, products: Sequence[Candidate]) -> dict[str, int]:
+def concerned(sampler: Sampler, places: Indices) -> dict[str, int]:
     """Count the products that the sampler's rules are about, and the distinct product types."""
     return {
-        "amazonbasics": sum(map(is_amazonbasics, products)),
-        "shoes": sum(map(is_shoes, products)),
-        "colorless": sum(candidate.listing.color is None for candidate in products),
-        "rare_types": sum(map(sampler.is_rare, products)),
-        "distinct_types": len({candidate.listing.product_type for candidate in products}),
+        "amazonbasics": int(sampler.basics[places].sum()),
+        "shoes": int(sampler.shoes[places].sum()),
+        "colorless": int(sampler.colorless[places].sum()),
+        "rare_types": int(sampler.rare[places].sum()),
+        "distinct_types": len(np.unique(sampler.types[places])),
     }
 
 
@@ -87,11 +86,11 @@ def effects(sampler: Sampler, drawn: Draw) -> dict[str, Mapping[str, int]]:
 
     Images found unreadable stay out; those drawn only now are taken to be readable.
     """
-    unreadable = {path for _, path in drawn.unreadable}
-    with_all = concerned(sampler, [candidate for candidate, _ in drawn.products])
+    unreadable = set(drawn.unreadable)
+    with_all = concerned(sampler, np.array(list(drawn.stages)))
     found: dict[str, Mapping[str, int]] = {}
     for rule in RULES:
-        redrawn = sampler.draw(lambda candidate: candidate.image_path not in unreadable, without=(rule,))
-        without = concerned(sampler, [candidate for candidate, _ in redrawn.products])
+        redrawn = sampler.draw(lambda place: place not in unreadable, without=(rule,))
+        without = concerned(sampler, np.array(list(redrawn.stages)))
         found[rule] = {name: number - without[name] for name, number in with_all.items()}
     return found

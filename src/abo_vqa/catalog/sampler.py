@@ -4,23 +4,23 @@ Every stage puts the pool in an order of preference and takes the first usable p
 seed and on what is known of each product, never on the order of shards and rows.
 """
 
-import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cache, cached_property
-from operator import attrgetter
+from functools import cached_property
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from abo_vqa.catalog.pool import Candidate, is_amazonbasics, is_shoes
+from abo_vqa.catalog.pool import Indices, is_amazonbasics, is_shoes
 from abo_vqa.catalog.shares import allocate
-from abo_vqa.catalog.uncollected import uncollected
 from abo_vqa.errors import InputError
 from abo_vqa.params import SampleParams
-from abo_vqa.seeds import derive_seeds
+from abo_vqa.seeds import derive_seeds, digests
 
 STRATIFIED, TOP_TYPES, RARE_TYPES = STAGES = ("stratified", "top_types", "rare_types")
 # What a draw can leave out to show what it does; the share of a stage left out goes to stage 1.
@@ -33,69 +33,62 @@ SQUARE_ROOT, BASICS_CAP, COLOR_FIRST, ADJUSTED, SHOES_CAP = (
 )
 RULES = (SQUARE_ROOT, BASICS_CAP, COLOR_FIRST, TOP_TYPES, ADJUSTED, SHOES_CAP, RARE_TYPES)
 
-Indices = NDArray[np.intp]
 Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A finished sample.
+    """A finished sample; products are told by their places in the pool, in its order.
 
-    products: (candidate, stage) by product id. unreadable: (product id, image path) drawn, found unusable and replaced.
-    wanted: products each stage was to draw. shortfall: what a stage lacked and the others' rules filled.
+    stages: the stage that drew each product. unreadable: drawn, found unusable and replaced. wanted: products that each
+    stage was to draw. shortfall: what a stage lacked and the others' rules filled.
     """
 
-    products: list[tuple[Candidate, str]]
-    unreadable: list[tuple[str, str]]
+    stages: dict[int, str]
+    unreadable: list[int]
     wanted: dict[str, int]
     shortfall: dict[str, int]
 
 
-def draw_sample(
-    pool: Sequence[Candidate], params: SampleParams, seed: int, usable: Callable[[Candidate], bool]
-) -> Draw:
-    """Draw exactly `params.products` products from the pool; `usable` is asked once about each product drawn.
-
-    What a stage lacks in a small catalogue is filled by the rule of stage 1, else 2, else 3, and reported. InputError
-    if the pool, or what the two caps leave of it, is smaller than the sample.
-    """
-    return Sampler(pool, params, seed).draw(usable)
-
-
 class Sampler:
-    """A pool made ready to be drawn from, with all rules or without some; every draw starts afresh."""
+    """The facts of a pool made ready to be drawn from, with all rules or without some; every draw starts afresh.
 
-    @uncollected()
-    def __init__(self, pool: Sequence[Candidate], params: SampleParams, seed: int):
+    types: the products' types as numbers. basics, shoes, colorless, rare: which products the rules are about.
+    """
+
+    def __init__(self, facts: pa.Table, params: SampleParams, seed: int):
         """Look at every product once; params.products of them will be drawn."""
-        # In the order of the keys a stable sort settles ties by key.
-        self._pool = sorted(pool, key=lambda candidate: candidate.listing.product_id)
-        self._params, self._seed = params, seed
-        self._keys = [candidate.listing.product_id for candidate in self._pool]
-        names, codes, counts = _coded([candidate.listing.product_type for candidate in self._pool])
-        self._types = codes
+        self._facts, self._params, self._seed = facts, params, seed
+        self.types, names = _coded(facts["product_type"])
+        counts = np.bincount(self.types, minlength=len(names)).tolist()
         by_frequency = sorted(range(len(names)), key=lambda code: (-counts[code], names[code]))
-        self._top = np.isin(codes, by_frequency[: params.top_types])
-        self._rare = ~np.isin(codes, by_frequency[: params.rare_outside])
-        self._colorless = np.array([candidate.listing.color is None for candidate in self._pool], bool)
+        self._top = np.isin(self.types, by_frequency[: params.top_types])
+        self.rare = ~np.isin(self.types, by_frequency[: params.rare_outside])
+        self.colorless = facts["color"].is_null().to_numpy()
+        self.basics = _where(facts["brand"], is_amazonbasics)
+        self.shoes = _where(facts["product_type"], is_shoes)
         self._chances: dict[str, Indices] = {}
 
-    @uncollected()
-    def draw(self, usable: Callable[[Candidate], bool], without: Collection[str] = ()) -> Draw:
-        """Draw exactly `params.products` products; see draw_sample. without: the rules (of RULES) to leave out."""
-        params = self._params
-        if len(self._pool) < params.products:
-            raise InputError(_too_small(params.products, len(self._pool)))
+    def draw(self, usable: Callable[[int], bool], without: Collection[str] = ()) -> Draw:
+        """Draw exactly `params.products` products; `usable` is asked once about each product drawn.
+
+        What a stage lacks in a small catalogue is filled by the rule of stage 1, else 2, else 3, and reported.
+        without: the rules (of RULES) to leave out. InputError if the pool, or what the two caps leave of it, is smaller
+        than the sample.
+        """
+        params, size = self._params, len(self._facts)
+        if size < params.products:
+            raise InputError(_too_small(params.products, size))
         wanted = self._wanted(without)
-        taker = _Taker(self._pool, usable)
-        basics = _Cap(is_amazonbasics, _scaled(params.amazonbasics_cap, params), BASICS_CAP in without)
-        shoes = _Cap(is_shoes, _scaled(params.shoes_cap, params), SHOES_CAP in without)
+        taker = _Taker(size, usable)
+        basics = _Cap(self.basics, _scaled(params.amazonbasics_cap, params), BASICS_CAP in without)
+        shoes = _Cap(self.shoes, _scaled(params.shoes_cap, params), SHOES_CAP in without)
 
         stratified = self._stratified_order(without)
         taker.take(stratified, wanted[STRATIFIED], STRATIFIED, basics)
         top = self._top_types_order(taker.taken, without)
         taker.take(top, wanted[TOP_TYPES], TOP_TYPES, shoes)
-        rare = self._uniform_order(RARE_TYPES, self._rare)
+        rare = self._uniform_order(RARE_TYPES, self.rare)
         taker.take(rare, wanted[RARE_TYPES], RARE_TYPES, None)
 
         drawn = Counter(taker.stages.values())
@@ -105,17 +98,7 @@ class Sampler:
                 taker.take(order, params.products - len(taker.stages), stage, cap)
         if len(taker.stages) < params.products:
             raise InputError(self._too_few(len(taker.stages), len(taker.refused), basics, shoes))
-        products = [(self._pool[index], taker.stages[index]) for index in sorted(taker.stages)]
-        unreadable = [(self._keys[index], self._pool[index].image_path) for index in sorted(taker.refused)]
-        return Draw(products, unreadable, wanted, shortfall)
-
-    def is_rare(self, candidate: Candidate) -> bool:
-        """Say whether a product's type is outside the most frequent ones."""
-        return candidate.listing.product_type in self._rare_names
-
-    @cached_property
-    def _rare_names(self) -> set[str]:
-        return {self._pool[index].listing.product_type for index in np.flatnonzero(self._rare)}
+        return Draw(dict(sorted(taker.stages.items())), sorted(taker.refused), wanted, shortfall)
 
     def _wanted(self, without: Collection[str]) -> dict[str, int]:
         shares = self._params.shares
@@ -128,8 +111,8 @@ class Sampler:
 
     def _stratified_order(self, without: Collection[str]) -> Indices:
         """Order the pool for stage 1: those with a colour first, then by square-root allocation over strata."""
-        colorless = self._colorless & (COLOR_FIRST not in without)
-        chance = self._chance(STRATIFIED, np.arange(len(self._pool)))
+        colorless = self.colorless & (COLOR_FIRST not in without)
+        chance = self._chance(STRATIFIED, np.arange(len(self._facts)))
         rank, crowd = _ranks(self._strata, colorless, chance)
         # Webster's divisor method: whoever is taken first, the strata's shares stay as sqrt(size) : sqrt(size).
         turn = (rank + 0.5) / (crowd if SQUARE_ROOT in without else np.sqrt(crowd))
@@ -141,10 +124,10 @@ class Sampler:
         Within a type the listings with a colour come first, those without fill up.
         """
         free = np.flatnonzero(self._top & ~taken)
-        colorless = self._colorless[free] & (COLOR_FIRST not in without)
+        colorless = self.colorless[free] & (COLOR_FIRST not in without)
         chance = self._chance(TOP_TYPES, np.flatnonzero(self._top))[free]
-        rank, left = _ranks(self._types[free], colorless, chance)
-        already = np.bincount(self._types[taken], minlength=self._types.max() + 1)[self._types[free]]
+        rank, left = _ranks(self.types[free], colorless, chance)
+        already = np.bincount(self.types[taken], minlength=self.types.max() + 1)[self.types[free]]
         start = np.zeros_like(already) if ADJUSTED in without else already
         return free[np.lexsort((chance, (rank + start + 0.5) / (left + already)))]
 
@@ -155,25 +138,19 @@ class Sampler:
     def _chance(self, stage: str, indices: Indices) -> Indices:
         """Return each product's own random number, by its place in the pool; 0 for those not asked about."""
         if stage not in self._chances:
-            self._chances[stage] = np.zeros(len(self._pool), np.int64)
-            keys = (self._keys[index] for index in indices)
+            self._chances[stage] = np.zeros(len(self._facts), np.int64)
+            keys = self._facts["product_id"].take(pa.array(indices)).to_pylist()
             self._chances[stage][indices] = derive_seeds(self._seed, "sample", stage, last=keys)
         return self._chances[stage]
 
     @cached_property
     def _strata(self) -> Indices:
-        listings = [candidate.listing for candidate in self._pool]
-        facts = [map(attrgetter(fact), listings) for fact in self._params.stratum_text]
-
-        @cache
-        def stratum(values: tuple[str | None, ...]) -> int:
-            text = "\n".join(value or "" for value in values).lower()
-            return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % self._params.strata
-
-        return np.array(list(map(stratum, zip(*facts, strict=True))), np.intp)
+        facts = (self._facts[fact].fill_null("") for fact in self._params.stratum_text)
+        texts = pc.binary_join_element_wise(*facts, "\n").to_pylist()
+        return (digests(text.lower() for text in texts) % np.uint64(self._params.strata)).astype(np.int64)
 
     def _too_few(self, taken: int, refused: int, basics: "_Cap", shoes: "_Cap") -> str:
-        readable = len(self._pool) - refused
+        readable = len(self._facts) - refused
         if readable < self._params.products:
             return _too_small(self._params.products, readable)
         return (
@@ -184,10 +161,10 @@ class Sampler:
 
 
 class _Cap:
-    """At most `limit` products of a kind; counts those taken so far."""
+    """At most `limit` of the products concerned; counts those taken so far."""
 
-    def __init__(self, concerns: Callable[[Candidate], bool], limit: int, lifted: bool):
-        self.concerns = concerns
+    def __init__(self, concerned: Flags, limit: int, lifted: bool):
+        self.concerned = concerned
         self.limit: float = math.inf if lifted else limit
         self.taken = 0
 
@@ -198,14 +175,14 @@ class _Taker:
     stages: the stage by place in the pool. refused: the places of unusable products. taken: whether a place is taken.
     """
 
-    def __init__(self, pool: Sequence[Candidate], usable: Callable[[Candidate], bool]):
-        self._pool, self._usable = pool, usable
+    def __init__(self, size: int, usable: Callable[[int], bool]):
+        self._size, self._usable = size, usable
         self.stages: dict[int, str] = {}
         self.refused: set[int] = set()
 
     @property
     def taken(self) -> Flags:
-        flags = np.zeros(len(self._pool), bool)
+        flags = np.zeros(self._size, bool)
         flags[list(self.stages)] = True
         return flags
 
@@ -214,11 +191,10 @@ class _Taker:
         for index in order.tolist() if count > 0 else ():
             if index in self.stages or index in self.refused:
                 continue
-            candidate = self._pool[index]
-            capped = cap is not None and cap.concerns(candidate)
+            capped = cap is not None and cap.concerned[index]
             if cap is not None and capped and cap.taken >= cap.limit:
                 continue
-            if not self._usable(candidate):
+            if not self._usable(index):
                 self.refused.add(index)
                 continue
             self.stages[index] = stage
@@ -229,11 +205,15 @@ class _Taker:
                 return
 
 
-def _coded(values: Iterable[str]) -> tuple[list[str], Indices, list[int]]:
-    """Return the distinct values, each value's place among them, and how often each occurs."""
-    places: dict[str, int] = {}
-    codes = np.array([places.setdefault(value, len(places)) for value in values], np.intp)
-    return list(places), codes, np.bincount(codes, minlength=len(places)).tolist()
+def _coded(values: pa.ChunkedArray) -> tuple[Indices, list[Any]]:
+    """Return each value's place among the distinct ones, and these."""
+    coded = values.combine_chunks().dictionary_encode(null_encoding="encode")
+    return coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
+
+
+def _where(values: pa.ChunkedArray, condition: Callable[[Any], bool]) -> Flags:
+    codes, distinct = _coded(values)
+    return np.array(list(map(condition, distinct)), bool)[codes]
 
 
 def _ranks(group: Indices, colorless: Flags, chance: Indices) -> tuple[Indices, Indices]:
@@ -241,7 +221,7 @@ def _ranks(group: Indices, colorless: Flags, chance: Indices) -> tuple[Indices, 
     order = np.lexsort((chance, colorless, group))
     sizes = np.bincount(group, minlength=1)
     starts = np.cumsum(sizes) - sizes
-    rank = np.empty(len(group), np.intp)
+    rank = np.empty(len(group), np.int64)
     rank[order] = np.arange(len(group)) - starts[group[order]]
     return rank, sizes[group]
 

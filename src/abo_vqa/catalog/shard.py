@@ -1,23 +1,25 @@
-"""One gzip member of an archive as lines, and one shard as listings: what a worker process does."""
+"""One gzip member of an archive as lines, and one shard as listings: what other processes do."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import msgspec
+import pandas  # noqa: F401  # pyarrow does it at its first array, in every new process again
+import pyarrow as pa
 from isal import igzip_lib, isal_zlib
 
-from abo_vqa.catalog.listing import Listing
+from abo_vqa.catalog.listing import FACTS, Listing, read_facts
 from abo_vqa.catalog.uncollected import uncollected
 
 # Packed bytes unpacked at a time: what is lost before a damaged place is at most this much.
 _STEP = 4096
 _GZIP = 31
-_PACKED_TOGETHER = 500
-
-_packer = msgspec.msgpack.Encoder()
-_unpacker = msgspec.msgpack.Decoder(list[Listing])
+# line: where a listing is in its shard, from 1.
+COLUMNS = pa.schema([(name, pa.string()) for name in ("product_id", "image_id", *FACTS)] + [("line", pa.int32())])
+# Few enough rows to stay in the processor's cache while columns are made of them.
+_TOGETHER = 500
 
 
 class Place(NamedTuple):
@@ -36,54 +38,64 @@ class Damaged(Exception):
 class Shard:
     """What a shard held.
 
-    listings: packed some hundreds at a time, see `unpack`. lines: read, malformed ones too. malformed: (line from 1,
-    problem). damage: None if whole.
+    listings: the COLUMNS as an Arrow stream, which goes from process to process as it is. lines: read, malformed ones
+    too. malformed: (line from 1, problem). damage: None if whole.
     """
 
-    listings: list[bytes] = field(default_factory=list)
+    listings: bytes = b""
     lines: int = 0
     malformed: list[tuple[int, str]] = field(default_factory=list)
     damage: str | None = None
 
-    def unpack(self) -> list[Listing]:
-        """Return the listings in the shard's order."""
-        return [listing for packed in self.listings for listing in _unpacker.decode(packed)]
-
 
 @uncollected()
 def read_shard(place: Place) -> Shard:
-    """Read the listings of one shard up to its end or its first damage; malformed lines are named, not fatal."""
-    shard = Shard()
-    found: list[Listing] = []
+    """Read the columns of one shard up to its end or its first damage; malformed lines are named, not fatal."""
+    shard, stream = Shard(), pa.BufferOutputStream()
+    rows = _rows(place, shard)
+    with pa.ipc.new_stream(stream, COLUMNS) as writer:
+        while some := list(islice(rows, _TOGETHER)):
+            columns = [
+                pa.array(values, kind) for values, kind in zip(zip(*some, strict=True), COLUMNS.types, strict=True)
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=COLUMNS))
+    shard.listings = stream.getvalue().to_pybytes()
+    return shard
+
+
+def _rows(place: Place, shard: Shard) -> Iterator[tuple[str | int | None, ...]]:
+    """Yield the rows of the columns; note in the shard whatever else is found."""
     try:
         for shard.lines, line in enumerate(gzip_lines(place), 1):
             try:
-                found.append(Listing.from_line(line))
+                yield *read_facts(line), shard.lines
             except (ValueError, RecursionError) as error:
                 problem = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
                 shard.malformed.append((shard.lines, problem))
-            if len(found) == _PACKED_TOGETHER:
-                # Few enough to stay in the processor's cache; a shard of a large catalogue would not.
-                shard.listings.append(_packer.encode(found))
-                found.clear()
     except Damaged as damage:
         shard.damage = str(damage)
-    shard.listings.append(_packer.encode(found))
-    return shard
+
+
+@uncollected()
+def read_lines(place: Place, numbers: Sequence[int]) -> list[Listing]:
+    """Read the listings on some lines of a shard, ascending, which read_shard has found to be listings."""
+    wanted = set(numbers)
+    lines = islice(gzip_lines(place), max(numbers, default=0))
+    return [Listing.from_line(line) for number, line in enumerate(lines, 1) if number in wanted]
 
 
 def gzip_lines(place: Place) -> Iterator[bytes]:
     """Yield the lines of a gzip member, without their ends; Damaged where it breaks off, after the lines before."""
     rest = b""
-    for block in _unpacked(place):
+    for block in unpacked(place):
         *lines, rest = (rest + block).split(b"\n")
         yield from lines
     if rest:
         yield rest
 
 
-def _unpacked(place: Place) -> Iterator[bytes]:
-    """Yield the unpacked blocks of one or more gzip streams behind each other, as gzip itself would."""
+def unpacked(place: Place) -> Iterator[bytes]:
+    """Yield the blocks of one or more gzip streams behind each other, unpacked as gzip would; Damaged likewise."""
     unpacker = isal_zlib.decompressobj(_GZIP)
     with place.archive.open("rb") as file:
         file.seek(place.offset)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from abo_vqa.errors import InputError
 
@@ -16,15 +17,15 @@ _NAME, _LENGTH, _CHECKSUM, _KIND, _PREFIX = slice(0, 100), slice(124, 135), slic
 _BATCH = 4096
 
 
-class Member(NamedTuple):
-    """A regular file in the archive. offset, length: bytes of its content."""
+class Members(NamedTuple):
+    """Regular files in the archive, in columns. offsets, lengths: bytes of their contents."""
 
-    name: str
-    offset: int
-    length: int
+    names: NDArray[np.bytes_]
+    offsets: NDArray[np.int64]
+    lengths: NDArray[np.int64]
 
 
-def members(path: Path) -> Iterator[list[Member]]:
+def members(path: Path) -> Iterator[Members]:
     """Yield every regular file of the archive, in its order and some thousands at a time.
 
     InputError: no such file, not a tar, truncated anywhere, or a damaged header.
@@ -46,7 +47,7 @@ def members(path: Path) -> Iterator[list[Member]]:
             raise InputError(f"{path}: truncated or damaged ({error}); {AGAIN}") from None
 
 
-def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[list[Member]]:
+def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
     """Follow the headers, plain ones without tarfile, which would take ten seconds for ABO's images."""
     position = 0
     headers: list[bytes] = []
@@ -69,7 +70,9 @@ def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[list[Memb
             if header == bytes(_BLOCK):
                 return
             position, other = _any_member(archive, position)
-            yield [Member(other.name, other.offset_data, other.size)] if other.isreg() else []
+            if other.isreg():
+                name = other.name.encode(errors="surrogateescape")
+                yield Members(np.array([name]), np.array([other.offset_data]), np.array([other.size]))
     # tarfile takes a cut between two members for the end; a whole archive ends in blocks of zeros.
     ends_well = position == len(content)
     raise tarfile.ReadError("its end mark is missing" if ends_well else "unexpected end of data")
@@ -85,20 +88,17 @@ def _plain_length(header: bytes) -> int | None:
         return None
 
 
-def _checked(headers: list[bytes], places: list[tuple[int, int]]) -> list[Member]:
-    """Read the names of many plain headers at once; tarfile.TarError if one is not what its checksum says."""
+def _checked(headers: list[bytes], places: list[tuple[int, int]]) -> Members:
+    """Read many plain headers at once; tarfile.TarError if one is not what its checksum says."""
     blocks = np.frombuffer(b"".join(headers), np.uint8).reshape(len(headers), _BLOCK)
-    sums = blocks.sum(axis=1, dtype=np.int64)
+    sums = blocks.sum(axis=1, dtype=np.uint32).astype(np.int64)
     field = blocks[:, _CHECKSUM].astype(np.int64)
     # The checksum takes its own field for blanks; it is written there as six octal digits.
     stated = (field[:, :6] - ord("0")) @ (8 ** np.arange(5, -1, -1))
     for place in np.flatnonzero(sums - field.sum(axis=1) + 8 * ord(" ") != stated):
         tarfile.TarInfo.frombuf(headers[place], tarfile.ENCODING, "surrogateescape")
-    names = blocks[:, _NAME].copy().view("S100")[:, 0].tolist()
-    return [
-        Member(name.decode("utf-8", "surrogateescape"), offset, length)
-        for name, (offset, length) in zip(names, places, strict=True)
-    ]
+    names = blocks[:, _NAME].copy().view("S100")[:, 0]
+    return Members(names, *np.array(places, np.int64).T)
 
 
 def _any_member(archive: tarfile.TarFile, position: int) -> tuple[int, tarfile.TarInfo]:

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 from tqdm import tqdm
 
 from abo_vqa.catalog.archives import ImageArchive, ListingsRead, image_problem, read_catalogue
-from abo_vqa.catalog.pool import Candidate, candidates
+from abo_vqa.catalog.pool import Pool, candidates
 from abo_vqa.catalog.profile import Distribution, concerned, distributions, effects
 from abo_vqa.catalog.sampler import STAGES, Draw, Sampler
 from abo_vqa.catalog.tables import replacing, write_json
@@ -42,21 +43,25 @@ def main() -> None:
     read, images = read_catalogue(Path(params.sample.listings), Path(params.sample.images))
     with images:
         _check_listings(read, params.sample)
-        pool, left_out = candidates(read.listings, images.paths.get)
-        sampler = Sampler(pool, params.sample, params.seed)
-        draw, problems = _draw(sampler, params.sample, images)
+        pool, left_out = candidates(read.listings, images)
+        sampler = Sampler(pool.facts, params.sample, params.seed)
+        draw, problems = _draw(sampler, pool, params.sample, images)
+        every, drawn = np.arange(len(pool)), np.array(list(draw.stages))
+        listings = read.listings.read(pool.rows[drawn])
+        facts = pool.facts.take(drawn)
         rows = [
-            msgspec.structs.asdict(candidate.listing)
+            msgspec.structs.asdict(listing)
             | {
-                "product_id": candidate.listing.product_id,
-                "image_path": candidate.image_path,
+                "product_id": listing.product_id,
+                "image_path": path,
                 "stage": stage,
-                "image": {"bytes": images.read(candidate.image_path), "path": None},
+                "image": {"bytes": images.read_at(place), "path": None},
             }
-            for candidate, stage in draw.products
+            for listing, path, stage, place in zip(
+                listings, facts["image_path"].to_pylist(), draw.stages.values(), pool.images[drawn], strict=True
+            )
         ]
-    before = distributions(candidate.listing for candidate in pool)
-    after = distributions(candidate.listing for candidate, _ in draw.products)
+    before, after = distributions(pool.facts), distributions(facts)
     changes = effects(sampler, draw)
     _write_sample(SAMPLE, rows)
     for fact in PLOTTED:
@@ -68,11 +73,9 @@ def main() -> None:
             "archives": _archives(read, images),
             "pool": {"products": len(pool), "left_out": left_out},
             "stages": _stages(draw),
-            "unreadable_images": [
-                {"product_id": key, "image_path": path, "problem": problems[path]} for key, path in draw.unreadable
-            ],
-            "before": _profile(before, concerned(sampler, pool)),
-            "after": _profile(after, concerned(sampler, [candidate for candidate, _ in draw.products])),
+            "unreadable_images": problems,
+            "before": _profile(before, concerned(sampler, every)),
+            "after": _profile(after, concerned(sampler, drawn)),
             "rules": changes,
             "paper": PAPER,
         },
@@ -99,19 +102,24 @@ def _check_listings(read: ListingsRead, params: SampleParams) -> None:
         )
 
 
-def _draw(sampler: Sampler, params: SampleParams, images: ImageArchive) -> tuple[Draw, dict[str, str]]:
-    """Draw, refusing images that cannot be decoded; return the problem of each refused one by path too."""
-    problems: dict[str, str] = {}
+def _draw(
+    sampler: Sampler, pool: Pool, params: SampleParams, images: ImageArchive
+) -> tuple[Draw, list[dict[str, str]]]:
+    """Draw, refusing images that cannot be decoded; return the refused ones too, as the report names them."""
+    problems: dict[int, str] = {}
     with tqdm(total=params.products, desc="sample", unit=" products", mininterval=1) as progress:
 
-        def usable(candidate: Candidate) -> bool:
-            problem = image_problem(images.read(candidate.image_path))
+        def path_of(place: int) -> str:
+            return pool.facts["image_path"][place].as_py()
+
+        def usable(place: int) -> bool:
+            problem = image_problem(images.read_at(pool.images[place]))
             if problem is None:
                 progress.update()
                 return True
-            problems[candidate.image_path] = problem
+            problems[place] = problem
             if len(problems) > params.max_unreadable_images * params.products:
-                named = "; ".join(f"{path}: {why}" for path, why in list(problems.items())[:3])
+                named = "; ".join(f"{path_of(place)}: {why}" for place, why in list(problems.items())[:3])
                 raise InputError(
                     f"{params.images}: {len(problems)} of the images drawn cannot be read ({named}), more than "
                     f"sample.max_unreadable_images: {params.max_unreadable_images:g} of {params.products}; "
@@ -119,7 +127,9 @@ def _draw(sampler: Sampler, params: SampleParams, images: ImageArchive) -> tuple
                 )
             return False
 
-        return sampler.draw(usable), problems
+        draw = sampler.draw(usable)
+    refused = pool.facts.select(["product_id", "image_path"]).take(np.array(draw.unreadable, int)).to_pylist()
+    return draw, [row | {"problem": problems[place]} for row, place in zip(refused, draw.unreadable, strict=True)]
 
 
 def _write_sample(path: Path, rows: Sequence[dict[str, Any]]) -> None:
@@ -164,12 +174,12 @@ def _archives(read: ListingsRead, images: ImageArchive) -> dict[str, Any]:
 
 
 def _stages(draw: Draw) -> dict[str, Any]:
-    drawn = Counter(stage for _, stage in draw.products)
+    drawn = Counter(draw.stages.values())
     return {
         stage: {
             "wanted": draw.wanted[stage],
             "drawn": drawn[stage],
-            "share": round(drawn[stage] / len(draw.products), 4),
+            "share": round(drawn[stage] / len(draw.stages), 4),
             "shortfall": draw.shortfall[stage],
         }
         for stage in STAGES
