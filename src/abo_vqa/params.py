@@ -250,11 +250,29 @@ class ArmParams(Group):
     options_last: Share
 
 
+class ConditionParams(Group):
+    """What is shown of every test question under a condition; each key may be left out.
+
+    count: options shown, as many as the question has where it is left out.
+    """
+
+    image: Literal["shown", "blank"] = "shown"
+    options: Literal["none", "given", "matched", "near", "far"] = "given"
+    count: Annotated[int, Field(ge=2, le=8)] | None = None
+    order: Literal["given", "shuffled", "rotated"] = "given"
+
+    @model_validator(mode="after")
+    def _matched_options_are_four(self) -> "ConditionParams":
+        if self.options == "matched" and self.count is not None:
+            raise ValueError("count: matched options come as they are; leave it out")
+        return self
+
+
 class EvaluateParams(Group):
     """How each model is asked and scored (paper, section 3.2)."""
 
-    conditions: Annotated[list[Literal["open", "options"]], Field(min_length=1)]
-    batch_size: Count
+    conditions: Annotated[dict[str, ConditionParams], Field(min_length=1)]
+    tokens_per_pass: Count
     max_new_tokens: Count
     bertscore_model: str
     bertscore_layers: Count

@@ -1,11 +1,12 @@
 """Stage compare: every model's predictions and the audit in, the comparison table out."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import read_params
+from abo_vqa.params import ConditionParams, read_params
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import AUDIT, PREDICTIONS, split_table
 
@@ -44,7 +45,7 @@ def main() -> None:
     print(main_table(comparison))
 
 
-def _read_predictions(model: str, asked: set[str], conditions: list[Any]) -> "pd.DataFrame":
+def _read_predictions(model: str, asked: set[str], conditions: Mapping[str, ConditionParams]) -> "pd.DataFrame":
     """Return a model's predictions under `conditions`; InputError unless they cover the test split exactly."""
     import pandas as pd
 
