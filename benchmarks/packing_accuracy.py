@@ -24,10 +24,10 @@ from scipy.stats import t
 
 from abo_vqa.measure.intervals import cluster_interval
 from abo_vqa.measure.metrics import exact_match
-from abo_vqa.model.answering import answer_questions
 from abo_vqa.model.batches import asked_row, training_questions
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.loading import load_base, load_processor
+from abo_vqa.model.scoring import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import train_arm
 from abo_vqa.params import Params, read_params
@@ -80,11 +80,10 @@ def correct_answers(params: Params, arm: str, seed: int, packing: str) -> list[b
     torch.manual_seed(derive_seed(params.seed, "adapter", seed))
     with tempfile.TemporaryDirectory() as scratch:
         result = train_arm(base, collator, order, batches, settings, derive_seed(params.seed, seed), Path(scratch))
-    questions = [asked_row(row, shown) for row in test]
-    answers = answer_questions(
-        result.model.eval(), collator, questions, params.evaluate.batch_size, params.evaluate.max_new_tokens, arm
-    )
-    return [exact_match(given, row["answer"]) for given, row in zip(answers, test, strict=True)]
+    scorer = Scorer(result.model.eval(), collator, params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass)
+    prompts = [(row["image_id"], Prompt(asked_row(row, shown)["text"], tuple(row["options"]))) for row in test]
+    answers = [scorer.ask(image, [prompt])[0] for image, prompt in prompts]
+    return [exact_match(answer.text, row["answer"]) for answer, row in zip(answers, test, strict=True)]
 
 
 def report(runs: pd.DataFrame, images: list[str], params: Params) -> None:

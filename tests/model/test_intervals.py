@@ -1,14 +1,17 @@
 """Intervals that cover what they say, and paired tests checked against textbook values."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm, ttest_1samp
 
 from abo_vqa.errors import InputError
-from abo_vqa.measure.intervals import cluster_interval, paired_difference
+from abo_vqa.measure.intervals import POWER, align, cluster_interval, cluster_test, mean_difference, paired_difference
 
 
-def answers(correct, images=None) -> pd.DataFrame:
+def answers(correct: Sequence[bool], images: Sequence[str] | None = None) -> pd.DataFrame:
     names = [f"q{i}" for i in range(len(correct))]
     return pd.DataFrame({"qa_id": names, "image_id": images or names, "correct": correct})
 
@@ -51,6 +54,9 @@ def test_a_higher_confidence_is_wider():
 def test_one_image_says_nothing_and_none_is_refused():
     found = cluster_interval([1, 1, 0], ["a"] * 3, 0.95, 100, 0)
     assert (found.low, found.high) == (0, 1)
+    assert cluster_test([1, 1, 0], ["a"] * 3) == (1, float("inf"))
+    alone = mean_difference([1.0, 1.0, 0.0], ["a"] * 3, 0.95, 100, 0)
+    assert (alone.low, alone.high, alone.robust_p, alone.detectable) == (-1, 1, 1, 1)
     with pytest.raises(InputError, match="no questions"):
         cluster_interval([], [], 0.95, 100, 0)
 
@@ -75,20 +81,74 @@ def test_with_five_correlated_questions_an_image_the_interval_covers_and_the_nai
 
 
 @pytest.mark.slow
-def test_with_no_difference_the_paired_interval_covers_zero():
-    rng = np.random.default_rng(7)
-    trials, images, each = 400, 120, 5
+def test_between_two_equal_models_the_interval_covers_and_the_test_rejects_as_often_as_they_say():
+    """2,000 replications: a standard error is 0.5 points, so that 1.5 points either side are three.
+
+    999 resamples are enough for that: the percentile interval of B of them covers 2 (1 - 0.05) / (B + 1) less than that
+    of infinitely many, which is 0.2 points.
+    """
+    rng = np.random.default_rng(20261122)
+    trials, images, each = 2000, 150, 5
     names = [str(i) for i in range(images) for _ in range(each)]
-    covered = 0
+    count = {"covered": 0, "rejected": 0, "naive covered": 0, "McNemar rejected": 0}
     for trial in range(trials):
-        shared = rng.beta(2, 1, images).repeat(each)
-        # Each model has its own luck with each image, so that their difference is correlated within one.
-        tables = [
-            answers(rng.random(images * each) < shared * rng.beta(4, 1, images).repeat(each), names) for _ in range(2)
-        ]
-        found = paired_difference(*tables, 0.95, 500, trial)
-        covered += found.low <= 0 <= found.high
-    assert 0.915 <= covered / trials <= 0.98
+        # Each model has its own luck with each image: two of its answers there correlate 1 / (0.6 + 0.4 + 1) = 0.5.
+        tables = [answers(rng.random(images * each) < rng.beta(0.6, 0.4, images).repeat(each), names) for _ in range(2)]
+        found = paired_difference(*tables, 0.95, 999, trial)
+        gains = tables[0]["correct"].astype(float) - tables[1]["correct"]
+        naive = norm.interval(0.95, gains.mean(), gains.std() / len(gains) ** 0.5)
+        count["covered"] += found.low <= 0 <= found.high
+        count["rejected"] += found.robust_p < 0.05
+        count["naive covered"] += naive[0] <= 0 <= naive[1]
+        count["McNemar rejected"] += found.mcnemar_p < 0.05
+    shares = {name: value / trials for name, value in count.items()}
+    assert 0.935 <= shares["covered"] <= 0.965, shares
+    assert 0.035 <= shares["rejected"] <= 0.065, shares
+    assert shares["naive covered"] < 0.85, shares
+    assert shares["McNemar rejected"] > 0.15, shares
+
+
+def test_a_difference_of_the_detectable_size_is_found_four_times_in_five():
+    rng = np.random.default_rng(3)
+    images, each, trials = 150, 4, 400
+    names = [str(i) for i in range(images) for _ in range(each)]
+
+    def gains(lead: float) -> np.ndarray:
+        return rng.normal(0, 0.3, images).repeat(each) + rng.normal(lead, 0.4, images * each)
+
+    detectable = np.mean([mean_difference(gains(0), names, 0.95, 9, 0).detectable for _ in range(20)])
+    found = sum(cluster_test(gains(detectable), names)[0] < 0.05 for _ in range(trials))
+    # Three standard errors of 400 trials are 6 points.
+    assert abs(found / trials - POWER) < 0.06
+
+
+def test_with_one_question_an_image_it_is_students_t_test():
+    gains = np.repeat([1.0, 0.0, -1.0], [30, 50, 12])
+    p, error = cluster_test(gains, [str(i) for i in range(len(gains))])
+    assert p == pytest.approx(ttest_1samp(gains, 0).pvalue)
+    assert error == pytest.approx(gains.std(ddof=1) / len(gains) ** 0.5)
+
+
+def test_clusters_of_different_sizes_by_hand():
+    # Sums 2, 1, 0, 1 of 2, 1, 3, 4 questions; mean 0.4; what is left of the sums: 1.2, 0.6, -1.2, -0.6.
+    gains, images = [1, 1, 1, 0, 0, 0, 1, 1, 0, -1], list("aabccc") + ["d"] * 4
+    p, error = cluster_test(gains, images)
+    assert error == pytest.approx((4 / 3 * (1.2**2 + 0.6**2 + 1.2**2 + 0.6**2)) ** 0.5 / 10)
+    # Three images differ: flipping their signs gives all pluses or all minuses in 2 of 8 cases.
+    assert p == 2 / 8
+
+
+def test_copies_of_a_question_do_not_lower_p():
+    gains, images = np.repeat([1.0, 0.0, -1.0], [20, 60, 8]), [str(i) for i in range(88)]
+    once, copied = cluster_test(gains, images), cluster_test(np.tile(gains, 5), images * 5)
+    assert copied == pytest.approx(once)
+
+
+def test_where_few_images_differ_p_is_no_smaller_than_the_sign_test_could_give():
+    gains, images = [1.0] * 3 + [0.0] * 97, [str(i) for i in range(100)]
+    assert cluster_test(gains, images)[0] == 0.25
+    assert cluster_test([1.0] * 6, list("aabbcc"))[0] == 0.25
+    assert cluster_test([0.0] * 6, list("aabbcc")) == (1, 0)
 
 
 def test_a_paired_difference_by_hand():
@@ -100,12 +160,16 @@ def test_a_paired_difference_by_hand():
     assert 0 < found.low < found.estimate < found.high
     # Two-sided binomial test of 2 in 12: 2 (1 + 12 + 66) / 2^12.
     assert found.mcnemar_p == pytest.approx(2 * 79 / 4096)
+    gains = np.repeat([1.0, -1.0, 0.0], [10, 2, 28])
+    assert found.robust_p == pytest.approx(ttest_1samp(gains, 0).pvalue)
+    # 1.96 standard errors to be significant, 0.84 more to be so in 80 % of cases.
+    assert found.detectable == pytest.approx(2.8016 * gains.std(ddof=1) / 40**0.5, rel=1e-4)
 
 
 def test_a_model_against_itself():
     table = answers([True, False, True])
     found = paired_difference(table, table, 0.95, 100, 0)
-    assert (found.estimate, found.low, found.high, found.mcnemar_p) == (0, 0, 0, 1)
+    assert (found.estimate, found.low, found.high, found.mcnemar_p, found.robust_p) == (0, 0, 0, 1, 1)
 
 
 def test_rows_are_matched_by_question_not_by_order():
@@ -122,4 +186,4 @@ def test_different_questions_are_refused_by_name():
 def test_a_question_that_is_there_twice_is_refused_by_name():
     table = answers([True, False])
     with pytest.raises(InputError, match=r"question q0 .* more than once"):
-        paired_difference(pd.concat([table, table.iloc[:1]]), table, 0.95, 100, 0)
+        align(pd.concat([table, table.iloc[:1]]), table)

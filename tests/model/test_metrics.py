@@ -8,14 +8,19 @@ from hypothesis import strategies as st
 
 from abo_vqa.errors import InputError
 from abo_vqa.measure.metrics import (
+    baseline,
     check_micro_average,
     exact_match,
+    expected_calibration_error,
     flatten,
     macro_f1,
     normalise,
     score_answers,
     summarise,
+    token_f1,
 )
+from abo_vqa.model.scoring import Answer
+from abo_vqa.questions.conditions import Asked
 
 
 class OnesForEqual:
@@ -27,6 +32,29 @@ class OnesForEqual:
 
 def question(qa_id: str, kind: str, answer: str, *others: str, image: str = "i1") -> dict:
     return {"qa_id": qa_id, "image_id": image, "question_type": kind, "answer": answer, "options": [answer, *others]}
+
+
+def scored(
+    rows: list[dict], said: list, condition: str = "options", scores: list | None = None, unasked: dict | None = None
+) -> pd.DataFrame:
+    """Score one text a question, or one for each order of the options; all options are equally likely by default."""
+    texts = [[text] if isinstance(text, str) else text for text in said]
+    asked = [
+        Asked(row["qa_id"], row["image_id"], "?", tuple(row["options"]), rotations(row, len(each), condition), False)
+        for row, each in zip(rows, texts, strict=True)
+    ]
+    answers = [
+        [Answer(text, (), tuple(scores[n] if scores else [-1.0] * len(row["options"])), (2,) * len(row["options"]))
+         for text in each]
+        for n, (row, each) in enumerate(zip(rows, texts, strict=True))
+    ]  # fmt: skip
+    known = {option: 0.0 for row in rows for option in row["options"]} | (unasked or {})
+    return score_answers({row["qa_id"]: row for row in rows}, asked, answers, condition, OnesForEqual(), known)
+
+
+def rotations(row: dict, count: int, condition: str) -> tuple:
+    options = tuple(row["options"])
+    return () if condition == "open" else tuple(options[n:] + options[:n] for n in range(count))
 
 
 QUESTIONS = [
@@ -84,10 +112,10 @@ def test_an_invented_word_is_a_miss_but_no_class_of_its_own():
 
 def test_summary_by_hand():
     given_answers = ["Red.", "purple", "two", ""]
-    table = score_answers(QUESTIONS, given_answers, "options", OnesForEqual())
+    table = scored(QUESTIONS, given_answers)
     assert list(table["prediction"]) == ["red", "purple", "2", ""]
     assert list(table["correct"]) == [True, False, True, False]
-    assert list(table["generated"]) == given_answers
+    assert list(table["generated"]) == [[text] for text in given_answers]
 
     summary = summarise(table)
     total = summary["options"]["total"]
@@ -99,22 +127,22 @@ def test_summary_by_hand():
 
 
 def test_under_open_only_an_empty_prediction_is_unparsable():
-    table = score_answers(QUESTIONS, ["red", "purple", "2", " ."], "open", OnesForEqual())
+    table = scored(QUESTIONS, ["red", "purple", "2", " ."], "open")
     assert summarise(table)["open"]["total"]["unparsable"] == 0.25
 
 
 def test_options_are_compared_after_normalisation():
     row = question("q1", "counting", "two", "one", "three", "four")
-    table = score_answers([row], ["2"], "options", OnesForEqual())
+    table = scored([row], ["2"])
     total = summarise(table)["options"]["total"]
     assert (total["accuracy"], total["macro_f1"], total["unparsable"]) == (1, 1, 0)
 
 
 def test_rows_micro_average_to_the_total_and_a_broken_one_is_refused():
-    parts = [score_answers(QUESTIONS, ["red", "x", "2", "no"], name, OnesForEqual()) for name in ("open", "options")]
+    parts = [scored(QUESTIONS, ["red", "x", "2", "no"], name) for name in ("open", "options")]
     summary = summarise(pd.concat(parts, ignore_index=True))
     check_micro_average(summary)
-    for name in ("accuracy", "unparsable", "bertscore_f1"):
+    for name in ("accuracy", "unparsable", "bertscore_f1", "token_f1", "ranked_pmi"):
         broken = {"open": {**summary["open"], "total": {**summary["open"]["total"], name: 0.9}}}
         with pytest.raises(InputError, match=name):
             check_micro_average(broken)
@@ -132,20 +160,85 @@ def test_rows_micro_average_to_the_total_and_a_broken_one_is_refused():
 )
 def test_any_answers_micro_average(drawn):
     rows = [question(f"q{i}", kind, answer, *"abcd") for i, (kind, answer, _) in enumerate(drawn)]
-    summary = summarise(score_answers(rows, [said for *_, said in drawn], "options", OnesForEqual()))
+    summary = summarise(scored(rows, [said for *_, said in drawn]))
     check_micro_average(summary)
     right = sum(answer == said for _, answer, said in drawn)
     assert summary["options"]["total"]["accuracy"] == pytest.approx(right / len(drawn))
 
 
 def test_flat_names_have_no_slash_from_the_type():
-    flat = flatten(summarise(score_answers(QUESTIONS, ["red", "x", "2", "no"], "options", OnesForEqual())))
+    flat = flatten(summarise(scored(QUESTIONS, ["red", "x", "2", "no"])))
     assert flat["options/accuracy"] == 0.5
     assert flat["options/yes_no/accuracy"] == 0.0
     assert flat["options/counting/n"] == 1.0
     assert all(isinstance(value, float) for value in flat.values())
 
 
-def test_one_text_per_question():
-    with pytest.raises(InputError, match="3 generated texts for 4 questions"):
-        score_answers(QUESTIONS, ["red"] * 3, "open", OnesForEqual())
+def test_a_question_is_right_if_it_is_in_every_order():
+    said = [["red"] * 4, ["blue", "blue", "red", "blue"], ["3"] * 4, ["yes", "no", "yes", "perhaps"]]
+    table = scored(QUESTIONS, said, "circular")
+    assert list(table["correct"]) == [True, False, False, False]
+    assert list(table["prediction"]) == ["red", "", "3", ""]
+    assert list(table["unparsable"]) == [False, False, False, True]
+    assert list(table["token_f1"]) == [1, 0.75, 0, 0.5]
+    assert list(table["bertscore_f1"]) == [1, 0.75, 0, 0.5]
+
+
+def test_options_are_ranked_three_ways():
+    row = question("q1", "color", "dark red", "red", "teal", "blue")
+    table = scored([row], ["?"], scores=[[-3.0, -2.5, -4.0, -9.0]], unasked={"dark red": -6.0, "teal": -8.0})
+    [found] = table.to_dict("records")
+    assert not found["ranked"], "red is likelier"
+    assert not found["ranked_pmi"], "teal gains most from being asked"
+    assert found["probabilities"] == pytest.approx(
+        np.exp([-3, -2.5, -4, -9]) / np.exp([-3, -2.5, -4, -9]).sum(), abs=1e-6
+    )
+    assert scored([row], ["?"], scores=[[-1.0, -2.5, -4.0, -9.0]])["ranked"].all()
+
+
+def test_an_option_of_more_tokens_is_ranked_by_their_mean():
+    row = question("q1", "color", "dark red", "red")
+    asked = Asked("q1", "i1", "?", ("dark red", "red"), (("dark red", "red"),), False)
+    answer = Answer("red", (), (-4.0, -3.0), (4, 2))
+    known = {"dark red": 0.0, "red": 0.0}
+    [found] = score_answers({"q1": row}, [asked], [[answer]], "options", OnesForEqual(), known).to_dict("records")
+    assert (found["ranked"], found["ranked_per_token"]) == (False, True)
+
+
+def test_accuracy_by_the_place_of_the_right_option():
+    rows = [question(f"q{n}", "color", "red", "blue") for n in range(3)]
+    rows.append(rows[0] | {"qa_id": "q3", "options": ["blue", "red"]})
+    table = scored(rows, ["red", "red", "blue", "blue"])
+    positions = summarise(table)["options"]["by_position"]
+    assert {place: (row["n"], row["accuracy"]) for place, row in positions.items()} == {"0": (3, 2 / 3), "1": (1, 0)}
+    assert summarise(scored(rows, ["red"] * 4, "open"))["open"]["by_position"] == {}
+
+
+def test_token_f1_by_hand():
+    assert token_f1("dark red", "red") == pytest.approx(2 / 3)
+    assert (token_f1("", "red"), token_f1("blue", "red"), token_f1("red", "red")) == (0, 0, 1)
+
+
+def test_calibration_by_hand():
+    # 0.9 and right twice of four, 0.55 and right once of one.
+    rows = [[0.9, 0.1]] * 4 + [[0.55, 0.45]]
+    right = [True, True, False, False, True]
+    assert expected_calibration_error(rows, right) == pytest.approx((4 * 0.4 + 0.45) / 5)
+    assert expected_calibration_error([[1.0, 0.0]], [True]) == 0
+
+
+def test_bertscore_is_rescaled_by_what_different_answers_score():
+    class Fixed:
+        def score(self, predictions, answers):
+            return np.array([[1.0] * 3 if p == a else [0.6] * 3 for p, a in zip(predictions, answers, strict=True)])
+
+    assert baseline(["blue", "red"], Fixed()) == pytest.approx([0.6] * 3)
+    assert baseline(["red"], Fixed()) == pytest.approx([0] * 3), "nothing to compare"
+    row = question("q1", "color", "red", "blue")
+    asked = Asked("q1", "i1", "?", ("red", "blue"), (("red", "blue"),), False)
+    other = Asked("q2", "i1", "?", ("red", "blue"), (("red", "blue"),), False)
+    rows = {"q1": row, "q2": row | {"qa_id": "q2", "answer": "blue"}}
+    answer = Answer("red", (), (-1.0, -2.0), (2, 2))
+    table = score_answers(rows, [asked, other], [[answer], [answer]], "options", Fixed(), {"red": 0.0, "blue": 0.0})
+    assert list(table["bertscore_f1"]) == [1, 0.6]
+    assert list(table["bertscore_f1_rescaled"]) == pytest.approx([1, 0])

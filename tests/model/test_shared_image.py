@@ -8,10 +8,10 @@ import torch
 from peft import get_peft_model
 from torch.nn.functional import cross_entropy
 
-from abo_vqa.model.answering import answer_questions
 from abo_vqa.model.batches import QuestionCollator, asked_row, audit_labels, training_questions
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.loading import load_base, load_processor, lora_config
+from abo_vqa.model.scoring import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import answer_logits, greedy_accuracy, train_arm
 from abo_vqa.params import ArmParams, Params
@@ -141,7 +141,8 @@ def test_greedy_accuracy_is_what_generation_gets(
     )
     collator, model = collators(demo, images, tmp_path)["image"], load_base(demo.model)
     asked = [asked_row(row, False) for row in rows]
-    said = answer_questions(model, collator, asked, 4, 8, "ask")
+    scorer = Scorer(model, collator, 8, 512)
+    said = [scorer.ask(row["image"], [Prompt(row["text"], ())])[0].text for row in asked]
     assert all(said), "the demo's base model answers every question"
     # Right where the answer asked for is the one it gives, wrong elsewhere.
     gold = [

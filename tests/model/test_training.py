@@ -12,7 +12,6 @@ from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig, LlavaForCon
 
 from abo_vqa.errors import InputError
 from abo_vqa.model.adapters import save_adapter
-from abo_vqa.model.answering import answer_questions
 from abo_vqa.model.batches import QuestionCollator, training_questions
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.history import POST_CLIP, PRE_CLIP
@@ -217,29 +216,6 @@ def test_attention_is_the_fastest_that_works_here_unless_asked_for(tiny_params: 
 def test_an_adapter_that_is_not_there_is_named(tiny_params: Params, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no adapter here"):
         load_tuned(load_base(tiny_params.model), tmp_path)
-
-
-def test_batched_answers_equal_those_given_one_at_a_time(
-    tiny_params: Params, images: dict[str, bytes], tmp_path: Path
-) -> None:
-    collator, model = image_collator(tiny_params, images, tmp_path), load_base(tiny_params.model)
-    texts = ["What color is it?", "How many are there?\nOptions: 1, 2, 3, 4\nAnswer", "What?", "Is it red?"]
-    questions = [
-        {"qa_id": image, "image": image, "text": text, "answer": "red"}
-        for image, text in zip(images, texts, strict=False)
-    ]
-    together = answer_questions(model, collator, questions, 4, 5, "together")
-    alone = [answer_questions(model, collator, [question], 1, 5, "alone")[0] for question in questions]
-    assert together == alone
-
-
-def test_ready_features_answer_as_pixels_do(tiny_params: Params, images: dict[str, bytes], tmp_path: Path) -> None:
-    model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
-    questions = [{"qa_id": n, "image": n, "text": "What color is it?", "answer": "red"} for n in images]
-    by_pixels = ImageCollator(processor, images, None, 4096)
-    assert answer_questions(model, by_pixels, questions, 4, 8, "pixels") == answer_questions(
-        model, image_collator(tiny_params, images, tmp_path), questions, 4, 8, "features"
-    )
 
 
 def published_geometry() -> LlavaConfig:

@@ -1,246 +1,106 @@
-"""The comparison: every model under every condition, paired differences, and what they allow one to say."""
+"""The comparison as Markdown, and the tables in it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import pandas as pd
+from abo_vqa.measure.audit import PREDICTORS, TEST
+from abo_vqa.measure.intervals import POWER
 
-from abo_vqa.errors import InputError
-from abo_vqa.measure.audit import PREDICTORS, against_blind
-from abo_vqa.measure.intervals import Difference, align, cluster_interval, paired_difference
-from abo_vqa.measure.metrics import check_micro_average, summarise
-from abo_vqa.params import ArmParams
-from abo_vqa.seeds import derive_seed
-
-BASE = "base"
+Comparison = Mapping[str, Any]
 
 
-def planned_pairs(models: Sequence[str], arms: Mapping[str, ArmParams]) -> list[tuple[str, str]]:
-    """Return the comparisons (first minus second) that are made, in the models' order.
-
-    Each arm against base; each arm that ever shows the options in training against each that never does.
-    """
-    tested = [name for name in models if name in arms]
-    blind = [name for name in tested if arms[name].options_first == arms[name].options_last == 0]
-    pairs = [(name, BASE) for name in tested if BASE in models]
-    return pairs + [(name, other) for name in tested if name not in blind for other in blind]
-
-
-def compare(
-    predictions: Mapping[str, pd.DataFrame],
-    pairs: Iterable[tuple[str, str]],
-    audit: Mapping[str, Any],
-    confidence: float,
-    resamples: int,
-    seed: int,
-    max_blind: Mapping[str, float] | None = None,
-) -> dict[str, Any]:
-    """Return everything that reports/comparison.json holds.
-
-    predictions: by model, in the order of the tables, each as measure.metrics.score_answers gives them for every
-    condition. audit: what measure.audit.audit returned for the same questions. max_blind: by condition, the score of
-    the best blind predictor above which no gain is called one. Raises InputError if two models answered different
-    questions, or the rows by type do not average to their total.
-    """
-    models = list(predictions)
-    conditions = _conditions(predictions)
-    for name in models[1:]:
-        for condition in conditions:
-            align(_under(predictions[models[0]], condition), _under(predictions[name], condition))
-    settings = confidence, resamples
-    limits = max_blind or {}
-    results = {
-        name: _results(table, *settings, derive_seed(seed, "compare", name)) for name, table in predictions.items()
-    }
-    above = {
-        name: {
-            condition: against_blind(results[name][condition]["total"], audit, condition, limits.get(condition))
-            for condition in conditions
-            if condition in audit["test"]
-        }
-        for name in models
-    }
-    found = []
-    for first, second in pairs:
-        for condition in conditions:
-            one, other = (_under(predictions[name], condition) for name in (first, second))
-            drawn = derive_seed(seed, "compare", first, second, condition)
-            found.append((first, second, condition, paired_difference(one, other, *settings, drawn)))
-    return {
-        "models": models,
-        "conditions": conditions,
-        "confidence": confidence,
-        "resamples": resamples,
-        "seed": seed,
-        "questions": int(predictions[models[0]]["qa_id"].nunique()),
-        "images": int(predictions[models[0]]["image_id"].nunique()),
-        "results": results,
-        "above_blind": above,
-        "differences": _differences(found, confidence, above),
-        "audit": dict(audit),
-    }
-
-
-def flat_metrics(comparison: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what `dvc metrics` shows: {model: {condition: {accuracy, macro_f1, bertscore_f1, unparsable}}}."""
-    names = ("accuracy", "macro_f1", "bertscore_f1", "unparsable")
-    return {
-        model: {condition: {name: group["total"][name] for name in names} for condition, group in conditions.items()}
-        for model, conditions in comparison["results"].items()
-    }
-
-
-def _conditions(predictions: Mapping[str, pd.DataFrame]) -> list[str]:
-    name, *others = predictions
-    conditions = [str(condition) for condition in predictions[name]["condition"].unique()]
-    for other in others:
-        if set(predictions[other]["condition"]) != set(conditions):
-            raise InputError(
-                f"{name} and {other} were asked under different conditions; run `dvc repro` so that every model is "
-                "asked under all of evaluate.conditions"
-            )
-    return conditions
-
-
-def _under(table: pd.DataFrame, condition: str) -> pd.DataFrame:
-    return table[table["condition"] == condition]
-
-
-def _results(table: pd.DataFrame, confidence: float, resamples: int, seed: int) -> dict[str, Any]:
-    summary = summarise(table)
-    check_micro_average(summary)
-
-    def with_interval(row: dict[str, float], part: pd.DataFrame) -> dict[str, float]:
-        images = part["image_id"].to_list()
-        found = cluster_interval(part["correct"], images, confidence, resamples, seed)
-        return _rounded(row | {"low": found.low, "high": found.high})
-
-    results = {}
-    for condition, group in summary.items():
-        asked = _under(table, condition)
-        results[condition] = {
-            "total": with_interval(group["total"], asked),
-            "by_type": {
-                kind: with_interval(row, asked[asked["question_type"] == kind])
-                for kind, row in group["by_type"].items()
-            },
-        }
-    return results
-
-
-def _differences(
-    found: Sequence[tuple[str, str, str, Difference]], confidence: float, above: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    from statsmodels.stats.multitest import multipletests
-
-    if not found:
-        return []
-    adjusted = multipletests([difference.mcnemar_p for *_, difference in found], method="holm")[1]
-    rows = []
-    for (first, second, condition, difference), holm_p in zip(found, adjusted, strict=True):
-        verdict = _verdict(difference, float(holm_p), confidence)
-        blind = above[first].get(condition)
-        if verdict == "significantly better" and blind:
-            if blind["refused"]:
-                verdict = blind["refused"]
-            elif not blind["above"]:
-                verdict += ", but not shown to be above the best blind predictor"
-        statement = (
-            f"{_label(first)} − {_label(second)} under {condition}: {100 * difference.estimate:+.1f} points "
-            f"({percent(confidence)} interval {_span(vars(difference))}): {verdict}"
-        )
-        row = {"first": first, "second": second, "condition": condition, "statement": statement}
-        rows.append(row | _rounded(vars(difference) | {"holm_p": float(holm_p)}) | {"verdict": verdict})
-    return rows
-
-
-def _verdict(difference: Difference, holm_p: float, confidence: float) -> str:
-    # Both must hold: the interval knows that questions share images, the adjusted p that many were asked.
-    if holm_p >= 1 - confidence or difference.low <= 0 <= difference.high:
-        return "no difference shown"
-    return "significantly better" if difference.estimate > 0 else "significantly worse"
-
-
-def percent(share: float, digits: int = 0) -> str:
-    """Return a share in per cent."""
-    return f"{100 * share:.{digits}f} %"
-
-
-def _label(model: str) -> str:
-    return model if model == BASE else f"{model} arm"
-
-
-def _rounded(row: Mapping[str, float]) -> dict[str, float]:
-    """Six significant digits, which is more than the data carry and the same on every machine."""
-    return {name: value if isinstance(value, int) else float(f"{value:.6g}") for name, value in row.items()}
-
-
-def render(comparison: Mapping[str, Any]) -> str:
-    """Return the comparison as Markdown: the main table, what it shows, rows by type, differences, audit."""
+def render(comparison: Comparison) -> str:
+    """Return the comparison as Markdown: the verdict, the main table, places, types, differences, and the audit."""
     level = percent(comparison["confidence"])
     sections = [
         "# Comparison",
         f"{comparison['questions']} test questions on {comparison['images']} images. Intervals: {level}, bootstrap "
         f"over images, {comparison['resamples']} resamples, seed {comparison['seed']}.",
+        "## Verdict",
+        verdict_list(comparison["verdict"]),
+        comparison["verdict"]["limits"],
+        "Computed from the tables below. A planned difference is a gain (yes) only where its interval excludes zero, "
+        "its p value, adjusted (Holm) for all planned ones, is under "
+        f"{1 - comparison['confidence']:.2g}, and the first model is above chance, above the best predictor without "
+        "the image (their intervals do not overlap; that predictor scores no more than compare.max_blind), better than "
+        "itself with a blank image, and further ahead than with one, where a condition shows one. No: significantly "
+        "worse. In brackets intervals and adjusted p values; detectable: the smallest true difference, in points, that "
+        f"a test finds with {percent(POWER)} chance.",
+        "## Models and conditions",
         main_table(comparison),
-        "A prediction is unparsable if it is none of the options (`open`: if it is empty); it counts as wrong. "
-        "Macro-F1 is over the gold answers; BERTScore is not rescaled.",
-        "## What it shows",
-        "\n".join(f"- {row['statement']}." for row in comparison["differences"]),
-        "\n".join(
-            f"- {_label(model)} under {condition}: {row['statement']}."
-            for model, rows in comparison["above_blind"].items()
-            for condition, row in rows.items()
-        ),
-        "Better or worse is said only where the interval excludes zero and the p value, adjusted (Holm) for all "
-        f"comparisons below, is under {1 - comparison['confidence']:.2g}. Above or below a blind predictor is said "
-        "only where the two intervals do not overlap; where a blind predictor scores more than compare.max_blind, "
-        "nothing is called a gain.",
+        "Accuracy: the exact match of the generated answer; with rotated options it has to be right in every order. "
+        "Above chance: in points, where options are shown. Best blind: the best predictor without the image that knows "
+        "the same text; for rotated options, in one order. Ranked: the likeliest of the options is the right one. "
+        "Macro-F1 is over the gold answers, token F1 over shared words, BERTScore F1 as it is and rescaled by its mean "
+        "over pairs of different answers. ECE: distance of the ranking's confidence from its accuracy, ten bins. "
+        "Unparsable: none of the options shown, or empty where none are; it counts as wrong.",
+        *_titled("## By place of the right answer", *_position_tables(comparison)),
         "## By question type",
-        _type_table(comparison),
-        "Accuracy; weighted by n, the rows average to the last one.\n\n## Paired differences",
-        _difference_table(comparison["differences"]),
-        "Same questions, same condition. Only first, only second: questions that only that model got right; "
-        "McNemar's exact test of these takes questions as independent, the interval does not.",
+        *(_type_table(comparison, condition) for condition in comparison["conditions"]),
+        "Accuracy; weighted by n, the rows average to the last one.",
+        "## Differences",
+        "Points: the first's accuracy less the second's, same questions. Robust p: McNemar's test for clustered pairs, "
+        "questions of an image correlated; Holm p: adjusted for all rows of its table. Detectable: in points, the "
+        f"smallest true difference that a robust test finds with {percent(POWER)} chance, unadjusted. McNemar p: the "
+        "exact test of the questions that only one got right, which takes questions as independent.",
+        *_titled("Planned, by the generated answers:", _difference_table(comparison["differences"])),
+        *_titled("The same, by the likeliest option:", _difference_table(comparison["ranked_differences"])),
+        *_titled("With the image less with a blank one:", _difference_table(comparison["sight"])),
+        *_titled("Planned, beyond the difference with a blank image:", _difference_table(comparison["beyond_blank"])),
         "## Without the image",
         audit_table(comparison["audit"]),
         "Fitted on the train split, scored on the test split; cross-fitted: on the train split, each part by what was "
-        "fitted on the others. Under `options` a predictor reads question and options, under `open` the question.",
+        "fitted on the others. Under `options` and `matched` a predictor reads question and options, under `open` the "
+        "question.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def main_table(comparison: Mapping[str, Any]) -> str:
+def verdict_list(verdict: Mapping[str, Any], parts: bool = True) -> str:
+    """Return the verdict as a Markdown list: each question with its answer, and below it the figures of its parts."""
+    lines = []
+    for row in verdict["questions"]:
+        lines.append(f"- **{row['question']}** {_sentence(_capital(row['answer']))}")
+        for part in row["parts"] if parts else ():
+            under = f" under `{part['condition']}`" if part["condition"] else ""
+            said = f" {_sentence(_capital(part['statement']))}" if part["statement"] else ""
+            lines.append(f"  - {_sentence(part['about'] + under + ': ' + part['answer'])}{said}")
+    return "\n".join(lines)
+
+
+def main_table(comparison: Comparison) -> str:
     """Return models × conditions as a Markdown table, readable in a terminal too."""
     rows = []
-    for model in comparison["models"]:
-        for condition in comparison["conditions"]:
-            total = comparison["results"][model][condition]["total"]
-            blind = comparison["above_blind"][model].get(condition)
-            rows.append(
-                [
-                    model,
-                    condition,
-                    str(total["n"]),
-                    percent(total["accuracy"], 1),
-                    _span(total),
-                    f"{total['macro_f1']:.3f}",
-                    f"{total['bertscore_f1']:.3f}",
-                    percent(total["unparsable"], 1),
-                    percent(blind["accuracy"], 1) if blind else "",
-                ]
-            )
-    heads = ["model", "condition", "n", "accuracy", "interval", "macro-F1", "BERTScore F1", "unparsable", "best blind"]
-    return markdown_table(heads, rows)
+    for model, condition, group in _cells(comparison):
+        total = group["total"]
+        blind = comparison["above_blind"][model].get(condition)
+        shown = bool(group["by_position"])
+        rows.append(
+            [
+                model,
+                condition,
+                str(total["n"]),
+                percent(total["accuracy"], 1),
+                span(total),
+                f"{100 * (total['accuracy'] - total['chance']):+.1f}" if shown else "",
+                percent(blind["accuracy"], 1) if blind else "",
+                percent(total["ranked"], 1),
+                *(f"{total[name]:.3f}" for name in ("macro_f1", "token_f1", "bertscore_f1", "bertscore_f1_rescaled")),
+                f"{total['ece']:.3f}",
+                percent(total["unparsable"], 1),
+            ]
+        )
+    heads = ["model", "condition", "n", "accuracy", "interval", "above chance", "best blind", "ranked", "macro-F1"]
+    return markdown_table([*heads, "token F1", "BERTScore F1", "rescaled", "ECE", "unparsable"], rows)
 
 
 def audit_table(audit: Mapping[str, Any]) -> str:
     """Return what the predictors without the image score, as a Markdown table."""
     rows = []
-    for condition in (name for name in PREDICTORS if name in audit["test"]):
+    for condition in (name for name in PREDICTORS if name in audit[TEST]):
         for name in PREDICTORS[condition]:
-            total, fitted = (audit[part][condition][name]["total"] for part in ("test", "cross_fitted"))
-            shares = percent(total["accuracy"], 1), _span(total), percent(fitted["accuracy"], 1)
+            total, fitted = (audit[part][condition][name]["total"] for part in (TEST, "cross_fitted"))
+            shares = percent(total["accuracy"], 1), span(total), percent(fitted["accuracy"], 1)
             rows.append([condition, name, str(total["n"]), *shares])
     return markdown_table(["condition", "predictor", "n", "accuracy", "interval", "cross-fitted"], rows)
 
@@ -259,29 +119,80 @@ def markdown_table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(heads), line(rule), *map(line, rows)])
 
 
-def _type_table(comparison: Mapping[str, Any]) -> str:
-    results, models, conditions = (comparison[name] for name in ("results", "models", "conditions"))
-    cells = [(model, condition) for model in models for condition in conditions]
-    groups = [results[model][condition] for model, condition in cells]
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share in per cent."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def span(row: Mapping[str, float], sign: str = "") -> str:
+    """Return the interval `low` to `high` in per cent, without the sign of per cent; sign "+": with that of numbers."""
+    return f"{100 * row['low']:{sign}.1f} to {100 * row['high']:{sign}.1f}"
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _titled(title: str, *texts: str) -> list[str]:
+    return [title, *texts] if any(texts) else []
+
+
+def _cells(comparison: Comparison) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+    for model in comparison["models"]:
+        for condition in comparison["conditions"]:
+            yield model, condition, comparison["results"][model][condition]
+
+
+def _position_tables(comparison: Comparison) -> list[str]:
+    groups = [(model, condition, group["by_position"]) for model, condition, group in _cells(comparison)]
+    places = sorted({place for *_, found in groups for place in found}, key=int)
+    if not places:
+        return []
+    rows = []
+    for model, condition, found in groups:
+        for name, title in (("accuracy", "right"), ("picked", "picked")):
+            if found:
+                cells = [percent(found[place][name], 1) if place in found else "" for place in places]
+                rows.append([model, condition, title, *cells])
+    for condition in comparison["conditions"]:
+        found = comparison["results"][comparison["models"][0]][condition]["by_position"]
+        if found:
+            rows.append(["", condition, "questions", *(str(found[p]["n"]) if p in found else "" for p in places)])
+    return [
+        markdown_table(["model", "condition", "", *(f"place {int(place) + 1}" for place in places)], rows),
+        "Right: accuracy where the right answer stands at that place. Picked: share of all questions in which the "
+        "model answers with the option at that place; with rotated options both places are those of the first order.",
+    ]
+
+
+def _type_table(comparison: Comparison, condition: str) -> str:
+    groups = [comparison["results"][model][condition] for model in comparison["models"]]
     first = groups[0]["by_type"]
     rows = [
         [kind, str(first[kind]["n"]), *(percent(group["by_type"][kind]["accuracy"], 1) for group in groups)]
         for kind in sorted(first, key=lambda kind: (-first[kind]["n"], kind))
     ]
     last = ["all", str(groups[0]["total"]["n"]), *(percent(group["total"]["accuracy"], 1) for group in groups)]
-    return markdown_table(["type", "n", *map(" ".join, cells)], [*rows, last])
+    return markdown_table([f"`{condition}`", "n", *comparison["models"]], [*rows, last])
 
 
 def _difference_table(differences: Sequence[Mapping[str, Any]]) -> str:
-    heads = ["first", "second", "condition", "n", "points", "interval", "only first", "only second"]
     rows = []
+    paired = all("mcnemar_p" in row for row in differences)
     for row in differences:
-        names = [str(row[name]) for name in ("first", "second", "condition", "n")]
-        points = [f"{100 * row['estimate']:+.1f}", _span(row, "+")]
-        tests = [str(row["only_first"]), str(row["only_second"]), *(f"{row[p]:.2g}" for p in ("mcnemar_p", "holm_p"))]
-        rows.append([*names, *points, *tests, row["verdict"]])
-    return markdown_table([*heads, "McNemar p", "Holm p", "verdict"], rows) if rows else ""
-
-
-def _span(row: Mapping[str, float], sign: str = "") -> str:
-    return f"{100 * row['low']:{sign}.1f} to {100 * row['high']:{sign}.1f}"
+        other = row["against"] if row["against"] != row["condition"] else ""
+        tests = [f"{100 * row['estimate']:+.1f}", span(row, "+"), *(f"{row[p]:.2g}" for p in ("robust_p", "holm_p"))]
+        cells = [row["first"], row["second"], row["condition"], other, str(row["n"]), *tests]
+        cells += [f"{100 * row['detectable']:.1f}", row["significant"] or "not shown"]
+        rows.append(cells)
+        if paired:
+            cells += [str(row["only_first"]), str(row["only_second"]), f"{row['mcnemar_p']:.2g}"]
+    heads = ["first", "second", "condition", "blank", "n", "points", "interval", "robust p", "Holm p", "detectable"]
+    heads += ["first is", *(["only first", "only second", "McNemar p"] if paired else [])]
+    if not any(row["against"] != row["condition"] for row in differences):
+        heads, rows = heads[:3] + heads[4:], [cells[:3] + cells[4:] for cells in rows]
+    return markdown_table(heads, rows) if rows else ""

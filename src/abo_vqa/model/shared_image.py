@@ -84,19 +84,6 @@ class ImageCollator:
         sequences = [self._sequence(group, count) for (_, group), count in zip(groups, counts, strict=True)]
         return shared_image_batch(sequences, self.tokenizer.pad_token_id) | inputs
 
-    def prompts(self, examples: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-        """Return left-padded prompts without answers, one sequence a question, as generation takes them."""
-        inputs, counts = self._image_inputs([example["image"] for example in examples])
-        sequences = [self._sequence([example], count) for example, count in zip(examples, counts, strict=True)]
-        prompts = [[*sequence.prefix, *sequence.segments[0].prompt] for sequence in sequences]
-        length = max(map(len, prompts))
-        ids = torch.full((len(prompts), length), self.tokenizer.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(prompts):
-            ids[row, length - len(prompt) :] = torch.tensor(prompt)
-            mask[row, length - len(prompt) :] = 1
-        return {"input_ids": ids, "attention_mask": mask} | inputs
-
     def image_prefix(self, image_id: str) -> tuple[list[int], dict[str, Any]]:
         """Return the tokens of a prompt up to the end of its image, and the image's model inputs."""
         inputs, [count] = self._image_inputs([image_id])

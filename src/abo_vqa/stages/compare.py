@@ -1,13 +1,13 @@
-"""Stage compare: every model's predictions and the audit in, the comparison table out."""
+"""Stage compare: every model's predictions and the audit in, the verdict and the comparison table out."""
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from abo_vqa.errors import InputError
 from abo_vqa.params import read_params
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.files import AUDIT, PREDICTIONS, split_table
+from abo_vqa.stages.files import AUDIT, PREDICTIONS, read_questions, split_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,39 +22,40 @@ def main() -> None:
     """Compare the tested models; write reports/comparison.json, comparison.md and metrics.json."""
     params = read_params()
     # Imported here: a wrong parameter is reported before seconds of importing.
-    from abo_vqa.catalog.tables import read_table, replacing, require, write_json
-    from abo_vqa.measure.tables import BASE, compare, flat_metrics, main_table, planned_pairs, render
+    from abo_vqa.catalog.tables import replacing, require, write_json
+    from abo_vqa.measure.comparison import compare, flat_metrics
+    from abo_vqa.measure.tables import main_table, render, verdict_list
+    from abo_vqa.measure.verdict import BASE
 
     models = sorted(params.tested, key=lambda name: [BASE, *params.arms].index(name))
-    asked = {row["qa_id"] for row in read_table(TEST, "split", ["qa_id"])}
+    rows = read_questions("test")
+    given = {row["qa_id"] for row in rows}
+    matched = {row["qa_id"] for row in rows if row.get("matched_options") is not None}
+    asked = {name: matched if c.options == "matched" else given for name, c in params.evaluate.conditions.items()}
     audit = json.loads(require(AUDIT, "audit").read_text(encoding="utf-8"))
-    comparison = compare(
-        {name: _read_predictions(name, asked, params.evaluate.conditions) for name in models},
-        planned_pairs(models, params.arms),
-        audit,
-        params.compare.confidence,
-        params.compare.resamples,
-        params.seed,
-        params.compare.max_blind,
-    )
+    predictions = {name: _read_predictions(name, asked) for name in models}
+    comparison = compare(predictions, params.evaluate.conditions, params.arms, audit, params.compare, params.seed)
     write_json(COMPARISON, comparison)
     write_json(METRICS, flat_metrics(comparison))
     with replacing(TABLE) as temporary:
         temporary.write_text(render(comparison), encoding="utf-8")
-    print(main_table(comparison))
+    print(f"{main_table(comparison)}\n\n{verdict_list(comparison['verdict'], parts=False)}")
 
 
-def _read_predictions(model: str, asked: set[str], conditions: list[Any]) -> "pd.DataFrame":
-    """Return a model's predictions under `conditions`; InputError unless they cover the test split exactly."""
+def _read_predictions(model: str, asked: dict[str, set[str]]) -> "pd.DataFrame":
+    """Return a model's predictions under the conditions; InputError unless they cover what is asked exactly.
+
+    asked: by condition, the qa_id of its questions.
+    """
     import pandas as pd
 
     from abo_vqa.catalog.tables import read_table
 
     path = PREDICTIONS / f"{model}.parquet"
     table = pd.DataFrame(read_table(path, f"evaluate@{model}"))
-    parts = [table[table["condition"] == condition] for condition in conditions]
-    for condition, part in zip(conditions, parts, strict=True):
-        if different := sorted(asked ^ set(part["qa_id"])):
+    parts = [table[table["condition"] == condition] for condition in asked]
+    for (condition, wanted), part in zip(asked.items(), parts, strict=True):
+        if different := sorted(wanted ^ set(part["qa_id"])):
             raise InputError(
                 f"{path}: under the condition {condition} it answers other questions than {TEST} holds: "
                 f"{len(different)} differ, {different[0]} first; run `dvc repro evaluate@{model}`"

@@ -5,6 +5,7 @@ from typing import Any
 
 from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import Params, read_params
+from abo_vqa.questions.conditions import Distractors, ask_under
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import ADAPTERS, PREDICTIONS, RUNS, feature_folder, read_image_bytes, read_questions
 
@@ -24,20 +25,23 @@ def main() -> None:
 
 def evaluate(name: str, params: Params) -> None:
     """Ask the model every test question under every condition; write and log predictions and metrics."""
-    import pandas as pd
-
+    from abo_vqa.measure.asking import BLANK, ask_all, blank_image
     from abo_vqa.measure.bertscore import BertScorer
-    from abo_vqa.measure.metrics import flatten, score_answers, summarise
-    from abo_vqa.model.answering import answer_questions
-    from abo_vqa.model.batches import asked_row
+    from abo_vqa.measure.metrics import flatten, summarise
     from abo_vqa.model.features import ImageFeatures
     from abo_vqa.model.loading import load_base, load_processor, load_tuned
+    from abo_vqa.model.scoring import Scorer
     from abo_vqa.model.shared_image import ImageCollator
     from abo_vqa.tracking import tracked_run
 
     settings = params.evaluate
     rows = read_questions("test")
-    images = read_image_bytes(row["image_id"] for row in rows)
+    distractors = Distractors(read_questions("train"))
+    asked = {
+        condition: ask_under(rows, condition, shown, distractors, params.seed)
+        for condition, shown in settings.conditions.items()
+    }
+    images = read_image_bytes(row["image_id"] for row in rows) | {BLANK: blank_image()}
     with tracked_run(f"evaluate {name}", params, {"model": name}) as run:
         processor = load_processor(params.model)
         model: Any = load_base(params.model)
@@ -49,13 +53,8 @@ def evaluate(name: str, params: Params) -> None:
         if name != BASE:
             model = load_tuned(model, ADAPTERS / name)
         scorer = BertScorer(settings.bertscore_model, settings.bertscore_layers)
-        parts = []
-        for condition in settings.conditions:
-            asked = [asked_row(row, condition == "options") for row in rows]
-            label = f"{name}, {condition}"
-            generated = answer_questions(model, collator, asked, settings.batch_size, settings.max_new_tokens, label)
-            parts.append(score_answers(rows, generated, condition, scorer))
-        predictions = pd.concat(parts, ignore_index=True)
+        answers = Scorer(model, collator, settings.max_new_tokens, settings.tokens_per_pass)
+        predictions = ask_all(answers, rows, asked, scorer, name)
         path = PREDICTIONS / f"{name}.parquet"
         with replacing(path) as temporary:
             predictions.to_parquet(temporary, index=False)
