@@ -223,9 +223,9 @@ def ours(
 
 
 def table(results: dict[str, Any]) -> None:
-    """Print one row per contender, and what the floating-point operations allow."""
+    """Print one row per contender; "by operations": the ratio that floating-point operations alone would give."""
     reference = results[STOCK]
-    print("| | s/step | questions/s | ratio | limit by operations | tokens/step | peak MB | loss at step 1 | last |")
+    print("| | s/step | questions/s | ratio | by operations | tokens/step | peak MB | loss at step 1 | last |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
     for name, row in results.items():
         print(
@@ -237,7 +237,7 @@ def table(results: dict[str, Any]) -> None:
 
 def grow(args: Any) -> None:
     """Print how the ratio grows with questions per image and with image tokens; draw it where --plot says."""
-    print("\n| questions per image | image tokens | TRL questions/s | ours | ratio | limit by operations |")
+    print("\n| questions per image | image tokens | TRL questions/s | ours | ratio | by operations |")
     print("|--:|--:|--:|--:|--:|--:|")
     rows = []
     for per_image, tokens in GROWTH:
@@ -264,7 +264,7 @@ def draw(path: Path, rows: list[tuple[int, int, float, float]]) -> None:
             strict=True,
         ):  # fmt: skip
             chosen = sorted(row for row in rows if row[fixed[0]] == fixed[1])
-            for place, name, color in ((2, "measured", COLORS[0]), (3, "limit by operations", COLORS[1])):
+            for place, name, color in ((2, "measured", COLORS[0]), (3, "by operations", COLORS[1])):
                 axes.plot(
                     [row[column] for row in chosen], [row[place] for row in chosen], "o-", label=name, color=color
                 )

@@ -15,6 +15,7 @@ pytestmark = pytest.mark.slow
 
 SMALL = Path(__file__).with_name("small.yaml")
 MODELS = ["base", "standard", "options"]
+CONDITIONS = ["open", "options", "circular", "matched", "blind"]
 
 
 @pytest.fixture(scope="module")
@@ -50,20 +51,24 @@ def experiment(folder: Path, name: str) -> str:
     return run(f"git for-each-ref --format='%(objectname)' 'refs/exps/*/*/{name}'", folder).strip()
 
 
-def test_the_table_compares_three_models_under_two_conditions(finished: Path) -> None:
+def test_the_table_compares_three_models_under_five_conditions(finished: Path) -> None:
     comparison = json.loads((finished / "reports/comparison.json").read_text())
     assert comparison["models"] == MODELS
-    assert comparison["conditions"] == ["open", "options"]
+    assert comparison["conditions"] == CONDITIONS
     for model in MODELS:
-        for condition in ("open", "options"):
+        for condition in CONDITIONS:
             row = comparison["results"][model][condition]
-            assert row["total"]["n"] == comparison["questions"] > 100
+            asked = row["total"]["n"]
+            assert 0 < asked < comparison["questions"] if condition == "matched" else asked == comparison["questions"]
             assert row["total"]["low"] <= row["total"]["accuracy"] <= row["total"]["high"]
             kinds = row["by_type"].values()
             pooled = sum(kind["n"] * kind["accuracy"] for kind in kinds) / sum(kind["n"] for kind in kinds)
             assert pooled == pytest.approx(row["total"]["accuracy"], abs=1e-5)
     table = (finished / "reports/comparison.md").read_text()
-    assert len(re.findall(r"^\| (base|standard|options) +\| (open|options) +\| +\d+ \|", table, re.MULTILINE)) == 6
+    main = table.split("## ")[2]
+    assert re.findall(r"^\| (base|standard|options) +\| (\w+) +\| +\d+ \|", main, re.MULTILINE) == [
+        (model, condition) for model in MODELS for condition in CONDITIONS
+    ]
 
 
 def test_every_model_has_its_runs_in_mlflow(finished: Path) -> None:

@@ -1,6 +1,5 @@
 """Runs in a real SQLite store: they end, they are found, and parallel workers share one store."""
 
-import json
 import os
 import signal
 import subprocess
@@ -117,7 +116,7 @@ def test_parameters_are_named_and_spelled_as_in_the_file(root):
     assert flat["generate.recorded"] == "null"
     assert flat["train.gradient_checkpointing"] == "false"
     assert flat["arms.options.options_first"] == "1.0"
-    assert json.loads(flat["evaluate.conditions"]) == ["open", "options"]
+    assert flat["evaluate.conditions.circular.order"] == "rotated"
 
 
 @pytest.mark.parametrize("error", [RuntimeError("out of memory"), SystemExit(143), KeyboardInterrupt()])

@@ -47,6 +47,8 @@ def ask_all(
     by_id = {row["qa_id"]: row for row in rows}
     parts = []
     for condition, questions in asked.items():
+        if not questions:  # `matched` may keep none
+            continue
         said = [[answers[_image(question), prompt] for prompt in _prompts(question)] for question in questions]
         parts.append(score_answers(by_id, questions, said, condition, scorer, unasked))
     return pd.concat(parts, ignore_index=True)
