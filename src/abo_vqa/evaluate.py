@@ -8,6 +8,7 @@ questions.
 """
 
 import argparse
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -131,12 +132,12 @@ def _from_tar(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     with archive.open("rb") as file:
         for batch in members(archive):
-            for member in batch:
+            for name, offset, length in zip(*(column.tolist() for column in batch), strict=True):
                 # ABO's paths leave out the folder that the images lie in.
-                key = next((keys[end] for end in _ends(member.name) if end in keys), None)
+                key = next((keys[end] for end in _ends(os.fsdecode(name)) if end in keys), None)
                 if key is not None:
-                    file.seek(member.offset)
-                    found[key] = file.read(member.length)
+                    file.seek(offset)
+                    found[key] = file.read(length)
     return found
 
 
