@@ -281,10 +281,10 @@ def test_the_report_shows_every_predictor_on_every_split_and_the_plot_is_the_sam
             lines = [[cell.split("(")[0].strip() for cell in line.split("|")] for line in text.splitlines()]
             assert [line[3:6] for line in lines if line[1:3] == [condition, name]] == [cells], row
     pictures = []
-    for name in ("one.svg", "two.svg"):
-        plot_audit(report, tmp_path / name)
-        pictures.append((tmp_path / name).read_bytes())
-    assert pictures[0] == pictures[1]
+    for _ in range(8):  # the layout's solver differs in its last bits about once in six times
+        plot_audit(report, tmp_path / "audit.svg")
+        pictures.append((tmp_path / "audit.svg").read_bytes())
+    assert len(set(pictures)) == 1
     for words in ("embedding trees", "train, cross-fitted", "validation", "by question type"):
         assert words in pictures[0].decode()
 

@@ -30,7 +30,19 @@ def figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
         "axes.axisbelow": True,
     }
     with matplotlib.rc_context(settings):
-        drawn = Figure(figsize=(width, height), layout="constrained")
+        # 72 dots per inch are those of an SVG: the layout then measures the text as it is written.
+        drawn = Figure(figsize=(width, height), dpi=72, layout="constrained")
         yield drawn
+        _settle(drawn)
         with replacing(path) as temporary:
             drawn.savefig(temporary, format="svg", metadata={"Date": None})
+
+
+def _settle(drawn: "Figure") -> None:
+    """Lay the panels out and round where they stand: the solver's last bits vary, and element ids are hashes of them."""
+    engine = drawn.get_layout_engine()
+    assert engine is not None
+    engine.execute(drawn)
+    drawn.set_layout_engine("none")
+    for panel in drawn.axes:
+        panel.set_position([round(edge, 6) for edge in panel.get_position().bounds])
