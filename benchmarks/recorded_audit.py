@@ -21,10 +21,11 @@ from abo_vqa.measure.blind_embeddings import Vectors, embed
 from abo_vqa.measure.intervals import cluster_interval
 from abo_vqa.measure.tables import markdown_table
 from abo_vqa.params import Params, read_params
-from abo_vqa.questions.matching import Matching, match_questions, with_options
+from abo_vqa.questions.conditions import with_options
+from abo_vqa.questions.matching import Matching, match_questions
 from abo_vqa.questions.recorded import read_recorded
-from abo_vqa.questions.schema import COLOR, COUNTING, MATERIAL, SHAPE, YES_NO, Question
-from abo_vqa.questions.split import SPLITS, TEST, TRAIN, assign_splits
+from abo_vqa.questions.schema import COLOR, COUNTING, MATERIAL, SHAPE, SPLITS, TEST, TRAIN, YES_NO, Question
+from abo_vqa.questions.split import assign_splits
 from abo_vqa.questions.validate import curate
 
 FOUR = (COLOR, MATERIAL, SHAPE, COUNTING)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from abo_vqa.params import MatchingParams
 from abo_vqa.questions.answer_model import fit_answers
-from abo_vqa.questions.matching import draw_with, match_questions, threshold, with_options
+from abo_vqa.questions.conditions import with_options
+from abo_vqa.questions.matching import draw_with, match_questions, threshold
 
 PARAMS = MatchingParams(balanced=["yes/no"], folds=3, least_answers=2, least_chance=0.001)
 COLORS = ["red", "blue", "green", "black", "white", "brown"]

@@ -2,16 +2,18 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from abo_vqa.errors import InputError
-from abo_vqa.model.scoring import Answer
-from abo_vqa.questions.conditions import Asked
 from abo_vqa.questions.parse import fold
+
+if TYPE_CHECKING:
+    from abo_vqa.model.scoring import Answer
+    from abo_vqa.questions.conditions import Asked
 
 _NUMBER_WORDS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
@@ -78,8 +80,8 @@ def token_f1(prediction: str, answer: str) -> float:
 
 def score_answers(
     rows: Mapping[str, Mapping[str, Any]],
-    asked: Sequence[Asked],
-    answers: Sequence[Sequence[Answer]],
+    asked: Sequence["Asked"],
+    answers: Sequence[Sequence["Answer"]],
     condition: str,
     scorer: PairScorer,
     unasked: Mapping[str, float],
@@ -115,7 +117,7 @@ def baseline(answers: Sequence[str], scorer: PairScorer) -> NDArray[np.float64]:
 
 
 def _scored(
-    row: Mapping[str, Any], asked: Asked, answers: Sequence[Answer], unasked: Mapping[str, float]
+    row: Mapping[str, Any], asked: "Asked", answers: Sequence["Answer"], unasked: Mapping[str, float]
 ) -> dict[str, Any]:
     right = normalise(row["answer"])
     said = [normalise(answer.text) for answer in answers]

@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Literal
 
 from abo_vqa.errors import InputError
 from abo_vqa.params import ConditionParams
-from abo_vqa.questions.matching import with_options
 from abo_vqa.seeds import derive_rng
 
 Row = Mapping[str, Any]
@@ -45,6 +44,18 @@ class Distractors:
     def far(self, question_type: str) -> set[str]:
         """Return the answers to questions of other types that are none to questions of that type."""
         return set().union(*self._by_type.values()) - self.near(question_type)
+
+
+def with_options(rows: Sequence[dict[str, Any]], strategy: Literal["given", "matched"]) -> list[dict[str, Any]]:
+    """Return the questions with the options of one strategy in `options`; for `matched`, the kept questions only."""
+    if strategy == "given":
+        return list(rows)
+    return [_as_matched(row) for row in rows if row["matched_options"] is not None]
+
+
+def _as_matched(row: dict[str, Any]) -> dict[str, Any]:
+    options = list(row["matched_options"])
+    return row | {"options": options, "answer_index": options.index(row["answer"])}
 
 
 def ask_under(

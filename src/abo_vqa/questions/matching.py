@@ -19,18 +19,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from abo_vqa.params import MatchingParams
 from abo_vqa.questions.answer_model import Fitted, fit_answers
-from abo_vqa.questions.schema import YES_NO
-from abo_vqa.questions.split import TRAIN
+from abo_vqa.questions.schema import TRAIN, YES_NO
 from abo_vqa.seeds import derive_rng
 
-GIVEN, MATCHED, BALANCED = "given", "matched", "balanced"
+MATCHED, BALANCED = "matched", "balanced"
 
 Row = Mapping[str, Any]
 
@@ -79,18 +78,6 @@ def match_questions(splits: Mapping[str, Sequence[Row]], params: MatchingParams,
                 "log_loss": fitted.log_loss,
             }
     return Matching(kept, report)
-
-
-def with_options(rows: Sequence[dict[str, Any]], strategy: Literal["given", "matched"]) -> list[dict[str, Any]]:
-    """Return the questions with the options of one strategy in `options`; for `matched`, the kept questions only."""
-    if strategy == GIVEN:
-        return list(rows)
-    return [_as_matched(row) for row in rows if row["matched_options"] is not None]
-
-
-def _as_matched(row: dict[str, Any]) -> dict[str, Any]:
-    options = list(row["matched_options"])
-    return row | {"options": options, "answer_index": options.index(row["answer"])}
 
 
 def threshold(chances: NDArray[np.float64], count: int) -> NDArray[np.float64]:

@@ -8,6 +8,7 @@ YES_NO, COLOR, MATERIAL, SHAPE = "yes/no", "color", "material", "shape"
 COUNTING, COMPARISON, ATTRIBUTE = "counting", "comparison", "attribute"
 QUESTION_TYPES = (YES_NO, COLOR, MATERIAL, SHAPE, COUNTING, COMPARISON, ATTRIBUTE)
 EXISTENTIAL = "existential"
+TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 # What the paper asks about every image (section 3.1): so many questions of each kind.
 COMPOSITION = {EXISTENTIAL: 1, ATTRIBUTE: 2, COUNTING: 1, COMPARISON: 1}
 

@@ -8,12 +8,12 @@ from abo_vqa.catalog.shares import allocate
 from abo_vqa.errors import InputError
 from abo_vqa.params import SplitParams
 from abo_vqa.questions.near_duplicates import least_distances
+from abo_vqa.questions.schema import SPLITS, TEST, TRAIN, VALIDATION
 from abo_vqa.seeds import derive_seed
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 OVERLAP_COLUMNS = ("qa_id", "product_id", "image_sha256", "image_phash")
 
 

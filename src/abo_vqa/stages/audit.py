@@ -23,7 +23,7 @@ def main() -> None:
     from abo_vqa.measure.audit_report import render_audit, split_table
     from abo_vqa.measure.blind_embeddings import embed
     from abo_vqa.measure.plots.audit import plot_audit
-    from abo_vqa.questions.split import SPLITS, TRAIN
+    from abo_vqa.questions.schema import SPLITS, TRAIN
     from abo_vqa.tracking import tracked_run
 
     settings, confidence = params.audit, params.compare.confidence

@@ -8,8 +8,8 @@ from typing import Any
 from abo_vqa.catalog.tables import read_table
 from abo_vqa.params import read_params
 from abo_vqa.questions.data_docs import build_data_docs
-from abo_vqa.questions.schema import Question
-from abo_vqa.questions.split import OVERLAP_COLUMNS, SPLITS
+from abo_vqa.questions.schema import SPLITS, Question
+from abo_vqa.questions.split import OVERLAP_COLUMNS
 from abo_vqa.questions.validate import guarded_questions
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import QUESTIONS, split_table

@@ -13,8 +13,8 @@ from abo_vqa.params import SplitParams, read_params
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
 from abo_vqa.questions.matching import match_questions
 from abo_vqa.questions.near_duplicates import near_duplicate_groups, perceptual_hash
-from abo_vqa.questions.schema import SPLIT_SCHEMA
-from abo_vqa.questions.split import SPLITS, assign_splits, overlap_columns
+from abo_vqa.questions.schema import SPLIT_SCHEMA, SPLITS
+from abo_vqa.questions.split import assign_splits, overlap_columns
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import QUESTIONS, SAMPLE, split_table
 

@@ -80,7 +80,7 @@ def train(name: str, params: Params) -> None:
     from abo_vqa.model.batches import audit_labels, training_questions
     from abo_vqa.model.loading import attention, load_base, load_processor
     from abo_vqa.model.training import train_arm
-    from abo_vqa.questions.matching import with_options
+    from abo_vqa.questions.conditions import with_options
 
     arm, settings = params.arm(name), params.train
     rows, validation = (with_options(read_questions(split), settings.options_from) for split in ("train", "validation"))

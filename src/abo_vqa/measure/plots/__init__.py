@@ -39,7 +39,7 @@ def figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
 
 
 def _settle(drawn: "Figure") -> None:
-    """Lay the panels out and round where they stand: the solver's last bits vary, and element ids are hashes of them."""
+    """Lay the panels out and round where they stand: the solver's last bits vary, and element ids hash them."""
     engine = drawn.get_layout_engine()
     assert engine is not None
     engine.execute(drawn)

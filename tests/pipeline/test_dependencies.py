@@ -1,0 +1,98 @@
+"""Guards that no stage runs code which `dvc.yaml` does not list: a change of it would not rerun the stage."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+from dvc.repo import Repo
+
+# How a stage starts, finds its files, fails and reports itself, and the names that are spoken everywhere: changes there
+# are so rare, and what they change so seldom a result, that rerunning everything after each would cost more.
+PLUMBING = {
+    "abo_vqa",
+    "abo_vqa.catalog.tables",
+    "abo_vqa.errors",
+    "abo_vqa.params",
+    "abo_vqa.questions.schema",
+    "abo_vqa.seeds",
+    "abo_vqa.stages",
+    "abo_vqa.stages.files",
+    "abo_vqa.tracking",
+}
+
+
+def _file(src: Path, module: str) -> Path | None:
+    path = src.joinpath(*module.split("."))
+    return next((there for there in (path.with_suffix(".py"), path / "__init__.py") if there.is_file()), None)
+
+
+@cache
+def imported(src: Path, module: str) -> frozenset[str]:
+    """The project's modules that a module imports anywhere, in functions too, but not for its types alone."""
+    found = set()
+    path = _file(src, module)
+    assert path is not None
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            node.body = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    ours = {name for name in found if name.split(".")[0] == "abo_vqa" and _file(src, name)}
+    parents = {name.rpartition(".")[0] for name in ours}
+    return frozenset(ours | (parents - {""}))
+
+
+def closure(src: Path, module: str) -> set[str]:
+    """The project's modules that a module needs, itself included."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name not in seen and name not in PLUMBING:
+            seen.add(name)
+            waiting.extend(imported(src, name))
+    return seen
+
+
+def stages(root: Path) -> dict[str, tuple[str, list[str]]]:
+    """Every stage's module and the paths in src/ that it depends on."""
+    with Repo(str(root)) as repo:
+        return {
+            stage.addressing: (
+                str(stage.cmd).partition("-m ")[2].split()[0],
+                [str(dep) for dep in stage.deps if str(dep).startswith("src/")],
+            )
+            for stage in repo.index.stages
+            if stage.cmd
+        }
+
+
+def test_every_module_of_a_stage_is_a_dependency(root: Path) -> None:
+    src = root / "src"
+    missing = {}
+    for name, (module, deps) in stages(root).items():
+        files = [_file(src, needed) for needed in closure(src, module)]
+        unlisted = [
+            str(file.relative_to(root))
+            for file in files
+            if file and not any(file.relative_to(root).is_relative_to(dep) for dep in deps)
+            if len(ast.parse(file.read_text()).body) > 1  # more than a docstring
+        ]
+        if unlisted:
+            missing[name] = sorted(unlisted)
+    assert not missing
+
+
+def test_no_stage_depends_on_code_it_does_not_run(root: Path) -> None:
+    src = root / "src"
+    idle = {}
+    for name, (module, deps) in stages(root).items():
+        files = [str(file.relative_to(root)) for needed in closure(src, module) if (file := _file(src, needed))]
+        unused = [dep for dep in deps if dep.endswith(".py") and dep not in files]
+        if unused:
+            idle[name] = unused
+    assert not idle
