@@ -45,4 +45,5 @@ def _settle(drawn: "Figure") -> None:
     engine.execute(drawn)
     drawn.set_layout_engine("none")
     for panel in drawn.axes:
-        panel.set_position([round(edge, 6) for edge in panel.get_position().bounds])
+        left, bottom, width, height = (round(edge, 6) for edge in panel.get_position().bounds)
+        panel.set_position((left, bottom, width, height))
