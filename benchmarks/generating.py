@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from abo_vqa.demo.scene import draw_scene, sample_scene
 from abo_vqa.model.generating import Picture, QuestionWriter, generate_batches
-from abo_vqa.params import VlmParams, check_params
+from abo_vqa.params import check_params
+from abo_vqa.params.data import VlmParams
 from abo_vqa.questions.parse import parse_output
 from abo_vqa.seeds import derive_rng
 

@@ -77,7 +77,8 @@ def train(contender: str, folder: Path, steps: int) -> dict[str, Any]:
 
     from abo_vqa.model.batches import training_questions
     from abo_vqa.model.loading import load_base, load_processor
-    from abo_vqa.params import ArmParams, read_params
+    from abo_vqa.params import read_params
+    from abo_vqa.params.model import ArmParams
 
     rows = json.loads((folder / "rows.json").read_text())
     images = photographs({row["image_id"] for row in rows})

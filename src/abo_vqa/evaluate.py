@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import ConditionParams, ModelParams, QuantizationParams
+from abo_vqa.params.measure import ConditionParams
+from abo_vqa.params.model import ModelParams, QuantizationParams
 from abo_vqa.questions.any_set import Row, read_question_set
 from abo_vqa.stages import readable_errors
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from abo_vqa.params import RepairParams
+from abo_vqa.params.data import RepairParams
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.repair import repair_spelling
 from abo_vqa.questions.schema import Question, RawOutput

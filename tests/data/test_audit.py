@@ -15,7 +15,8 @@ from abo_vqa.measure.audit import against_blind, audit, best_blind, texts_of
 from abo_vqa.measure.audit_report import render_audit
 from abo_vqa.measure.blind_embeddings import embed
 from abo_vqa.measure.plots.audit import plot_audit
-from abo_vqa.params import ParamsError, check_params
+from abo_vqa.params import check_params
+from abo_vqa.params.group import ParamsError
 from abo_vqa.questions.matching import match_questions
 from abo_vqa.questions.schema import SPLIT_SCHEMA
 from abo_vqa.seeds import derive_seed

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import ConditionParams, check_params
+from abo_vqa.params import check_params
+from abo_vqa.params.measure import ConditionParams
 from abo_vqa.questions.conditions import Asked, Distractors, ask_under
 from abo_vqa.scale import apply_overrides
 

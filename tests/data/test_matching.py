@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abo_vqa.params import MatchingParams
+from abo_vqa.params.data import MatchingParams
 from abo_vqa.questions.answer_model import fit_answers
 from abo_vqa.questions.conditions import with_options
 from abo_vqa.questions.matching import draw_with, match_questions, threshold

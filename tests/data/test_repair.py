@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from small_archives import ROOT, real_data
 from small_outputs import COUNT, GOOD, OUTPUTS, output_of, questions_of, raw, repairs
 
-from abo_vqa.params import Params, ValidateParams
+from abo_vqa.params import Params
+from abo_vqa.params.data import ValidateParams
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.recorded import read_recorded
 from abo_vqa.questions.repair import repair_options, repair_spelling

@@ -34,7 +34,7 @@ from abo_vqa.catalog.sampler import (
 )
 from abo_vqa.catalog.shares import allocate
 from abo_vqa.errors import InputError
-from abo_vqa.params import SampleParams, SampleShares
+from abo_vqa.params.data import SampleParams, SampleShares
 from abo_vqa.seeds import derive_seed, derive_seeds
 from abo_vqa.stages import generate, sample
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from small_archives import ROOT, images_tar, jpeg
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import SplitParams
+from abo_vqa.params.data import SplitParams
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
 from abo_vqa.questions.schema import SPLITS
 from abo_vqa.questions.split import assign_splits, overlap_columns

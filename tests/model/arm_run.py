@@ -15,7 +15,8 @@ from abo_vqa.model.history import PRE_CLIP, Row
 from abo_vqa.model.loading import load_base, load_processor
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import train_arm
-from abo_vqa.params import ArmParams, Params
+from abo_vqa.params import Params
+from abo_vqa.params.model import ArmParams
 from conftest import draw_images, draw_rows
 
 MIXED = ArmParams(options_first=0.5, options_last=0.5)

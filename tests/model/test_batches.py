@@ -21,7 +21,8 @@ from abo_vqa.model.batches import (
 from abo_vqa.model.loading import load_processor
 from abo_vqa.model.prompts import question_text, render_prompt
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.params import ArmParams, Params
+from abo_vqa.params import Params
+from abo_vqa.params.model import ArmParams
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 NEVER = ArmParams(options_first=0.0, options_last=0.0)

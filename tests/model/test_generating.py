@@ -35,7 +35,8 @@ from abo_vqa.model.generating import (
 )
 from abo_vqa.model.question_schema import NOT_JSON, OTHER_FORM, TRUNCATED, failure_of, longest_output, question_schema
 from abo_vqa.model.sampling import DrawPerRow
-from abo_vqa.params import VlmParams, check_params
+from abo_vqa.params import check_params
+from abo_vqa.params.data import VlmParams
 from abo_vqa.seeds import derive_rng
 from tiny_llava_next import PADDED, TEMPLATE, save_tiny_llava_next
 

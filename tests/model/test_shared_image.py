@@ -14,7 +14,8 @@ from abo_vqa.model.loading import load_base, load_processor, lora_config
 from abo_vqa.model.scoring import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import answer_logits, greedy_accuracy, train_arm
-from abo_vqa.params import ArmParams, Params
+from abo_vqa.params import Params
+from abo_vqa.params.model import ArmParams
 
 MIXED = ArmParams(options_first=0.5, options_last=0.5)
 

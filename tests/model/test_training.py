@@ -18,7 +18,8 @@ from abo_vqa.model.history import POST_CLIP, PRE_CLIP
 from abo_vqa.model.loading import attention, load_base, load_processor, load_tuned, lora_config
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import TrainingResult, check_step, train_arm
-from abo_vqa.params import ArmParams, Params
+from abo_vqa.params import Params
+from abo_vqa.params.model import ArmParams
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 

@@ -18,7 +18,10 @@ from abo_vqa.measure.comparison import HEADLINE, audited_as, blind_twin, compare
 from abo_vqa.measure.metrics import BERTSCORE, RANKINGS, RESCALED
 from abo_vqa.measure.tables import main_table, markdown_table, render
 from abo_vqa.measure.verdict import ABOVE, BEYOND, EVERY_ORDER, HOLDS, LOOKS, OPTIONS_SHOWN, OTHER, RANKED, TRAINING
-from abo_vqa.params import ArmParams, CompareParams, ConditionParams, ParamsError, PlannedParams, check_params
+from abo_vqa.params import check_params
+from abo_vqa.params.group import ParamsError
+from abo_vqa.params.measure import CompareParams, ConditionParams, PlannedParams
+from abo_vqa.params.model import ArmParams
 from abo_vqa.stages.compare import main
 
 WORDS = ["red", "blue", "green", "black"]

@@ -11,7 +11,8 @@ from ruamel.yaml import YAML
 
 from abo_vqa.model.loading import bitsandbytes_config, lora_config
 from abo_vqa.model.training import trainer_arguments
-from abo_vqa.params import Params, ParamsError, check_params, read_params
+from abo_vqa.params import Params, check_params, read_params
+from abo_vqa.params.group import ParamsError
 from abo_vqa.scale import apply_overrides
 
 safe = YAML(typ="safe", pure=True)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from abo_vqa.catalog.pool import Indices, is_amazonbasics, is_shoes
 from abo_vqa.catalog.shares import allocate
 from abo_vqa.errors import InputError
-from abo_vqa.params import SampleParams
+from abo_vqa.params.data import SampleParams
 from abo_vqa.seeds import derive_seeds, digests
 
 STRATIFIED, TOP_TYPES, RARE_TYPES = STAGES = ("stratified", "top_types", "rare_types")

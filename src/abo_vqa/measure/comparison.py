@@ -10,7 +10,8 @@ from abo_vqa.measure.audit import MATCHED, OPEN, OPTIONS, TEST, against_blind
 from abo_vqa.measure.intervals import MeanDifference, align, cluster_interval, mean_difference, paired_difference
 from abo_vqa.measure.metrics import RANKED, check_micro_average, normalise, summarise
 from abo_vqa.measure.verdict import verdict
-from abo_vqa.params import ArmParams, CompareParams, ConditionParams
+from abo_vqa.params.measure import CompareParams, ConditionParams
+from abo_vqa.params.model import ArmParams
 from abo_vqa.seeds import derive_seed
 
 Json = dict[str, Any]

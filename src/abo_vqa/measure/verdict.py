@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from abo_vqa.measure.tables import percent, span
-from abo_vqa.params import ArmParams, CompareParams, ConditionParams
+from abo_vqa.params.measure import CompareParams, ConditionParams
+from abo_vqa.params.model import ArmParams
 
 BASE = "base"
 YES, NO, NOT_SHOWN, UNSAID = "yes", "no", "not shown", "cannot be said, because "

@@ -12,7 +12,7 @@ from PIL import Image
 
 from abo_vqa.errors import InputError
 from abo_vqa.model.prompts import adds_begin_token, question_text, render_prompt
-from abo_vqa.params import ArmParams
+from abo_vqa.params.model import ArmParams
 from abo_vqa.seeds import derive_rng
 
 IGNORED = -100  # label of a token that carries no loss

@@ -26,7 +26,7 @@ from abo_vqa.model.loading import load_base
 from abo_vqa.model.prompts import adds_begin_token, render_prompt
 from abo_vqa.model.question_schema import failure_of, longest_output, question_schema
 from abo_vqa.model.sampling import logits_processors
-from abo_vqa.params import VlmParams
+from abo_vqa.params.data import VlmParams
 from abo_vqa.seeds import derive_rng
 
 OUT_OF_MEMORY = "out_of_memory"

@@ -19,7 +19,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.utils import is_flash_attn_2_available
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import LoraParams, ModelParams, QuantizationParams, TrainParams
+from abo_vqa.params.model import LoraParams, ModelParams, QuantizationParams, TrainParams
 
 # transformers 5 matches these from the root of the model; "vision_tower" alone would match nothing, and CLIP and the
 # projector would be quantised with the rest. Any list replaces the default one, so the head has to be named too.

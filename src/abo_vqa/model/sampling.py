@@ -15,7 +15,7 @@ from transformers import (
 from xgrammar.contrib.hf import LogitsProcessor as GrammarMask
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import SamplingParams
+from abo_vqa.params.data import SamplingParams
 
 
 def logits_processors(params: SamplingParams, grammar: Any | None, rngs: Sequence[Random]) -> list[LogitsProcessor]:

@@ -19,7 +19,7 @@ from abo_vqa.model.batches import IGNORED
 from abo_vqa.model.features import as_model_input
 from abo_vqa.model.history import ACCURACY, POST_CLIP, PRE_CLIP, Row, curve, history, last_checkpoint
 from abo_vqa.model.loading import guard_cpu_quantization, lora_config
-from abo_vqa.params import TrainParams
+from abo_vqa.params.model import TrainParams
 
 # A mean loss below this at the first step leaves nothing to learn: the paper's labels held a constant tail.
 ZERO_LOSS = 1e-6

@@ -6,7 +6,7 @@ from random import Random
 from typing import Any, Literal
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import ConditionParams
+from abo_vqa.params.measure import ConditionParams
 from abo_vqa.seeds import derive_rng
 
 Row = Mapping[str, Any]

@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from abo_vqa.params import MatchingParams
+from abo_vqa.params.data import MatchingParams
 from abo_vqa.questions.answer_model import Fitted, fit_answers
 from abo_vqa.questions.schema import TRAIN, YES_NO
 from abo_vqa.seeds import derive_rng

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from abo_vqa.params import RepairParams, ValidateParams
+from abo_vqa.params.data import RepairParams, ValidateParams
 from abo_vqa.questions.metadata import draw_others
 from abo_vqa.questions.parse import fold
 from abo_vqa.questions.schema import (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from abo_vqa.catalog.shares import allocate
 from abo_vqa.errors import InputError
-from abo_vqa.params import SplitParams
+from abo_vqa.params.data import SplitParams
 from abo_vqa.questions.near_duplicates import least_distances
 from abo_vqa.questions.schema import SPLITS, TEST, TRAIN, VALIDATION
 from abo_vqa.seeds import derive_seed

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.errors import InputError
-from abo_vqa.params import ValidateParams
+from abo_vqa.params.data import ValidateParams
 from abo_vqa.questions.accounting import UNPARSABLE, accounting, compositions
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
 from abo_vqa.questions.parse import flatten

@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from abo_vqa.catalog.tables import read_table
 from abo_vqa.errors import InputError
-from abo_vqa.params import Params, VlmParams
+from abo_vqa.params import Params
+from abo_vqa.params.data import VlmParams
 from abo_vqa.questions.parse import parse_output
 from abo_vqa.questions.schema import RawOutput
 from abo_vqa.stages.files import SAMPLE

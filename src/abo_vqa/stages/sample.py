@@ -17,7 +17,8 @@ from abo_vqa.catalog.sampler import STAGES, Draw, Sampler
 from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.errors import InputError
 from abo_vqa.measure.plots.sample import plot_distribution, plot_effects
-from abo_vqa.params import SampleParams, read_params
+from abo_vqa.params import read_params
+from abo_vqa.params.data import SampleParams
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import SAMPLE
 

@@ -9,7 +9,8 @@ from typing import Any
 from tqdm import tqdm
 
 from abo_vqa.catalog.tables import read_table, write_json, write_table
-from abo_vqa.params import SplitParams, read_params
+from abo_vqa.params import read_params
+from abo_vqa.params.data import SplitParams
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
 from abo_vqa.questions.matching import match_questions
 from abo_vqa.questions.near_duplicates import near_duplicate_groups, perceptual_hash

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.catalog.tables import replacing, write_json
-from abo_vqa.params import Params, TrainParams, read_params
+from abo_vqa.params import Params, read_params
+from abo_vqa.params.model import TrainParams
 from abo_vqa.seeds import derive_seed
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import (

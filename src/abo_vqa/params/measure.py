@@ -1,0 +1,84 @@
+"""Parameters of what is measured: audit, evaluate, compare."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from abo_vqa.params.group import Count, Group, Share
+
+
+class AuditParams(Group):
+    """What a predictor that never sees the image scores."""
+
+    folds: Annotated[int, Field(ge=2)]
+    resamples: Count
+    encoder: str
+
+
+class ConditionParams(Group):
+    """What is shown of every test question under a condition; each key may be left out.
+
+    count: options shown, as many as the question has where it is left out.
+    """
+
+    image: Literal["shown", "blank"] = "shown"
+    options: Literal["none", "given", "matched", "near", "far"] = "given"
+    count: Annotated[int, Field(ge=2, le=8)] | None = None
+    order: Literal["given", "shuffled", "rotated"] = "given"
+
+    @model_validator(mode="after")
+    def _matched_options_are_four(self) -> "ConditionParams":
+        if self.options == "matched" and self.count is not None:
+            raise ValueError("count: matched options come as they are; leave it out")
+        return self
+
+
+class EvaluateParams(Group):
+    """How each model is asked and scored (paper, section 3.2)."""
+
+    conditions: Annotated[dict[str, ConditionParams], Field(min_length=1)]
+    tokens_per_pass: Count
+    max_new_tokens: Count
+    bertscore_model: str
+    bertscore_layers: Count
+
+
+class PlannedParams(Group):
+    """A planned comparison: the accuracy of the first model minus the second's, under each of the conditions."""
+
+    first: str
+    second: str
+    conditions: Annotated[list[str], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _two_models(self) -> "PlannedParams":
+        if self.first == self.second:
+            raise ValueError(f"second: {self.second} is compared with itself; name two models")
+        if repeated := sorted({name for name in self.conditions if self.conditions.count(name) > 1}):
+            raise ValueError(f"conditions: {repeated[0]} is there twice")
+        return self
+
+
+class CompareParams(Group):
+    """Intervals of the comparison table, what is compared, and the blind scores above which no gain is called one."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+    resamples: Count
+    planned: list[PlannedParams]
+    max_blind: dict[str, Share]
+
+    @field_validator("planned")
+    @classmethod
+    def _planned_once(cls, planned: list[PlannedParams]) -> list[PlannedParams]:
+        pairs = [{one.first, one.second} for one in planned]
+        for place, one in enumerate(planned):
+            if pairs[place] in pairs[:place]:
+                raise ValueError(f"{one.first} and {one.second} are compared twice; list their conditions in one line")
+        return planned
+
+    @field_validator("max_blind")
+    @classmethod
+    def _audited(cls, limits: dict[str, float]) -> dict[str, float]:
+        if unknown := sorted(limits.keys() - {"open", "options", "matched"}):
+            raise ValueError(f"{unknown[0]}: the audit scores open, options and matched only")
+        return limits
