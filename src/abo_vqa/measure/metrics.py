@@ -167,16 +167,22 @@ def summarise(predictions: pd.DataFrame) -> Summary:
     return found
 
 
-def expected_calibration_error(probabilities: Sequence[Sequence[float]], correct: Sequence[bool]) -> float:
-    """Return the mean distance of confidence and accuracy over equally wide bins (Guo et al. 2017).
+def calibration(probabilities: Sequence[Sequence[float]], correct: Sequence[bool]) -> pd.DataFrame:
+    """Return, for each of ten equally wide bins of confidence that is not empty: confidence, accuracy, share.
 
-    probabilities: of each question's options; correct: whether the likeliest is right.
+    probabilities: of each question's options; correct: whether the likeliest is right. Confidence and accuracy are
+    means in the bin, share is that of the questions in it.
     """
     confidence = np.array([max(row) for row in probabilities])
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
-    hits = np.asarray(correct, float)
-    gaps = np.bincount(bins, confidence - hits, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(confidence))
+    grouped = pd.DataFrame({"confidence": confidence, "accuracy": np.asarray(correct, float)}).groupby(bins)
+    return grouped.mean().assign(share=grouped.size() / len(confidence)).reset_index(drop=True)
+
+
+def expected_calibration_error(probabilities: Sequence[Sequence[float]], correct: Sequence[bool]) -> float:
+    """Return the mean distance of confidence and accuracy over the bins of `calibration` (Guo et al. 2017)."""
+    bins = calibration(probabilities, correct)
+    return float(((bins["accuracy"] - bins["confidence"]).abs() * bins["share"]).sum())
 
 
 def check_micro_average(summary: Summary, tolerance: float = 1e-9) -> None:

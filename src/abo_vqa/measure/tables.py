@@ -8,6 +8,21 @@ from abo_vqa.measure.intervals import POWER
 
 Comparison = Mapping[str, Any]
 
+COLUMNS = (
+    "Accuracy: the exact match of the generated answer; with rotated options it has to be right in every order. Above "
+    "chance: in points, where options are shown. Best blind: the best predictor without the image that knows the same "
+    "text; for rotated options, in one order. Ranked: the likeliest of the options is the right one. Macro-F1 is over "
+    "the gold answers, token F1 over shared words, BERTScore F1 as it is and rescaled by its mean over pairs of "
+    "different answers. ECE: distance of the ranking's confidence from its accuracy, ten bins. Unparsable: none of the "
+    "options shown, or empty where none are; it counts as wrong."
+)
+TESTS = (
+    "Points: the first's accuracy less the second's, same questions. Robust p: McNemar's test for clustered pairs, "
+    "questions of an image correlated; Holm p: adjusted for all rows of its table. Detectable: in points, the smallest "
+    f"true difference that a robust test finds with {100 * POWER:.0f} % chance, unadjusted. McNemar p: the exact test "
+    "of the questions that only one got right, which takes questions as independent."
+)
+
 
 def render(comparison: Comparison) -> str:
     """Return the comparison as Markdown: the verdict, the main table, places, types, differences, and the audit."""
@@ -19,34 +34,20 @@ def render(comparison: Comparison) -> str:
         "## Verdict",
         verdict_list(comparison["verdict"]),
         comparison["verdict"]["limits"],
-        "Computed from the tables below. A planned difference is a gain (yes) only where its interval excludes zero, "
-        "its p value, adjusted (Holm) for all planned ones, is under "
-        f"{1 - comparison['confidence']:.2g}, and the first model is above chance, above the best predictor without "
-        "the image (their intervals do not overlap; that predictor scores no more than compare.max_blind), better than "
-        "itself with a blank image, and further ahead than with one, where a condition shows one. No: significantly "
-        "worse. In brackets intervals and adjusted p values; detectable: the smallest true difference, in points, that "
-        f"a test finds with {percent(POWER)} chance.",
+        "Computed from the tables below. " + rule(comparison["confidence"]),
         "## Models and conditions",
         main_table(comparison),
-        "Accuracy: the exact match of the generated answer; with rotated options it has to be right in every order. "
-        "Above chance: in points, where options are shown. Best blind: the best predictor without the image that knows "
-        "the same text; for rotated options, in one order. Ranked: the likeliest of the options is the right one. "
-        "Macro-F1 is over the gold answers, token F1 over shared words, BERTScore F1 as it is and rescaled by its mean "
-        "over pairs of different answers. ECE: distance of the ranking's confidence from its accuracy, ten bins. "
-        "Unparsable: none of the options shown, or empty where none are; it counts as wrong.",
-        *_titled("## By place of the right answer", *_position_tables(comparison)),
+        COLUMNS,
+        *_titled("## By place of the right answer", *position_tables(comparison)),
         "## By question type",
-        *(_type_table(comparison, condition) for condition in comparison["conditions"]),
+        *(type_table(comparison, condition) for condition in comparison["conditions"]),
         "Accuracy; weighted by n, the rows average to the last one.",
         "## Differences",
-        "Points: the first's accuracy less the second's, same questions. Robust p: McNemar's test for clustered pairs, "
-        "questions of an image correlated; Holm p: adjusted for all rows of its table. Detectable: in points, the "
-        f"smallest true difference that a robust test finds with {percent(POWER)} chance, unadjusted. McNemar p: the "
-        "exact test of the questions that only one got right, which takes questions as independent.",
-        *_titled("Planned, by the generated answers:", _difference_table(comparison["differences"])),
-        *_titled("The same, by the likeliest option:", _difference_table(comparison["ranked_differences"])),
-        *_titled("With the image less with a blank one:", _difference_table(comparison["sight"])),
-        *_titled("Planned, beyond the difference with a blank image:", _difference_table(comparison["beyond_blank"])),
+        TESTS,
+        *_titled("Planned, by the generated answers:", difference_table(comparison["differences"])),
+        *_titled("The same, by the likeliest option:", difference_table(comparison["ranked_differences"])),
+        *_titled("With the image less with a blank one:", difference_table(comparison["sight"])),
+        *_titled("Planned, beyond the difference with a blank image:", difference_table(comparison["beyond_blank"])),
         "## Without the image",
         audit_table(comparison["audit"]),
         "Fitted on the train split, scored on the test split; cross-fitted: on the train split, each part by what was "
@@ -54,6 +55,18 @@ def render(comparison: Comparison) -> str:
         "question.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def rule(confidence: float) -> str:
+    """Return in words what the verdict calls a gain."""
+    return (
+        "A planned difference is a gain (yes) only where its interval excludes zero, its p value, adjusted (Holm) for "
+        f"all planned ones, is under {1 - confidence:.2g}, and the first model is above chance, above the best "
+        "predictor without the image (their intervals do not overlap; that predictor scores no more than "
+        "compare.max_blind), better than itself with a blank image, and further ahead than with one, where a condition "
+        "shows one. No: significantly worse. In brackets intervals and adjusted p values; detectable: the smallest "
+        f"true difference, in points, that a test finds with {percent(POWER)} chance."
+    )
 
 
 def verdict_list(verdict: Mapping[str, Any], parts: bool = True) -> str:
@@ -147,7 +160,8 @@ def _cells(comparison: Comparison) -> Iterable[tuple[str, str, Mapping[str, Any]
             yield model, condition, comparison["results"][model][condition]
 
 
-def _position_tables(comparison: Comparison) -> list[str]:
+def position_tables(comparison: Comparison) -> list[str]:
+    """Return accuracy and what is picked by place of the right option, and how to read it; nothing if none is shown."""
     groups = [(model, condition, group["by_position"]) for model, condition, group in _cells(comparison)]
     places = sorted({place for *_, found in groups for place in found}, key=int)
     if not places:
@@ -169,7 +183,8 @@ def _position_tables(comparison: Comparison) -> list[str]:
     ]
 
 
-def _type_table(comparison: Comparison, condition: str) -> str:
+def type_table(comparison: Comparison, condition: str) -> str:
+    """Return question types × models under one condition as a Markdown table, the total last."""
     groups = [comparison["results"][model][condition] for model in comparison["models"]]
     first = groups[0]["by_type"]
     rows = [
@@ -180,7 +195,8 @@ def _type_table(comparison: Comparison, condition: str) -> str:
     return markdown_table([f"`{condition}`", "n", *comparison["models"]], [*rows, last])
 
 
-def _difference_table(differences: Sequence[Mapping[str, Any]]) -> str:
+def difference_table(differences: Sequence[Mapping[str, Any]]) -> str:
+    """Return a family of differences as a Markdown table; empty if there are none."""
     rows = []
     paired = all("mcnemar_p" in row for row in differences)
     for row in differences:

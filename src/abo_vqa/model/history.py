@@ -4,8 +4,6 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers.trainer_utils import sort_checkpoints
-
 PRE_CLIP, POST_CLIP, ACCURACY = "grad_norm/pre_clip", "grad_norm/post_clip", "validation/accuracy"
 
 Row = dict[str, float]
@@ -28,6 +26,9 @@ def _column(name: str) -> tuple[int, str]:
 
 def last_checkpoint(scratch: Path) -> Path | None:
     """Return the newest checkpoint that was written to its end, None if there is none."""
+    # Imported here: it takes seconds that a reader of curves need not spend.
+    from transformers.trainer_utils import sort_checkpoints
+
     whole = (Path(folder) for folder in reversed(sort_checkpoints(str(scratch)) if scratch.is_dir() else []))
     return next((folder for folder in whole if _is_whole(folder)), None)
 

@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from abo_vqa.params.data import GenerateParams, MatchingParams, SampleParams, SplitParams, ValidateParams
 from abo_vqa.params.group import Group, ParamsError
-from abo_vqa.params.measure import AuditParams, CompareParams, EvaluateParams
+from abo_vqa.params.measure import AuditParams, CompareParams, EvaluateParams, ReportParams
 from abo_vqa.params.model import ArmParams, ModelParams, TrainParams
 
 PARAMS_FILE = Path("params.yaml")
@@ -35,6 +35,7 @@ class Params(Group):
     tested: dict[str, str]
     evaluate: EvaluateParams
     compare: CompareParams
+    report: ReportParams
 
     @model_validator(mode="after")
     def _tested_models_exist(self) -> "Params":

@@ -1,4 +1,4 @@
-"""Parameters of what is measured: audit, evaluate, compare."""
+"""Parameters of what is measured: audit, evaluate, compare, report."""
 
 from typing import Annotated, Literal
 
@@ -82,3 +82,9 @@ class CompareParams(Group):
         if unknown := sorted(limits.keys() - {"open", "options", "matched"}):
             raise ValueError(f"{unknown[0]}: the audit scores open, options and matched only")
         return limits
+
+
+class ReportParams(Group):
+    """What reports/report.html shows."""
+
+    gallery_images: Count

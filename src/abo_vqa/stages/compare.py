@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 from abo_vqa.errors import InputError
 from abo_vqa.params import read_params
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.files import AUDIT, PREDICTIONS, read_questions, split_table
+from abo_vqa.stages.files import AUDIT, COMPARISON, PREDICTIONS, read_questions, split_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-COMPARISON = Path("reports/comparison.json")
 TABLE = Path("reports/comparison.md")
 TEST = split_table("test")
 METRICS = Path("reports/metrics.json")

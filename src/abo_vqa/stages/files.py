@@ -19,6 +19,7 @@ CURVES = Path("reports/curves")
 TRAINING = Path("reports/training")
 RUNS = Path("reports/runs")
 AUDIT = Path("reports/audit.json")
+COMPARISON = Path("reports/comparison.json")
 
 
 def split_table(split: str) -> Path:
