@@ -396,9 +396,9 @@ def project(tmp_path, monkeypatch, request) -> Path:
     return tmp_path
 
 
-def test_the_stage_writes_three_files_with_the_same_bytes_twice(project, capsys):
+def test_the_stage_writes_its_files_with_the_same_bytes_twice(project, capsys):
     main()
-    paths = [project / "reports" / name for name in ("comparison.json", "comparison.md", "metrics.json")]
+    paths = [project / "reports" / name for name in ("comparison.json", "comparison.md", "metrics.json", "accuracy.csv")]
     written = [path.read_bytes() for path in paths]
     printed = capsys.readouterr().out.strip()
     assert main_table(json.loads(written[0])) in printed
@@ -413,6 +413,9 @@ def test_the_stage_writes_three_files_with_the_same_bytes_twice(project, capsys)
     planned = {(row["first"], row["second"], row["condition"]) for row in comparison["differences"]}
     assert planned == {(*pair, condition) for pair in PAIRS for condition in PLANNED}
     assert metrics == flat_metrics(comparison)
+    bars = pd.read_csv(paths[3]).set_index("asked")["accuracy"]
+    assert bars["circular: options"] == round(100 * metrics["options"]["circular"]["accuracy"], 2)
+    assert len(bars) == len(MODELS) * len(CONDITIONS)
 
 
 def test_missing_predictions_are_named(project):

@@ -83,6 +83,16 @@ def flat_metrics(comparison: Mapping[str, Any]) -> Json:
     }
 
 
+def accuracies(comparison: Mapping[str, Any]) -> list[Json]:
+    """Return what `dvc plots` draws as bars: a row per condition and model with its accuracy in per cent."""
+    results = comparison["results"]
+    return [
+        {"asked": f"{condition}: {model}", "accuracy": round(100 * results[model][condition]["total"]["accuracy"], 2)}
+        for condition in comparison["conditions"]
+        for model in comparison["models"]
+    ]
+
+
 def blind_twin(name: str, asked: Sequence[str], conditions: Mapping[str, ConditionParams]) -> str | None:
     """Return the condition that shows the same options, in the order given, and a blank image; None if there is none.
 

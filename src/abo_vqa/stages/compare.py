@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 TABLE = Path("reports/comparison.md")
 TEST = split_table("test")
 METRICS = Path("reports/metrics.json")
+ACCURACY = Path("reports/accuracy.csv")
 
 
 def main() -> None:
-    """Compare the tested models; write reports/comparison.json, comparison.md and metrics.json."""
+    """Compare the tested models; write reports/comparison.json, comparison.md, metrics.json and accuracy.csv."""
     params = read_params()
     # Imported here: a wrong parameter is reported before seconds of importing.
+    import pandas as pd
+
     from abo_vqa.catalog.tables import replacing, require, write_json
-    from abo_vqa.measure.comparison import compare, flat_metrics
+    from abo_vqa.measure.comparison import accuracies, compare, flat_metrics
     from abo_vqa.measure.tables import main_table, render, verdict_list
     from abo_vqa.measure.verdict import BASE
 
@@ -36,6 +39,8 @@ def main() -> None:
     comparison = compare(predictions, params.evaluate.conditions, params.arms, audit, params.compare, params.seed)
     write_json(COMPARISON, comparison)
     write_json(METRICS, flat_metrics(comparison))
+    with replacing(ACCURACY) as temporary:
+        pd.DataFrame(accuracies(comparison)).to_csv(temporary, index=False)
     with replacing(TABLE) as temporary:
         temporary.write_text(render(comparison), encoding="utf-8")
     print(f"{main_table(comparison)}\n\n{verdict_list(comparison['verdict'], parts=False)}")
