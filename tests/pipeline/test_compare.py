@@ -398,7 +398,8 @@ def project(tmp_path, monkeypatch, request) -> Path:
 
 def test_the_stage_writes_its_files_with_the_same_bytes_twice(project, capsys):
     main()
-    paths = [project / "reports" / name for name in ("comparison.json", "comparison.md", "metrics.json", "accuracy.csv")]
+    names = ("comparison.json", "comparison.md", "metrics.json", "accuracy.csv")
+    paths = [project / "reports" / name for name in names]
     written = [path.read_bytes() for path in paths]
     printed = capsys.readouterr().out.strip()
     assert main_table(json.loads(written[0])) in printed
