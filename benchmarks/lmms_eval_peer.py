@@ -1,12 +1,12 @@
-"""The demo's test questions through lmms-eval and through `abo_vqa.evaluate`: the same answers, and how long each takes.
+"""The demo's test questions through lmms-eval and through `abo_vqa.evaluate`: the same answers, and the time of each.
 
     PYTHONPATH=src python benchmarks/lmms_eval_peer.py PYTHON [--questions 808] [--conditions open options]
 
-PYTHON: the interpreter of an environment with lmms-eval (pip install lmms-eval decord; where torch is the CPU build, pip
-uninstall torchvision, which exists for CUDA only and then breaks every import). Both are whole commands, from start to
-printed table, on the same model in float32 without an adapter. lmms-eval generates one prompt at a time
-(its llava_hf takes no larger batch); ours generates, and ranks the options and scores BERTScore besides. Wants what
-`dvc repro` made: tables/splits/test.parquet and tables/sample.parquet.
+PYTHON: the interpreter of an environment with lmms-eval (pip install lmms-eval decord; where torch is the CPU build,
+pip uninstall torchvision, which exists for CUDA only and then breaks every import). Both are whole commands, from start
+to printed table, on the same model in float32 without an adapter. lmms-eval generates one prompt at a time (its
+llava_hf takes no larger batch); ours generates, and ranks the options and scores BERTScore besides. Wants what `dvc
+repro` made: tables/splits/test.parquet and tables/sample.parquet.
 """
 
 import argparse
