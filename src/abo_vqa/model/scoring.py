@@ -8,6 +8,8 @@ one of an option all along, the answer is known without generating it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import islice
 from typing import Any
 
 import torch
@@ -61,6 +63,8 @@ class Scorer:
         self._model, self._collator = model, collator
         self._max_new_tokens, self._tokens_per_pass = max_new_tokens, tokens_per_pass
         self._tokenizer = collator.tokenizer
+        # Options come back in every order and under every condition.
+        self._encoded = cache(lambda option: self._tokenizer.encode(option, add_special_tokens=False))
 
     @torch.inference_mode()
     def ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
@@ -68,7 +72,7 @@ class Scorer:
         distinct = list(dict.fromkeys(prompts))
         prefix, inputs = self._collator.image_prefix(image_id)
         asked = [self._collator.prompt_tokens(prompt.text) for prompt in distinct]
-        drafts = [[self._tokenizer.encode(o, add_special_tokens=False) for o in p.options] for p in distinct]
+        drafts = [[self._encoded(option) for option in prompt.options] for prompt in distinct]
         for prompt, tokens, options in zip(distinct, asked, drafts, strict=True):
             longest = max([self._max_new_tokens, *(len(option) + 1 for option in options)])
             check_length(f"{image_id}: {prompt.text!r}", len(prefix) + len(tokens) + longest, self._collator.context)
@@ -109,10 +113,10 @@ class Scorer:
                 place += len(option)
             branches.append(branch)
         # Nothing follows from a prompt's tokens but the last.
-        wanted = [b.end for b in branches] + [p for s, p in _placed(segments) if s.parent != PREFIX]
-        logits = dict(zip(sorted(wanted), tree.read(segments, sorted(wanted)), strict=True))
-        likeliest = {at: int(row.argmax()) for at, row in logits.items()}
-        scores = [self._option_scores(branch, logits) for branch in branches]
+        wanted = sorted([b.end for b in branches] + [p for s, p in _placed(segments) if s.parent != PREFIX])
+        logits = tree.read(segments, wanted)
+        likeliest = dict(zip(wanted, logits.argmax(-1).tolist(), strict=True))
+        scores = self._option_scores(branches, wanted, logits)
         for branch in branches:
             self._follow_options(branch, likeliest)
         self._generate(tree, branches, {b.owner: len(prompt) for b, prompt in zip(branches, asked, strict=True)})
@@ -127,14 +131,21 @@ class Scorer:
             for branch, score, length in zip(branches, scores, lengths, strict=True)
         ]
 
-    def _option_scores(self, branch: _Branch, logits: Mapping[int, torch.Tensor]) -> tuple[float, ...]:
-        scores = []
-        for option, start in zip(branch.options, branch.starts, strict=True):
-            places = [branch.end, *range(start, start + len(option))]
-            rows = torch.stack([logits[place] for place in places]).float().log_softmax(-1)
-            targets = torch.tensor([*option, self._tokenizer.eos_token_id], device=rows.device)
-            scores.append(float(rows.gather(1, targets[:, None]).sum()))
-        return tuple(scores)
+    def _option_scores(
+        self, branches: Sequence[_Branch], wanted: Sequence[int], logits: torch.Tensor
+    ) -> list[tuple[float, ...]]:
+        """Return the log-probability of every option of every branch, from the logits at the wanted places."""
+        row_of = {place: row for row, place in enumerate(wanted)}
+        rows: list[int] = []
+        targets: list[int] = []
+        for branch in branches:
+            for option, start in zip(branch.options, branch.starts, strict=True):
+                rows += [row_of[place] for place in (branch.end, *range(start, start + len(option)))]
+                targets += [*option, self._tokenizer.eos_token_id]
+        # All at once: on a small model a few operations for every option would take longer than the model.
+        found = logits.float()
+        tokens = iter((found[rows, targets] - found.logsumexp(-1)[rows]).tolist())
+        return [tuple(sum(islice(tokens, len(option) + 1)) for option in branch.options) for branch in branches]
 
     def _follow_options(self, branch: _Branch, likeliest: Mapping[int, int]) -> None:
         """Generate as far as the tokens said stay within an option, whose next likeliest token is known."""
