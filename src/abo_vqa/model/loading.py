@@ -25,6 +25,10 @@ from abo_vqa.params.model import LoraParams, ModelParams, QuantizationParams, Tr
 # projector would be quantised with the rest. Any list replaces the default one, so the head has to be named too.
 NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
+# Below this width a CPU takes longer to share an operation between its cores than to do it: the demo's evaluation of a
+# model takes 35 s with one thread and 55 s with two, its training as long with either.
+NARROW = 256
+
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
@@ -56,7 +60,9 @@ def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
 
     attention: transformers' name of the implementation. Raises InputError if the model cannot be found.
     """
-    _load_config(params)
+    config = _load_config(params)
+    if not torch.cuda.is_available() and config.get_text_config().hidden_size < NARROW:
+        torch.set_num_threads(1)
     quantization = params.quantization
     device: Any = {"": torch.cuda.current_device()} if torch.cuda.is_available() else {"": "cpu"}
     model = AutoModelForImageTextToText.from_pretrained(
