@@ -10,7 +10,6 @@ Student-t interval of the mean. A seed draws the sample, the splits and the trai
 
 import argparse
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -19,6 +18,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from abo_vqa.errors import InputError
+from abo_vqa.git import git
 from abo_vqa.stages import readable_errors
 
 COMPARISON = "reports/comparison.json"
@@ -61,7 +61,7 @@ def read_experiments(folder: Path = Path(".")) -> dict[str, Json]:
     """Return the comparisons of HEAD and of those DVC experiments on top of it that differ in the seed alone."""
     head = _commit("HEAD", folder)
     # DVC keeps an experiment under the commit that it started from: refs/exps/ab/cdef.../name.
-    listed = _git(["for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}"], folder) or ""
+    listed = git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}", folder=folder) or ""
     names = [ref.rpartition("/")[2] for ref in listed.split()]
     alike = [name for name in names if not _different(head, _commit(name, folder), folder)]
     there = [name for name in ("HEAD", *alike) if _show(_commit(name, folder), COMPARISON, folder)]
@@ -192,9 +192,9 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Json:
 
 
 def _commit(name: str, folder: Path) -> str:
-    if found := _git(["rev-parse", "--verify", "--quiet", f"{name}^{{commit}}"], folder):
+    if found := git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", folder=folder):
         return found.strip()
-    refs = (_git(["for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}"], folder) or "").split()
+    refs = (git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}", folder=folder) or "").split()
     if len(set(refs)) != 1:
         problem = "several experiments have that name" if refs else "neither a revision nor an experiment"
         raise InputError(f"{name}: {problem}; `dvc exp list` and `git log` show what there is")
@@ -202,13 +202,7 @@ def _commit(name: str, folder: Path) -> str:
 
 
 def _show(commit: str, path: str, folder: Path) -> str | None:
-    return _git(["show", f"{commit}:{path}"], folder)
-
-
-def _git(arguments: Sequence[str], folder: Path) -> str | None:
-    """Return what git prints, None where it fails."""
-    done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
-    return done.stdout if done.returncode == 0 else None
+    return git("show", f"{commit}:{path}", folder=folder)
 
 
 if __name__ == "__main__":

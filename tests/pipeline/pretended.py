@@ -134,8 +134,9 @@ def options_help() -> dict[str, Any]:
     return compared(three(base=0.5, standard=0.5, options=0.8))
 
 
-def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write parameters, predictions, a test split and an audit as the stages before `compare` leave them."""
+def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame], store: bytes) -> None:
+    """Write parameters, store, predictions, a test split and an audit as the stages before `compare` leave them."""
+    (folder / "mlflow.db").write_bytes(store)
     (folder / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
     for name in ("tables/predictions", "tables/splits", "reports"):
         (folder / name).mkdir(parents=True)

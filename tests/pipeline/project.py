@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
+import pytest
 
 
 def environment() -> dict[str, str]:
@@ -66,3 +68,17 @@ def scale(folder: Path, overrides: Path) -> None:
 def stages_run(output: str) -> list[str]:
     """Return the stages that DVC says it ran, in order."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def chromium() -> str:
+    """Return the path of an installed Chromium; skip the test where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    return found or pytest.skip("no Chromium on this machine; install Debian's package chromium")

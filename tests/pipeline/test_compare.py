@@ -34,6 +34,7 @@ from abo_vqa.params import check_params
 from abo_vqa.params.group import ParamsError
 from abo_vqa.params.measure import ConditionParams
 from abo_vqa.stages.compare import main
+from abo_vqa.tracking.store import open_store
 
 
 def question(comparison: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -389,9 +390,9 @@ def test_a_comparison_that_cannot_be_made_is_refused_by_name(root: Path, planned
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, request) -> Path:
+def project(tmp_path, monkeypatch, request, empty_store) -> Path:
     """A project with predictions of three models, a test split and an audit."""
-    write_project(tmp_path, request.config.rootpath, three(base=0.5, standard=0.5, options=0.8))
+    write_project(tmp_path, request.config.rootpath, three(base=0.5, standard=0.5, options=0.8), empty_store)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -417,6 +418,21 @@ def test_the_stage_writes_its_files_with_the_same_bytes_twice(project, capsys):
     bars = pd.read_csv(paths[3]).set_index("asked")["accuracy"]
     assert bars["circular: options"] == round(100 * metrics["options"]["circular"]["accuracy"], 2)
     assert len(bars) == len(MODELS) * len(CONDITIONS)
+
+
+def test_the_comparison_is_logged_with_the_runs_that_made_it(project, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    (project / "reports/runs").mkdir()
+    (project / "reports/runs/train-options.json").write_text('{"run_id": "f00d"}')
+    main()
+    client, experiment = open_store()
+    (run,) = client.search_runs([experiment])
+    metrics = json.loads((project / "reports/metrics.json").read_text())
+    assert run.data.metrics["options/open/accuracy"] == metrics["options"]["open"]["accuracy"]
+    assert run.data.tags["run.train-options"] == "f00d"
+    assert "**Did training help?**" in run.data.tags["mlflow.note.content"]
+    attached = {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert attached == {"comparison.json", "comparison.md", "metrics.json"}
 
 
 def test_missing_predictions_are_named(project):

@@ -21,7 +21,12 @@ PLUMBING = {
     "abo_vqa.seeds",
     "abo_vqa.stages",
     "abo_vqa.stages.files",
+    "abo_vqa.git",
     "abo_vqa.tracking",
+    "abo_vqa.tracking.outbox",
+    "abo_vqa.tracking.process",
+    "abo_vqa.tracking.run",
+    "abo_vqa.tracking.store",
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 from pretended import CONDITIONS, MODELS, three, write_project
+from project import chromium
 
 from abo_vqa.errors import InputError
 from abo_vqa.measure.confusion import OTHER, confusable, confusion
@@ -25,9 +26,6 @@ from abo_vqa.stages.audit import PLOT
 from abo_vqa.stages.compare import main as compare
 from abo_vqa.stages.report import REPORT, main
 
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
-)
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
 
@@ -38,11 +36,11 @@ def jpeg(color: tuple[int, int, int]) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory, request: Any) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, request: Any, empty_store: bytes) -> Path:
     """A project whose report is made, from predictions of models that know more or less."""
     folder = tmp_path_factory.mktemp("report")
     root = request.config.rootpath
-    write_project(folder, root, three(base=0.4, standard=0.5, options=0.8))
+    write_project(folder, root, three(base=0.4, standard=0.5, options=0.8), empty_store)
     questions = pd.read_parquet(folder / "tables/splits/test.parquet")
     questions.loc[questions["qa_id"] == "q0000", "question"] = "<script>document.title = 'taken over'</script> & so?"
     questions.to_parquet(folder / "tables/splits/test.parquet")
@@ -67,10 +65,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: Any) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    if not CHROMIUM:
-        pytest.skip("no Chromium on this machine; install Debian's package chromium")
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
         yield browser
         browser.close()
 

@@ -1,17 +1,23 @@
 """Runs in a real SQLite store: they end, they are found, and parallel workers share one store."""
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from abo_vqa import tracking
 from abo_vqa.errors import InputError
 from abo_vqa.params import read_params
-from abo_vqa.tracking import Run, flatten_params, open_store, store_root, tracked_run
+from abo_vqa.tracking import run as runs
+from abo_vqa.tracking.process import HOST_TAG, PID_TAG, STARTED_TAG, Process, this_process
+from abo_vqa.tracking.run import PARENT_TAG, Run, flatten_params, pipeline_run, tracked_run
+from abo_vqa.tracking.store import open_store, store_root
 
 PROJECT = Path(__file__).parents[2]
 PARAMS = PROJECT / "params.yaml"
@@ -22,11 +28,17 @@ import os, signal, sys
 from pathlib import Path
 from abo_vqa.params import read_params
 from abo_vqa.stages import run_stage
-from abo_vqa.tracking import tracked_run
+from abo_vqa.tracking.run import pipeline_run, tracked_run
 
 def stage():
+    if sys.argv[1] == "whole":
+        with pipeline_run("compare", read_params(Path({str(PARAMS)!r}))) as run:
+            run.log_metrics({{"options/open/accuracy": 0.5}})
+        return
     with tracked_run("train standard", read_params(Path({str(PARAMS)!r})), {{"arm": "standard"}}) as run:
         run.log_metrics({{"loss": 0.5}}, step=1)
+        if sys.argv[1] == "raise":
+            raise SystemExit(1)
         if sys.argv[1] == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
         if sys.argv[1] == "wait":
@@ -37,34 +49,20 @@ run_stage("train", stage)
 """
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory) -> bytes:
-    """A fresh store's database, made once: creating its tables takes seconds."""
-    root = tmp_path_factory.mktemp("template")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DVC_ROOT", str(root))
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        from mlflow import MlflowClient
-
-        patch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
-        MlflowClient(tracking_uri=f"sqlite:///{root}/mlflow.db").search_experiments()
-    return (root / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
-def root(tmp_path, monkeypatch, template) -> Path:
+def root(tmp_path, monkeypatch, empty_store) -> Path:
     """The root of a project, with a space in its name, that has a store without our experiment."""
     folder = tmp_path / "a project"
     folder.mkdir()
     (folder / "params.yaml").write_bytes(PARAMS.read_bytes())
-    (folder / "mlflow.db").write_bytes(template)
+    (folder / "mlflow.db").write_bytes(empty_store)
     for name in ("DVC_ROOT", "DVC_STAGE", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(folder)
     return folder
 
 
-def start(how: str, folder: Path, **environ: str) -> subprocess.Popen:
+def start(how: str, folder: Path, **environ: str) -> "subprocess.Popen[str]":
     environ = {**os.environ, "PYTHONPATH": str(PROJECT / "src"), **environ}
     return subprocess.Popen(
         [sys.executable, "-c", STAGE, how], cwd=folder, env=environ, stdout=subprocess.PIPE, text=True
@@ -138,7 +136,7 @@ def test_metrics_are_written_in_batches(root, monkeypatch):
 
 
 def test_a_metric_does_not_wait_for_company_for_long(root, monkeypatch):
-    monkeypatch.setattr(tracking, "_FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(runs, "_FLUSH_SECONDS", 0.0)
     with tracked_run("train", read_params(), {}) as run:
         run.log_metrics({"loss": 2.0}, step=3)
         assert find(run.id).data.metrics == {"loss": 2.0}
@@ -162,7 +160,7 @@ def test_a_killed_process_is_swept_and_a_living_one_is_not(root):
 
 def test_another_hosts_run_is_left_alone(root, monkeypatch):
     client, experiment = open_store()
-    tags = {tracking.HOST_TAG: "elsewhere", tracking.PID_TAG: "999999999"}
+    tags = {HOST_TAG: "elsewhere", PID_TAG: "999999999", STARTED_TAG: "0"}
     run = client.create_run(experiment, tags=tags)
     assert find(run.info.run_id).info.status == "RUNNING"
 
@@ -231,6 +229,98 @@ def test_a_store_that_cannot_be_opened_is_named(root, monkeypatch):
 
 
 def test_importing_the_module_does_not_import_mlflow():
-    code = "import sys, abo_vqa.tracking; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, abo_vqa.tracking.run, abo_vqa.tracking.store; sys.exit('mlflow' in sys.modules)"
     environ = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
     assert subprocess.run([sys.executable, "-c", code], env=environ).returncode == 0
+
+
+def under_dvc(how: str, folder: Path, stage: str, **more: str) -> int:
+    """Run a stage as DVC would, this test in DVC's place; return its exit status."""
+    return start(how, folder, DVC_STAGE=stage, **more).wait(120)
+
+
+def by_name() -> dict[str, Any]:
+    client, experiment = open_store()
+    return {run.info.run_name: run for run in client.search_runs([experiment])}
+
+
+def test_the_stages_of_one_execution_are_children_of_one_run(root):
+    assert under_dvc("finish", root, "train@standard", DVC_EXP_NAME="fuzzy-bear", DVC_EXP_BASELINE_REV="abc123") == 0
+    assert under_dvc("finish", root, "train@options", DVC_EXP_NAME="fuzzy-bear", DVC_EXP_BASELINE_REV="abc123") == 0
+    client, experiment = open_store()
+    found = client.search_runs([experiment])
+    parents = [run for run in found if PARENT_TAG not in run.data.tags]
+    assert [(run.info.run_name, run.info.status) for run in parents] == [("fuzzy-bear", "FINISHED")]
+    assert parents[0].data.params["train.lora.r"] == "16"
+    assert parents[0].data.tags["dvc.baseline"] == "abc123"
+    children = [run for run in found if run is not parents[0]]
+    assert {run.data.tags[PARENT_TAG] for run in children} == {parents[0].info.run_id}
+    assert sorted(run.data.tags["dvc.stage"] for run in children) == ["train@options", "train@standard"]
+
+
+def test_an_execution_has_failed_once_a_stage_has(root):
+    assert under_dvc("raise", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == 1
+    assert by_name()["fuzzy-bear"].info.status == "FAILED"
+    assert under_dvc("finish", root, "train@options", DVC_EXP_NAME="fuzzy-bear") == 0
+    assert by_name()["fuzzy-bear"].info.status == "FAILED"
+    assert by_name()["fuzzy-bear"].data.tags["dvc.failed"] == "train@standard"
+
+
+def test_an_execution_does_not_stay_running_when_a_stage_is_killed(root):
+    assert under_dvc("kill", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == -signal.SIGKILL
+    assert {run.info.status for run in by_name().values()} == {"KILLED"}
+
+
+def test_what_belongs_to_the_whole_execution_is_logged_to_its_run(root):
+    assert under_dvc("finish", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == 0
+    assert under_dvc("whole", root, "compare", DVC_EXP_NAME="fuzzy-bear") == 0
+    found = by_name()
+    assert found.keys() == {"fuzzy-bear", "train standard"}
+    assert found["fuzzy-bear"].data.metrics == {"options/open/accuracy": 0.5}
+
+
+def test_without_dvc_it_is_a_run_of_its_own(root):
+    with pipeline_run("compare", read_params()) as run:
+        run.log_metrics({"options/open/accuracy": 0.5})
+    assert by_name().keys() == {"compare"}
+
+
+def test_what_was_read_is_a_dataset_with_dvcs_hash(root):
+    table = root / "test.parquet"
+    table.write_bytes(b"questions")
+    with tracked_run("evaluate base", read_params(), {}) as run:
+        run.log_dataset(table, "evaluation", 3)
+    found = find(run.id)
+    (given,) = found.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == ("test", hashlib.md5(b"questions").hexdigest())
+    assert json.loads(given.dataset.profile) == {"num_rows": 3}
+    assert [(tag.key, tag.value) for tag in given.tags] == [("mlflow.data.context", "evaluation")]
+    assert found.data.tags["data.test"] == given.dataset.digest
+
+
+def test_system_metrics_are_logged_meanwhile(root, monkeypatch):
+    monkeypatch.setattr(runs, "_SYSTEM_SECONDS", 0.1)
+    with tracked_run("train", read_params(), {}) as run:
+        time.sleep(1)
+    assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= find(
+        run.id
+    ).data.metrics.keys()
+
+
+def test_an_evaluation_is_logged_to_the_training_it_is_of(root):
+    with tracked_run("train options", read_params(), {}) as trained:
+        trained.log_metrics({"loss": 0.5})
+    record, unknown = root / "train-options.json", root / "train-standard.json"
+    record.write_text(json.dumps({"run_id": trained.id}))
+    unknown.write_text(json.dumps({"run_id": "0" * 32}))
+    with tracked_run("evaluate options", read_params(), {}) as run:
+        run.log_metrics_to(record, {"options/accuracy": 0.75})
+        run.log_metrics_to(unknown, {"options/accuracy": 0.25})
+        run.log_metrics_to(root / "train-base.json", {"options/accuracy": 0.25})
+    assert find(trained.id).data.metrics == {"loss": 0.5, "options/accuracy": 0.75}
+    assert find(trained.id).info.status == "FINISHED"
+
+
+def test_a_process_is_not_taken_for_another_with_its_number():
+    assert this_process().is_alive()
+    assert not Process(this_process().pid, this_process().started - 60).is_alive()

@@ -24,7 +24,7 @@ def main() -> None:
     from abo_vqa.measure.blind_embeddings import embed
     from abo_vqa.measure.plots.audit import plot_audit
     from abo_vqa.questions.schema import SPLITS, TRAIN
-    from abo_vqa.tracking import tracked_run
+    from abo_vqa.tracking.run import tracked_run
 
     settings, confidence = params.audit, params.compare.confidence
     tables = {split: pd.DataFrame(read_table(path_of(split), "split", COLUMNS), columns=COLUMNS) for split in SPLITS}

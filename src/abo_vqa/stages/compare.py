@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from abo_vqa.errors import InputError
 from abo_vqa.params import read_params
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.files import AUDIT, COMPARISON, PREDICTIONS, read_questions, split_table
+from abo_vqa.stages.files import AUDIT, COMPARISON, PREDICTIONS, RUNS, read_questions, split_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +28,7 @@ def main() -> None:
     from abo_vqa.measure.comparison import accuracies, compare, flat_metrics
     from abo_vqa.measure.tables import main_table, render, verdict_list
     from abo_vqa.measure.verdict import BASE
+    from abo_vqa.tracking.run import pipeline_run
 
     models = sorted(params.tested, key=lambda name: [BASE, *params.arms].index(name))
     rows = read_questions("test")
@@ -38,12 +39,24 @@ def main() -> None:
     predictions = {name: _read_predictions(name, asked) for name in models}
     comparison = compare(predictions, params.evaluate.conditions, params.arms, audit, params.compare, params.seed)
     write_json(COMPARISON, comparison)
-    write_json(METRICS, flat_metrics(comparison))
+    headline = flat_metrics(comparison)
+    write_json(METRICS, headline)
     with replacing(ACCURACY) as temporary:
         pd.DataFrame(accuracies(comparison)).to_csv(temporary, index=False)
     with replacing(TABLE) as temporary:
         temporary.write_text(render(comparison), encoding="utf-8")
-    print(f"{main_table(comparison)}\n\n{verdict_list(comparison['verdict'], parts=False)}")
+    summary = f"{main_table(comparison)}\n\n{verdict_list(comparison['verdict'], parts=False)}"
+    with pipeline_run("compare", params) as run:
+        run.log_dataset(TEST, "evaluation", len(rows))
+        for model, found in headline.items():
+            for condition, values in found.items():
+                run.log_metrics({f"{model}/{condition}/{name}": value for name, value in values.items()})
+        # A stage that DVC restored from its cache logs nothing: these tags say which runs made what is compared.
+        made_by = {f"run.{path.stem}": json.loads(path.read_text())["run_id"] for path in sorted(RUNS.glob("*.json"))}
+        run.set_tags({"mlflow.note.content": summary, **made_by})  # the description that MLflow's UI shows
+        for path in (COMPARISON, TABLE, METRICS):
+            run.log_artifact(path)
+    print(summary)
 
 
 def _read_predictions(model: str, asked: dict[str, set[str]]) -> "pd.DataFrame":

@@ -7,7 +7,15 @@ from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import Params, read_params
 from abo_vqa.questions.conditions import Distractors, ask_under
 from abo_vqa.stages import run_stage
-from abo_vqa.stages.files import ADAPTERS, PREDICTIONS, RUNS, feature_folder, read_image_bytes, read_questions
+from abo_vqa.stages.files import (
+    ADAPTERS,
+    PREDICTIONS,
+    RUNS,
+    feature_folder,
+    read_image_bytes,
+    read_questions,
+    split_table,
+)
 
 BASE = "base"
 
@@ -32,7 +40,7 @@ def evaluate(name: str, params: Params) -> None:
     from abo_vqa.model.loading import load_base, load_processor, load_tuned
     from abo_vqa.model.scoring import Scorer
     from abo_vqa.model.shared_image import ImageCollator
-    from abo_vqa.tracking import tracked_run
+    from abo_vqa.tracking.run import tracked_run
 
     settings = params.evaluate
     rows = read_questions("test")
@@ -42,7 +50,9 @@ def evaluate(name: str, params: Params) -> None:
         for condition, shown in settings.conditions.items()
     }
     images = read_image_bytes(row["image_id"] for row in rows) | {BLANK: blank_image()}
-    with tracked_run(f"evaluate {name}", params, {"model": name}) as run:
+    tags = {"model": name, "conditions": ", ".join(asked)} | ({} if name == BASE else {"arm": name})
+    with tracked_run(f"evaluate {name}", params, tags) as run:
+        run.log_dataset(split_table("test"), "evaluation", len(rows))
         processor = load_processor(params.model)
         model: Any = load_base(params.model)
         context = model.config.get_text_config().max_position_embeddings
@@ -58,7 +68,10 @@ def evaluate(name: str, params: Params) -> None:
         path = PREDICTIONS / f"{name}.parquet"
         with replacing(path) as temporary:
             predictions.to_parquet(temporary, index=False)
-        run.log_metrics(flatten(summarise(predictions)))
+        found = flatten(summarise(predictions))
+        run.log_metrics(found)
+        # Beside the arm's curves too: two arms' runs, selected in the MLflow UI, compare as a whole.
+        run.log_metrics_to(RUNS / f"train-{name}.json", found)
         run.log_artifact(path)
         write_json(RUNS / f"evaluate-{name}.json", {"run_id": run.id})
 

@@ -29,7 +29,7 @@ def split_table(split: str) -> Path:
 
 def feature_folder() -> Path:
     """Return where vision features are kept: with the project, so that experiments in other folders share them."""
-    from abo_vqa.tracking import store_root
+    from abo_vqa.tracking.store import store_root
 
     return store_root() / "models/features"
 

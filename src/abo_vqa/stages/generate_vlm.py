@@ -23,7 +23,8 @@ from abo_vqa.questions.parse import parse_output
 from abo_vqa.questions.schema import RawOutput
 from abo_vqa.stages.files import SAMPLE
 from abo_vqa.stages.journal import Journal, open_journal
-from abo_vqa.tracking import Run, store_root, tracked_run
+from abo_vqa.tracking.run import Run, tracked_run
+from abo_vqa.tracking.store import store_root
 
 if TYPE_CHECKING:
     from abo_vqa.model.generating import Batch, Picture

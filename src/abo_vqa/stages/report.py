@@ -1,11 +1,11 @@
 """Stage report: everything measured in, one HTML file and its figures out."""
 
 import json
-import subprocess
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from abo_vqa.git import git, head
 from abo_vqa.params import PARAMS_FILE, read_params
 from abo_vqa.params.measure import ConditionParams
 from abo_vqa.stages import run_stage
@@ -31,6 +31,7 @@ def main() -> None:
     from abo_vqa.measure.plots.comparison import plot_calibration, plot_confusion, plot_curves, plot_forest
     from abo_vqa.measure.report import pick_gallery, render_report
     from abo_vqa.seeds import derive_seed
+    from abo_vqa.tracking.run import pipeline_run
 
     comparison = json.loads(require(COMPARISON, "compare").read_text(encoding="utf-8"))
     models = comparison["models"]
@@ -56,6 +57,9 @@ def main() -> None:
     with replacing(REPORT) as temporary:
         text = render_report(comparison, training, figures, gallery, provenance())
         temporary.write_text(text, encoding="utf-8")
+    with pipeline_run("report", params) as run:
+        for path in (REPORT, *(PLOTS / f"{name}.svg" for name in figures)):
+            run.log_artifact(path)
     print(f"{REPORT}: {REPORT.stat().st_size / 1e6:.1f} MB, {len(gallery)} images in the gallery")
 
 
@@ -73,19 +77,9 @@ def provenance() -> "Provenance":
             for entry in [*stage.get("deps", []), *stage.get("outs", [])]:
                 if not entry["path"].startswith(("src/", "reports/")):
                     data[entry["path"]] = entry["md5"]
-    changed = [line[3:] for line in _git("status", "--porcelain", "--", *CODE).splitlines()]
+    changed = [line[3:] for line in (git("status", "--porcelain", "--", *CODE) or "").splitlines()]
     versions = {name: version(name) for name in PACKAGES}
-    return Provenance(
-        _git("rev-parse", "HEAD").strip(), changed, dict(sorted(data.items())), versions, PARAMS_FILE.read_text()
-    )
-
-
-def _git(*arguments: str) -> str:
-    """Return what git says; nothing where there is no git or no repository."""
-    try:
-        return subprocess.run(["git", *arguments], capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return ""
+    return Provenance(head() or "", changed, dict(sorted(data.items())), versions, PARAMS_FILE.read_text())
 
 
 if __name__ == "__main__":

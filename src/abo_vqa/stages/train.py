@@ -28,6 +28,7 @@ from abo_vqa.stages.files import (
     feature_folder,
     read_image_bytes,
     read_questions,
+    split_table,
 )
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ def train(name: str, params: Params) -> None:
         return
     print(f"labels audited; the first question is\n{label_example}", file=sys.stderr)
     with _tracked(name, params) as (run_id, run, on_row):
+        run.log_dataset(split_table("train"), "training", len(rows))
+        run.log_dataset(split_table("validation"), "validation", len(validation))
         started = time.monotonic()
         result = train_arm(base, collator, dataset, batches, settings, seed, scratch, on_row)
         seconds = time.monotonic() - started
@@ -145,9 +148,9 @@ def _validation_batches(rows: list[dict[str, Any]], collator: Any, with_options:
 @contextmanager
 def _tracked(name: str, params: Params) -> Iterator[tuple[str, Any, Callable[[dict[str, float]], None]]]:
     """Open the arm's MLflow run; the third value logs a row of the curve to it."""
-    from abo_vqa.tracking import tracked_run
+    from abo_vqa.tracking.run import tracked_run
 
-    with tracked_run(f"train {name}", params, {"arm": name}) as run:
+    with tracked_run(f"train {name}", params, {"arm": name, "model": name}) as run:
         yield run.id, run, lambda row: run.log_history([row])
 
 
