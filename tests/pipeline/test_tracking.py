@@ -267,8 +267,9 @@ def test_an_execution_has_failed_once_a_stage_has(root):
 
 
 def test_an_execution_does_not_stay_running_when_a_stage_is_killed(root):
-    assert under_dvc("kill", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == -signal.SIGKILL
-    assert {run.info.status for run in by_name().values()} == {"KILLED"}
+    assert under_dvc("finish", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == 0
+    assert under_dvc("kill", root, "train@options", DVC_EXP_NAME="fuzzy-bear") == -signal.SIGKILL
+    assert by_name()["fuzzy-bear"].info.status == "KILLED"
 
 
 def test_what_belongs_to_the_whole_execution_is_logged_to_its_run(root):
