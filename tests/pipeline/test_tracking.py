@@ -272,6 +272,18 @@ def test_an_execution_does_not_stay_running_when_a_stage_is_killed(root):
     assert by_name()["fuzzy-bear"].info.status == "KILLED"
 
 
+def test_an_execution_runs_while_its_second_stage_does(root):
+    assert under_dvc("finish", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == 0
+    waiting = start("wait", root, DVC_STAGE="train@options", DVC_EXP_NAME="fuzzy-bear")
+    try:
+        assert waiting.stdout.readline() == "waiting\n"
+        assert by_name()["fuzzy-bear"].info.status == "RUNNING"
+    finally:
+        waiting.terminate()
+    assert waiting.wait(30) == 128 + signal.SIGTERM
+    assert by_name()["fuzzy-bear"].info.status == "FAILED"
+
+
 def test_what_belongs_to_the_whole_execution_is_logged_to_its_run(root):
     assert under_dvc("finish", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == 0
     assert under_dvc("whole", root, "compare", DVC_EXP_NAME="fuzzy-bear") == 0
