@@ -23,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 PROJECT = Path(__file__).parents[2]
 ARMS = ("standard", "options")
+EXPERIMENT = "fuzzy-bear"
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,11 @@ def ui(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes, curves, log
     (root / "mlflow.db").write_bytes(empty_store)
     (root / "params.yaml").write_bytes((PROJECT / "params.yaml").read_bytes())
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI"):
+        for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
+        # As under `dvc exp run`: the arms are children of the experiment's run.
+        patch.setenv("DVC_STAGE", "train")
+        patch.setenv("DVC_EXP_NAME", EXPERIMENT)
         patch.chdir(root)
         for arm in ARMS:
             with tracked_run(f"train {arm}", read_params(), {"arm": arm}) as run:
@@ -88,9 +92,14 @@ def page(ui: str) -> Iterator[Page]:
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
         page.goto(f"{ui}/#/experiments/1/runs")
-        expect(page.get_by_text("2 matching runs")).to_be_visible()
+        expect(page.get_by_text("3 matching runs")).to_be_visible()
         yield page
         browser.close()
+
+
+def unfold(page: Page) -> None:
+    """Show the runs under the experiment's."""
+    page.get_by_role("row").filter(has_text=EXPERIMENT).get_by_role("button").first.click()
 
 
 # The table holds only what is in sight, its names and its values in two grids that scroll together.
@@ -114,6 +123,7 @@ def shown(page: Page, name: str) -> list[float]:
 
 
 def test_two_arms_compare_side_by_side(page: Page, logged) -> None:
+    unfold(page)
     for arm in ARMS:
         page.get_by_role("row").filter(has_text=f"train {arm}").get_by_role("checkbox").first.check(force=True)
     page.get_by_role("button", name="Compare").click()
@@ -127,6 +137,7 @@ def test_two_arms_compare_side_by_side(page: Page, logged) -> None:
 
 def test_their_gradient_norms_are_drawn_in_one_chart(page: Page, ui: str) -> None:
     page.goto(f"{ui}/#/experiments/1/runs?compareRunsMode=CHART")
+    unfold(page)
     page.get_by_placeholder("Search metric charts").fill("grad_norm/(pre|post)_clip$")
     for name in ("grad_norm/pre_clip", "grad_norm/post_clip"):
         chart = page.locator("[data-testid='experiment-view-compare-runs-card']").filter(has_text=name)

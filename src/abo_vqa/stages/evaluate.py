@@ -70,8 +70,9 @@ def evaluate(name: str, params: Params) -> None:
             predictions.to_parquet(temporary, index=False)
         found = flatten(summarise(predictions))
         run.log_metrics(found)
-        # Beside the arm's curves too: two arms' runs, selected in the MLflow UI, compare as a whole.
-        run.log_metrics_to(RUNS / f"train-{name}.json", found)
+        # Beside the arm's curves too, but for the question types: in the MLflow UI two arms then compare as a whole.
+        totals = {metric: value for metric, value in found.items() if metric.count("/") == 1}
+        run.log_metrics_to(RUNS / f"train-{name}.json", totals)
         run.log_artifact(path)
         write_json(RUNS / f"evaluate-{name}.json", {"run_id": run.id})
 
