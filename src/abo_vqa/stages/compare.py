@@ -1,4 +1,4 @@
-"""Stage compare: every model's predictions and the audit in, the verdict and the comparison table out."""
+"""Stage compare: every model's predictions and the audit in, the verdict and the table out; adapters registered."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ ACCURACY = Path("reports/accuracy.csv")
 
 
 def main() -> None:
-    """Compare the tested models; write reports/comparison.json, comparison.md, metrics.json and accuracy.csv."""
+    """Compare the tested models; write comparison.json, comparison.md, metrics.json, accuracy.csv; register arms."""
     params = read_params()
     # Imported here: a wrong parameter is reported before seconds of importing.
     import pandas as pd
@@ -43,7 +43,11 @@ def main() -> None:
         pd.DataFrame(accuracies(comparison)).to_csv(temporary, index=False)
     with replacing(TABLE) as temporary:
         temporary.write_text(render(comparison), encoding="utf-8")
-    print(f"{main_table(comparison)}\n\n{verdict_list(comparison['verdict'], parts=False)}")
+    print(f"{main_table(comparison)}\n\n{verdict_list(comparison['verdict'], parts=False)}\n")
+
+    from abo_vqa.registry import register_or_warn
+
+    register_or_warn(comparison, params)
 
 
 def _read_predictions(model: str, asked: dict[str, set[str]]) -> "pd.DataFrame":
