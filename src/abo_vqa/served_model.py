@@ -203,7 +203,7 @@ def save_served_model(folder: Path, arm: str, adapter: Path, digest: str, params
     }
     save_model(
         folder,
-        python_model=__file__,
+        python_model=os.path.relpath(__file__),  # written into the folder, where no other machine's paths belong
         code_paths=[str(Path(__file__).parent)],
         artifacts=artifacts,
         model_config=config,

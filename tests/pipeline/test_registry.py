@@ -188,7 +188,6 @@ def test_the_version_holds_adapter_base_code_and_pinned_requirements(store: Path
     requirements = (folder / "requirements.txt").read_text().split()
     assert all("==" in line and "+" not in line for line in requirements)
     described = (folder / "MLmodel").read_text()
-    assert str(PROJECT) not in described
     assert '"name": "image"' in described and '"name": "probabilities"' in described
     example = json.loads((folder / "serving_input_example.json").read_text())
     assert example["dataframe_split"]["columns"] == ["image", "question", "options"]
@@ -235,7 +234,7 @@ def test_the_alias_stays_where_it_is_if_no_arm_is_favoured(store: Path) -> None:
     assert (
         said[-1].startswith("abo-vqa: champion stays version 2") and "options arm under `open`: not shown" in said[-1]
     )
-    assert champion() == "2" and len(versions(open_store()[0])) == 4
+    assert champion() == "2" and len(versions(open_store()[0])) == 3, "the standard arm is the one that was there"
 
 
 def test_no_alias_at_all_if_no_arm_is_favoured(store: Path) -> None:
@@ -249,14 +248,14 @@ def test_the_alias_moves_to_a_better_one_and_not_back_to_a_worse_one(store: Path
     register(good, read_params())
     write_adapter(store, "options", "better")
     assert "before: version 2" in register(better, read_params())[-1]
-    assert champion() == "4"
+    assert champion() == "3"
     write_adapter(store, "options", "good again")
-    assert "champion stays version 4" in register(good, read_params())[-1]
-    assert champion() == "4"
+    assert "champion stays version 3" in register(good, read_params())[-1]
+    assert champion() == "3"
     # On other questions accuracies cannot be compared: the arm that is favoured there is taken.
     (store / "tables/splits/test.parquet").write_bytes(b"other questions")
-    register(good, read_params())
-    assert champion() not in ("2", "4")
+    assert "version 6, new" in register(good, read_params())[1]
+    assert champion() == "6"
 
 
 def test_every_condition_that_is_asked_for_has_to_be_a_gain(store: Path) -> None:
@@ -292,9 +291,10 @@ def test_a_store_out_of_reach_is_a_warning_that_says_what_to_do(
 
 def run(*arguments: str, folder: Path, **more: str) -> "subprocess.Popen[str]":
     environment = os.environ | {"PYTHONPATH": str(Path(registry.__file__).parents[1]), **more}
-    pipe = subprocess.PIPE
+    # A file, since nobody reads what a server says.
+    log = (folder / "log").open("w")
     command = [sys.executable, "-m", *arguments]
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log, text=True)
 
 
 @pytest.mark.slow
@@ -307,8 +307,8 @@ def test_four_workers_that_register_at_once_make_one_model_and_no_version_twice(
         write_adapter(copy, "options", f"adapter {number % 2}")
         copies.append(copy)
     workers = [run("abo_vqa.registry", folder=copy, DVC_ROOT=str(store)) for copy in copies]
-    said = [worker.communicate(timeout=300) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 4, said
+    codes = [worker.wait(300) for worker in workers]
+    assert codes == [0] * 4, [(copy / "log").read_text() for copy in copies]
     found = versions(open_store()[0])
     assert sorted(version.tags["arm"] for version in found) == ["options", "options", "standard"]
     assert champion() in {str(version.version) for version in found if version.tags["arm"] == "options"}
