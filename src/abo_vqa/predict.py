@@ -7,6 +7,8 @@ and mixed with --options. Models are those of params.yaml (`tested`).
 """
 
 import argparse
+import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +45,9 @@ def run(args: argparse.Namespace) -> None:
             raise InputError(f"--model {name}: no such model; params.yaml has {', '.join(params.tested)} (tested)")
     image, question, options = read_image(args.image), check_question(args.question), check_options(args.options)
 
+    # What libraries have to say about themselves is no part of an answer.
+    logging.disable(logging.WARNING)
+    warnings.simplefilter("ignore")
     from abo_vqa.model.answering import Answerer, Question
 
     adapters = {name: Path(params.tested[name]) for name in names if name != BASE}

@@ -41,6 +41,8 @@ def server(model: str | None, host: str, port: int) -> tuple[list[str], dict[str
     _require_version(client, uri)
     environment = os.environ | {
         "MLFLOW_TRACKING_URI": client.tracking_uri,
+        # A bar for every file that is fetched, otherwise.
+        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         # The scoring server's own command is looked up there.
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
     }
