@@ -219,11 +219,15 @@ def test_the_same_adapter_with_the_same_results_is_registered_once(store: Path) 
 
 
 def test_the_same_adapter_with_other_results_is_another_version(store: Path) -> None:
+    client, experiment = open_store()
+    run = client.create_run(experiment).info.run_id
+    (store / "reports/runs/train-options.json").write_text(json.dumps({"run_id": run}))
     register(options_help(), read_params())
     (store / "tables/splits/test.parquet").write_bytes(b"other questions")
     assert "version 4, new" in register(options_help(), read_params())[1]
-    sources = {version.source for version in versions(open_store()[0])}
-    assert len(sources) == 4
+    found = versions(client)
+    assert [found[1].run_id, found[3].run_id] == [run, run]
+    assert len({version.source for version in found}) == 4, "one run holds both and each has its own files"
 
 
 def test_the_alias_stays_where_it_is_if_no_arm_is_favoured(store: Path) -> None:

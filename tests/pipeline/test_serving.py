@@ -72,6 +72,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     YAML().dump(values, folder / "params.yaml")
     (folder / "tables/splits/test.parquet").write_bytes(b"questions")
     (folder / "pictures/red.jpg").write_bytes(WHOLE)
+    (folder.parent / "elsewhere.jpg").write_bytes(WHOLE)
+    (folder / "pictures/link.jpg").symlink_to(folder.parent / "elsewhere.jpg")
     params = read_params(folder / "params.yaml")
     for seed, arm in enumerate(("standard", "options")):
         torch.manual_seed(seed)
@@ -198,7 +200,9 @@ WRONG: dict[str, tuple[Any, str]] = {
     "image left out of one row": (records(GOOD, {"question": "What?"}), "^row 1: image: missing"),
     "no such file": (records(GOOD | {"image": "pictures/green.jpg"}), "^row 0: image: neither the path of a file in"),
     "a folder": (records(GOOD | {"image": "pictures"}), "^row 0: image: |^row 0: 6 bytes that are no"),
-    "a file elsewhere": (records(GOOD | {"image": "../../../etc/hostname"}), "^row 0: image: neither the path of a"),
+    "a file elsewhere": (records(GOOD | {"image": "../elsewhere.jpg"}), "^row 0: image: neither the path of a file"),
+    "a link to elsewhere": (records(GOOD | {"image": "pictures/link.jpg"}), "^row 0: image: neither the path of a"),
+    "a wrong row in inputs": ({"inputs": [GOOD | {"options": ["red"]}]}, "^row 0: options: 1 given"),
     "a text of the project": (records(GOOD | {"image": "params.yaml"}), "^row 0: .*params.yaml: .* are no JPEG"),
     "one option": (records(GOOD | {"options": ["red"]}), "^row 0: options: 1 given, wanted 2 to 26"),
     "100 options": (records(GOOD | {"options": [str(n) for n in range(100)]}), "^row 0: options: 100 given"),
