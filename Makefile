@@ -8,7 +8,7 @@ export PYTHONPATH := src
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro test test-fast lint ui scale lock dag docs-data demo-data demo-model clean
+.PHONY: help repro test test-fast lint ui serve scale lock dag docs-data demo-data demo-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ lint: $(VENV)/installed ## ruff and mypy
 
 ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
+
+serve: $(VENV)/installed ## answer over HTTP on 127.0.0.1: make serve [MODEL=models:/abo-vqa/2] [PORT=5001]
+	python -m abo_vqa.serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT))
 
 scale: $(VENV)/installed ## apply a file of overrides to params.yaml: make scale TO=scales/paper.yaml
 	python -m abo_vqa.scale $(or $(TO),$(error give the file: make scale TO=scales/paper.yaml))

@@ -10,7 +10,6 @@ questions.
 import argparse
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +70,7 @@ def run(args: argparse.Namespace) -> None:
 
     from abo_vqa.measure.asking import BLANK, ask_all, blank_image
     from abo_vqa.measure.bertscore import BertScorer
+    from abo_vqa.model.answering import each_model
     from abo_vqa.model.features import ImageFeatures
     from abo_vqa.model.loading import load_base, load_processor
     from abo_vqa.model.scoring import Scorer
@@ -145,28 +145,6 @@ def _from_tar(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
 def _ends(name: str) -> Iterator[str]:
     parts = name.split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
-
-
-def each_model(base: Any, adapters: Mapping[str, Path]) -> Iterator[tuple[str, Any, bool]]:
-    """Yield the base and each adapter over it by name, and whether it sees with other eyes; the base is loaded once."""
-    from peft import PeftModel
-
-    model: Any = base
-    for name, folder in adapters.items():
-        if model is base:
-            model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
-        else:
-            model.load_adapter(str(folder), adapter_name=name)
-    model.eval()
-    with model.disable_adapter() if adapters else nullcontext():
-        yield BASE, model, False
-    for name in adapters:
-        model.set_adapter(name)
-        yield name, model, any("vision_tower" in key for key in _adapted(model, name))
-
-
-def _adapted(model: Any, name: str) -> list[str]:
-    return [key for key, _ in model.named_parameters() if f".lora_A.{name}." in key]
 
 
 def render(predictions: Any, rows: Sequence[Row], problems: Sequence[str]) -> str:

@@ -15,7 +15,8 @@ import torch
 from peft import get_peft_model
 
 import abo_vqa
-from abo_vqa.evaluate import each_model, main
+from abo_vqa.evaluate import main
+from abo_vqa.model.answering import each_model
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.loading import load_base, load_processor, load_tuned, lora_config
 from abo_vqa.model.scoring import Prompt, Scorer

@@ -75,7 +75,9 @@ class Scorer:
         drafts = [[self._encoded(option) for option in prompt.options] for prompt in distinct]
         for prompt, tokens, options in zip(distinct, asked, drafts, strict=True):
             longest = max([self._max_new_tokens, *(len(option) + 1 for option in options)])
-            check_length(f"{image_id}: {prompt.text!r}", len(prefix) + len(tokens) + longest, self._collator.context)
+            check_length(
+                f"{image_id}: {prompt.text[:80]!r}", len(prefix) + len(tokens) + longest, self._collator.context
+            )
         tree = _Tree(self._model, prefix, inputs)
         answers: dict[Prompt, Answer] = {}
         for part in self._passes(asked, drafts):

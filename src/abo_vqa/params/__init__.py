@@ -13,7 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from abo_vqa.params.data import GenerateParams, MatchingParams, SampleParams, SplitParams, ValidateParams
 from abo_vqa.params.group import Group, ParamsError
-from abo_vqa.params.measure import AuditParams, CompareParams, EvaluateParams, ReportParams
+from abo_vqa.params.measure import AuditParams, CompareParams, EvaluateParams, RegistryParams, ReportParams
 from abo_vqa.params.model import ArmParams, ModelParams, TrainParams
 
 PARAMS_FILE = Path("params.yaml")
@@ -35,6 +35,7 @@ class Params(Group):
     tested: dict[str, str]
     evaluate: EvaluateParams
     compare: CompareParams
+    registry: RegistryParams
     report: ReportParams
 
     @model_validator(mode="after")
@@ -58,6 +59,14 @@ class Params(Group):
                     raise ValueError(
                         f"compare.planned.{place}.conditions: {name} is none of evaluate.conditions ({known})"
                     )
+        return self
+
+    @model_validator(mode="after")
+    def _champions_can_be_judged(self) -> "Params":
+        for name in self.registry.champion_under:
+            if name not in self.evaluate.conditions:
+                known = ", ".join(self.evaluate.conditions)
+                raise ValueError(f"registry.champion_under: {name} is none of evaluate.conditions ({known})")
         return self
 
     def arm(self, name: str) -> ArmParams:

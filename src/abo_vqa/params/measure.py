@@ -1,4 +1,4 @@
-"""Parameters of what is measured: audit, evaluate, compare, report."""
+"""Parameters of what is measured: audit, evaluate, compare, registry, report."""
 
 from typing import Annotated, Literal
 
@@ -82,6 +82,16 @@ class CompareParams(Group):
         if unknown := sorted(limits.keys() - {"open", "options", "matched"}):
             raise ValueError(f"{unknown[0]}: the audit scores open, options and matched only")
         return limits
+
+
+class RegistryParams(Group):
+    """What an arm has to show to become the registered model's champion.
+
+    champion_under: conditions under each of which the verdict has to call it a gain over base; the first one's accuracy
+    decides among several.
+    """
+
+    champion_under: Annotated[list[str], Field(min_length=1)]
 
 
 class ReportParams(Group):

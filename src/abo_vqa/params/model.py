@@ -6,6 +6,8 @@ from pydantic import Field, model_validator
 
 from abo_vqa.params.group import Count, Group, Positive, Share
 
+BASE = "base"  # what the model without adapter is called wherever models are named
+
 
 class QuantizationParams(Group):
     """bitsandbytes 4-bit loading (paper, listing 2)."""

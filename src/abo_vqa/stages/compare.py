@@ -1,4 +1,4 @@
-"""Stage compare: every model's predictions and the audit in, the verdict and the comparison table out."""
+"""Stage compare: every model's predictions and the audit in, the verdict and the table out; adapters registered."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ ACCURACY = Path("reports/accuracy.csv")
 
 
 def main() -> None:
-    """Compare the tested models; write reports/comparison.json, comparison.md, metrics.json and accuracy.csv."""
+    """Compare the tested models; write comparison.json, comparison.md, metrics.json, accuracy.csv; register arms."""
     params = read_params()
     # Imported here: a wrong parameter is reported before seconds of importing.
     import pandas as pd
@@ -28,6 +28,7 @@ def main() -> None:
     from abo_vqa.measure.comparison import accuracies, compare, flat_metrics
     from abo_vqa.measure.tables import main_table, render, verdict_list
     from abo_vqa.measure.verdict import BASE
+    from abo_vqa.registry import register_or_warn
     from abo_vqa.tracking.run import pipeline_run
 
     models = sorted(params.tested, key=lambda name: [BASE, *params.arms].index(name))
@@ -56,7 +57,8 @@ def main() -> None:
         run.set_tags({"mlflow.note.content": summary, **made_by})  # the description that MLflow's UI shows
         for path in (COMPARISON, TABLE, METRICS):
             run.log_artifact(path)
-    print(summary)
+    print(f"{summary}\n")
+    register_or_warn(comparison, params, run.id)
 
 
 def _read_predictions(model: str, asked: dict[str, set[str]]) -> "pd.DataFrame":

@@ -1,0 +1,28 @@
+"""Servers on loopback for tests: a free port, and how long one takes to answer."""
+
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from typing import Any
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def wait_for(process: "subprocess.Popen[Any]", url: str, seconds: float = 180) -> None:
+    """Return as soon as the URL answers; fail if the process ends or takes too long."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        assert process.poll() is None, f"the server ended with {process.returncode}"
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.5)
+    raise AssertionError(f"{url} did not answer in {seconds} s")
