@@ -79,7 +79,7 @@ def register(comparison: Comparison, params: Params, run_id: str | None = None) 
 
     under = params.registry.champion_under
     tagged = {arm: _tags(arm, comparison, params) for arm in comparison["models"] if arm != BASE}
-    client, experiment = open_store()
+    client, experiment = open_store(fallback=False)  # a model of another store would be missed
     lines, entries = [], []
     # Workers of this host that finish together take turns, so that none registers what another just has.
     with FileLock(store_root() / "mlflow.db.registry.lock"):

@@ -28,13 +28,13 @@ _SETTINGS = {
 }
 
 
-def open_store() -> tuple["MlflowClient", str]:
+def open_store(fallback: bool = True) -> tuple["MlflowClient", str]:
     """Return a client and the id of the experiment, both made if they are not there yet.
 
     A lock is held meanwhile, because workers that open a fresh store at the same time break each other's
     migration of its tables. Runs of this host whose process is gone are ended as KILLED, and what earlier runs could
-    not send is sent. A server that cannot be reached is replaced by the local store, with a message. Raises InputError
-    if the store cannot be opened.
+    not send is sent. With `fallback` a server that cannot be reached is replaced by the local store, with a message.
+    Raises InputError if the store cannot be opened.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
@@ -48,7 +48,7 @@ def open_store() -> tuple["MlflowClient", str]:
         try:
             return _open(uri, root)
         except MlflowException as error:
-            if not (uri.startswith(("http://", "https://")) and is_outage(error)):
+            if not (fallback and uri.startswith(("http://", "https://")) and is_outage(error)):
                 raise InputError(
                     f"the MLflow store {uri.removeprefix('sqlite:///')} cannot be opened: {error.message.strip()}; "
                     "correct MLFLOW_TRACKING_URI, or move the store away"
