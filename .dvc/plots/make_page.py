@@ -1,4 +1,4 @@
-"""Build .dvc/plots/page.html, the page that `dvc plots` fills, with the scripts inside that DVC's own page loads from a CDN.
+"""Build .dvc/plots/page.html, the page that `dvc plots` fills: DVC's own loads scripts from a CDN, here they are inside.
 
 make plots-page     (needs npm and its registry; after an upgrade of dvc-render only)
 """

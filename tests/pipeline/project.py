@@ -54,7 +54,7 @@ def clone_project(root: Path, folder: Path) -> Path:
 
 
 def copy_project(source: Path, folder: Path) -> Path:
-    """Copy a clone with its cache, its results and its MLflow store, in which every path is made to lead to the copy."""
+    """Copy a clone with its cache, its results and its MLflow store, whose paths are made to lead to the copy."""
     shutil.copytree(source, folder, symlinks=True)
     with sqlite3.connect(folder / "mlflow.db") as store:
         tables = [name for (name,) in store.execute("select name from sqlite_master where type = 'table'")]

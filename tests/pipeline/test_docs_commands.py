@@ -60,13 +60,13 @@ class Shell:
     """Runs the blocks of a page in its folder; what they start in the background ends with it."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.exported, self.groups = folder, folder.with_suffix(".env"), []
-        self.exported.write_text("")
+        self.folder, self.state, self.groups = folder, folder.with_suffix(".state"), list[int]()
+        self.state.write_text("")
 
     def run(self, commands: str) -> tuple[int, str]:
-        """Return the exit status and what the commands printed; each starts in the folder, with what was exported."""
+        """Return the exit status and what the commands printed; they start where the last ones ended."""
         printed = self.folder.with_suffix(".out")
-        script = f"set -eo pipefail\nset -a; . {self.exported}; set +a\n{commands}\nexport -p > {self.exported}\n"
+        script = f'. {self.state}\nset -eo pipefail\n{commands}\n(export -p; echo cd "$PWD") > {self.state}\n'
         with printed.open("wb") as out:
             process = subprocess.Popen(
                 ["bash", "-c", script],

@@ -26,9 +26,9 @@ HEAD = """# Parameters
 
 Every value of [params.yaml](../params.yaml), made by `make docs-params` from the types that check it
 (`src/abo_vqa/params/`), its comments, and the stages' `params` in [dvc.yaml](../dvc.yaml). Change one with
-`dvc exp run -S NAME=VALUE`, or many with `make scale TO=FILE`; an unknown name, a wrong type or a value out of bounds is
-refused before anything runs. Demo: the value in params.yaml. Paper: empty where the paper has no such thing, "not given" where
-it has but does not say. NAME stands for a name of your own, N for a place in a list, from 0 on."""
+`dvc exp run -S NAME=VALUE`, or many with `make scale TO=FILE`; an unknown name, a wrong type or a value out of bounds
+is refused before anything runs. Demo: the value in params.yaml. Paper: empty where the paper has no such thing, "not
+given" where it has but does not say. NAME stands for a name of your own, N for a place in a list, from 0 on."""
 
 TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
 BOUNDS = (("ge", "at least {}"), ("gt", "above {}"), ("le", "at most {}"), ("lt", "below {}"))
