@@ -1,4 +1,4 @@
-"""Build .dvc/plots/page.html, the page that `dvc plots` fills: DVC's own loads scripts from a CDN, here they are inside.
+"""Build .dvc/plots/page.html, the page that `dvc plots` fills: scripts inside that DVC would load from a CDN.
 
 make plots-page     (needs npm and its registry; after an upgrade of dvc-render only)
 """
