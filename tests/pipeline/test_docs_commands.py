@@ -37,8 +37,7 @@ def blocks(page: Path) -> list[Block]:
     found = BLOCK.findall(page.read_text(encoding="utf-8"))
     name = page.name  # one object: pytest keeps a fixture as long as its parameter is the same one
     return [
-        Block(name, commands, says, mark[1] if (mark := MARK.match(commands)) else None)
-        for commands, says in found
+        Block(name, commands, says, mark[1] if (mark := MARK.match(commands)) else None) for commands, says in found
     ]
 
 

@@ -71,9 +71,14 @@ def test_experiments_are_shown_in_columns_one_can_read(clone: Path) -> None:
     assert recipe
     said = run(recipe[1].replace("$$", "$") + " --csv", clone).splitlines()
     head, rows = said[0].split(","), [dict(zip(said[0].split(","), line.split(","), strict=True)) for line in said[1:]]
-    assert set(head) - ACCURACIES == {"Experiment", "rev", "typ", "Created", "parent", "arms.options.options_last"} & set(
-        head
-    ) | {"arms.options.options_last"}
+    assert set(head) - ACCURACIES == {
+        "Experiment",
+        "rev",
+        "typ",
+        "Created",
+        "parent",
+        "arms.options.options_last",
+    } & set(head) | {"arms.options.options_last"}
     half = next(row for row in rows if row["Experiment"] == "half")
     assert half["arms.options.options_last"] == "0.5"
     stored = json.loads(run(f"git show {half['rev']}:reports/metrics.json", clone))
