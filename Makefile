@@ -8,7 +8,8 @@ export PYTHONPATH := src
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro test test-fast lint ui serve scale lock dag docs-data demo-data demo-model clean
+.PHONY: help repro test test-fast lint experiments ui serve scale lock dag docs-data docs-params plots-page demo-data \
+	demo-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -34,6 +35,9 @@ lint: $(VENV)/installed ## ruff and mypy
 	ruff format --check .
 	mypy
 
+experiments: $(VENV)/installed ## list the experiments: accuracies and the parameters that differ
+	dvc exp show --only-changed --drop '^(src|data|tables|models|reports|expectations)'
+
 ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
 
@@ -48,6 +52,12 @@ dag: $(VENV)/installed ## draw the stages
 
 docs-data: $(VENV)/installed ## build reports/data_docs/index.html: the expectations and what they find in the current tables
 	python -m abo_vqa.stages.data_docs
+
+docs-params: $(VENV)/installed ## write docs/parameters.md from params.yaml and the types of its values
+	python -m abo_vqa.params.reference
+
+plots-page: $(VENV)/installed ## build .dvc/plots/page.html anew, which lets `dvc plots` work offline (needs npm)
+	python .dvc/plots/make_page.py
 
 demo-data: $(VENV)/installed ## draw the demo catalogue anew (the same bytes as the committed one)
 	python -m abo_vqa.demo.catalogue --out data

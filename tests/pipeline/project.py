@@ -3,6 +3,7 @@
 import os
 import shutil
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +52,19 @@ def clone_project(root: Path, folder: Path) -> Path:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(root / name, folder / name)
     commit(folder, "as it stands")
+    return folder
+
+
+def copy_project(source: Path, folder: Path) -> Path:
+    """Copy a clone with its cache, its results and its MLflow store, whose paths are made to lead to the copy."""
+    shutil.copytree(source, folder, symlinks=True)
+    with sqlite3.connect(folder / "mlflow.db") as store:
+        tables = [name for (name,) in store.execute("select name from sqlite_master where type = 'table'")]
+        for table in tables:
+            for _, column, kind, *_ in store.execute(f"pragma table_info('{table}')").fetchall():
+                if kind.upper().startswith(("VARCHAR", "TEXT")):
+                    moved = f'update "{table}" set "{column}" = replace("{column}", ?, ?) where "{column}" like ?'
+                    store.execute(moved, (str(source), str(folder), f"%{source}%"))
     return folder
 
 

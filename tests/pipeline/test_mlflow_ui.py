@@ -42,8 +42,9 @@ def logged(curves) -> dict[str, dict[str, float]]:
     metrics = json.loads((PROJECT / "reports/metrics.json").read_text())
     found = {}
     for arm in ARMS:
-        results = {f"{c}/{name}": value for c, values in metrics[arm].items() for name, value in values.items()}
-        found[arm] = results | {name: value for name, value in curves[arm][-1].items() if name.startswith("grad_norm")}
+        found[arm] = metrics[arm] | {
+            name: value for name, value in curves[arm][-1].items() if name.startswith("grad_norm")
+        }
     return found
 
 

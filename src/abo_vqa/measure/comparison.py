@@ -17,8 +17,6 @@ from abo_vqa.seeds import derive_seed
 Json = dict[str, Any]
 Tables = Mapping[str, pd.DataFrame]
 
-HEADLINE = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
-
 
 def compare(
     predictions: Tables,
@@ -76,9 +74,12 @@ def compare(
 
 
 def flat_metrics(comparison: Mapping[str, Any]) -> Json:
-    """Return what `dvc metrics` shows: {model: {condition: {name: value}}} with the names HEADLINE."""
+    """Return what `dvc metrics` shows: {model: {"condition/accuracy": value}}, named as in MLflow.
+
+    The accuracies alone: each figure more would be a column of `dvc exp show` per model and condition.
+    """
     return {
-        model: {condition: {name: group["total"][name] for name in HEADLINE} for condition, group in conditions.items()}
+        model: {f"{condition}/accuracy": group["total"]["accuracy"] for condition, group in conditions.items()}
         for model, conditions in comparison["results"].items()
     }
 

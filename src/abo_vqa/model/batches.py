@@ -4,16 +4,18 @@ import io
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from datasets import Dataset
 from PIL import Image
 
 from abo_vqa.errors import InputError
 from abo_vqa.model.prompts import adds_begin_token, question_text, render_prompt
 from abo_vqa.params.model import ArmParams
 from abo_vqa.seeds import derive_rng
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 IGNORED = -100  # label of a token that carries no loss
 
@@ -32,13 +34,15 @@ class Question:
 
 def training_questions(
     rows: Sequence[Mapping[str, Any]], arm: ArmParams, epochs: float, seed: int, by_image: bool
-) -> Dataset:
+) -> "Dataset":
     """Return all questions of a training run in the order they are shown, epoch after epoch.
 
     The whole order, and whether each prompt shows its options, is drawn beforehand from the seed, so that a run is
     the same however often it is interrupted. Columns: qa_id, image (the image's id; TRL recognises vision data by this
     name), text, answer.
     """
+    from datasets import Dataset  # asking needs none of it
+
     plan = training_plan([row["image_id"] for row in rows], epochs, arm, seed, by_image)
     return Dataset.from_list([asked_row(rows[index], shown) for index, shown in plan])
 
@@ -137,7 +141,7 @@ def check_length(qa_id: str, tokens: int, context: int) -> None:
         )
 
 
-def audit_labels(collator: Any, dataset: Dataset, questions: int = 256) -> str:
+def audit_labels(collator: Any, dataset: "Dataset", questions: int = 256) -> str:
     """Decode the labels of the first questions and refuse to go on unless each is exactly answer + end token.
 
     The longest prompts of the whole run are tried too, so that one beyond the context is found before the training.

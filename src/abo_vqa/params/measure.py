@@ -16,15 +16,23 @@ class AuditParams(Group):
 
 
 class ConditionParams(Group):
-    """What is shown of every test question under a condition; each key may be left out.
+    """What is shown of every test question under a condition; each key may be left out."""
 
-    count: options shown, as many as the question has where it is left out.
-    """
-
-    image: Literal["shown", "blank"] = "shown"
-    options: Literal["none", "given", "matched", "near", "far"] = "given"
-    count: Annotated[int, Field(ge=2, le=8)] | None = None
-    order: Literal["given", "shuffled", "rotated"] = "given"
+    image: Annotated[Literal["shown", "blank"], Field(description="the question's image, or a blank one")] = "shown"
+    options: Annotated[
+        Literal["none", "given", "matched", "near", "far"],
+        Field(
+            description="none, the question's own, those that the text does not tell apart, or others: answers to such "
+            "questions (near) or to others (far)"
+        ),
+    ] = "given"
+    count: Annotated[
+        Annotated[int, Field(ge=2, le=8)] | None, Field(description="options shown; null: as many as there are")
+    ] = None
+    order: Annotated[
+        Literal["given", "shuffled", "rotated"],
+        Field(description="of the options; rotated: asked in every order, and right only if right in all"),
+    ] = "given"
 
     @model_validator(mode="after")
     def _matched_options_are_four(self) -> "ConditionParams":
@@ -46,9 +54,9 @@ class EvaluateParams(Group):
 class PlannedParams(Group):
     """A planned comparison: the accuracy of the first model minus the second's, under each of the conditions."""
 
-    first: str
-    second: str
-    conditions: Annotated[list[str], Field(min_length=1)]
+    first: Annotated[str, Field(description="a tested model")]
+    second: Annotated[str, Field(description="the model that it is compared with")]
+    conditions: Annotated[list[str], Field(min_length=1, description="names under evaluate.conditions")]
 
     @model_validator(mode="after")
     def _two_models(self) -> "PlannedParams":

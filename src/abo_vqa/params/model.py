@@ -99,5 +99,5 @@ class TrainParams(Group):
 class ArmParams(Group):
     """One training arm: the share of prompts that show the options, at the first and at the last step."""
 
-    options_first: Share
-    options_last: Share
+    options_first: Annotated[Share, Field(description="share of prompts that show the options at the first step")]
+    options_last: Annotated[Share, Field(description="the same at the last step; between them it changes linearly")]

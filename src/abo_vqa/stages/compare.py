@@ -40,8 +40,8 @@ def main() -> None:
     predictions = {name: _read_predictions(name, asked) for name in models}
     comparison = compare(predictions, params.evaluate.conditions, params.arms, audit, params.compare, params.seed)
     write_json(COMPARISON, comparison)
-    headline = flat_metrics(comparison)
-    write_json(METRICS, headline)
+    accuracy = flat_metrics(comparison)
+    write_json(METRICS, accuracy)
     with replacing(ACCURACY) as temporary:
         pd.DataFrame(accuracies(comparison)).to_csv(temporary, index=False)
     with replacing(TABLE) as temporary:
@@ -49,9 +49,8 @@ def main() -> None:
     summary = f"{main_table(comparison)}\n\n{verdict_list(comparison['verdict'], parts=False)}"
     with pipeline_run("compare", params) as run:
         run.log_dataset(TEST, "evaluation", len(rows))
-        for model, found in headline.items():
-            for condition, values in found.items():
-                run.log_metrics({f"{model}/{condition}/{name}": value for name, value in values.items()})
+        for model, found in accuracy.items():
+            run.log_metrics({f"{model}/{name}": value for name, value in found.items()})
         # A stage that DVC restored from its cache logs nothing: these tags say which runs made what is compared.
         made_by = {f"run.{path.stem}": json.loads(path.read_text())["run_id"] for path in sorted(RUNS.glob("*.json"))}
         run.set_tags({"mlflow.note.content": summary, **made_by})  # the description that MLflow's UI shows

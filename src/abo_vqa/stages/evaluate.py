@@ -18,6 +18,8 @@ from abo_vqa.stages.files import (
 )
 
 BASE = "base"
+# Of each condition, what the arm's own run shows too.
+COMPARED = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
 
 
 def main() -> None:
@@ -68,10 +70,10 @@ def evaluate(name: str, params: Params) -> None:
         path = PREDICTIONS / f"{name}.parquet"
         with replacing(path) as temporary:
             predictions.to_parquet(temporary, index=False)
-        found = flatten(summarise(predictions))
+        found = flatten(summary := summarise(predictions))
         run.log_metrics(found)
-        # Beside the arm's curves too, but for the question types: in the MLflow UI two arms then compare as a whole.
-        totals = {metric: value for metric, value in found.items() if metric.count("/") == 1}
+        # Beside the arm's curves too: in the MLflow UI two arms then compare as a whole.
+        totals = {f"{condition}/{name}": found[f"{condition}/{name}"] for condition in summary for name in COMPARED}
         run.log_metrics_to(RUNS / f"train-{name}.json", totals)
         run.log_artifact(path)
         write_json(RUNS / f"evaluate-{name}.json", {"run_id": run.id})

@@ -1,0 +1,137 @@
+"""The pages under docs/tasks/ are run: every ```sh block, in order, a page in a fresh clone.
+
+A block whose first line is a comment such as `# needs a GPU` is skipped for that reason. A ```text block right below
+a block is what the command says: its lines have to be in the output, in that order; any number stands for any other.
+A command that ends in ` &` runs until its page is done.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from project import copy_project, environment
+
+pytestmark = pytest.mark.slow
+
+PAGES = sorted((Path(__file__).parents[2] / "docs/tasks").glob("*.md"))
+BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
+MARK = re.compile(r"# ((?:needs|keeps running).*)")
+
+
+class Block(NamedTuple):
+    """A block of commands, what they should say, and why they are not run, if they are not."""
+
+    page: str
+    commands: str
+    says: str
+    skipped: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    found = BLOCK.findall(page.read_text(encoding="utf-8"))
+    name = page.name  # one object: pytest keeps a fixture as long as its parameter is the same one
+    return [
+        Block(name, commands, says, mark[1] if (mark := MARK.match(commands)) else None) for commands, says in found
+    ]
+
+
+EVERY = [block for page in PAGES for block in blocks(page)]
+
+
+def parts(text: str) -> list[str]:
+    """Return the lines without what varies: numbers, the width of columns, the rules of tables."""
+    lines = [re.sub(r"[-+]?\d[\d.,]*", "N", line).split() for line in text.splitlines()]
+    return [" ".join(words) for words in lines if words]
+
+
+def missing(said: str, expected: str) -> list[str]:
+    """Return the expected lines that are not in what was said, in that order."""
+    lines = iter(parts(said))
+    return [wanted for wanted in parts(expected) if not any(wanted in line for line in lines)]
+
+
+class Shell:
+    """Runs the blocks of a page in its folder; what they start in the background ends with it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.state, self.groups = folder, folder.with_suffix(".state"), list[int]()
+        self.state.write_text("")
+
+    def run(self, commands: str) -> tuple[int, str]:
+        """Return the exit status and what the commands printed; they start where the last ones ended."""
+        printed = self.folder.with_suffix(".out")
+        script = f'. {self.state}\nset -eo pipefail\n{commands}\n(export -p; echo cd "$PWD") > {self.state}\n'
+        with printed.open("wb") as out:
+            process = subprocess.Popen(
+                ["bash", "-c", script],
+                cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+                env=environment(), start_new_session=True,
+            )  # fmt: skip
+            self.groups.append(process.pid)
+            status = process.wait(600)
+        return status, printed.read_text(errors="replace")
+
+    def close(self) -> None:
+        for group in self.groups:
+            try:
+                os.killpg(group, signal.SIGTERM)
+            except ProcessLookupError:
+                continue
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def shell(
+    request: pytest.FixtureRequest, repro_once: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Shell]:
+    """A shell in a copy of the finished clone, for the blocks of one page."""
+    folder = copy_project(repro_once, tmp_path_factory.mktemp(request.param.removesuffix(".md")) / "abo-vqa")
+    page = Shell(folder)
+    yield page
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("shell", "block"),
+    [pytest.param(block.page, block, id=f"{block.page}-{place}") for place, block in enumerate(EVERY)],
+    indirect=["shell"],
+)
+def test_the_commands_of_a_page_do_what_it_says(shell: Shell, block: Block) -> None:
+    if block.skipped:
+        pytest.skip(block.skipped)
+    status, said = shell.run(block.commands)
+    assert status == 0, f"{block.commands}\n{said[-4000:]}"
+    assert missing(said, block.says) == [], f"{block.commands}\n{said[-4000:]}"
+
+
+def test_every_page_is_in_the_index_and_has_commands() -> None:
+    index = next(page for page in PAGES if page.name == "README.md").read_text()
+    assert set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == {page.name for page in PAGES} - {"README.md"}
+    assert {block.page for block in EVERY} == {page.name for page in PAGES} - {"README.md"}
+
+
+def test_commands_stand_in_blocks_that_are_run() -> None:
+    for page in PAGES:
+        text = page.read_text()
+        assert text.count("```sh\n") == len(blocks(page)), page.name
+        fences = re.findall(r"^```(\w*)$", text, re.MULTILINE)
+        assert set(fences[::2]) <= {"sh", "text"}, f"{page.name}: another kind of block, or one that is not closed"
+
+
+def test_a_wrong_expectation_is_seen() -> None:
+    said = "Path  Metric   HEAD  new\nmetrics.json  options.open/accuracy  0.68  0.72\n"
+    assert missing(said, "metrics.json options.open/accuracy 0.1 0.2\n") == []
+    assert missing(said, "metrics.json standard.open/accuracy 0.1 0.2\n")
+    assert missing(said, "metrics.json options.open/accuracy 0.1 0.2\nPath Metric HEAD new\n"), "in that order"
+
+
+def test_links_lead_somewhere() -> None:
+    for page in [*PAGES, PAGES[0].parents[1] / "parameters.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"

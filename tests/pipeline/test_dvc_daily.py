@@ -1,0 +1,198 @@
+"""DVC as it is used from day to day: real commands, between the last commit and an experiment."""
+
+import json
+import re
+import resource
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from dvc_render import VegaRenderer
+from playwright.sync_api import sync_playwright
+from project import commit, copy_project, run, stages_run
+from ruamel.yaml import YAML
+
+pytestmark = pytest.mark.slow
+
+CHROMIUM = next(
+    (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
+)
+MODELS = ["base", "standard", "options"]
+CONDITIONS = ["open", "options", "circular", "matched", "blind"]
+ACCURACIES = {f"{model}.{condition}/accuracy" for model in MODELS for condition in CONDITIONS}
+
+
+@pytest.fixture(scope="module")
+def clone(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished clone, with the experiment `half` of half an arm; back at its commit afterwards."""
+    folder = copy_project(repro_once, tmp_path_factory.mktemp("daily") / "abo-vqa")
+    said = run("dvc exp run --name half -S arms.options.options_last=0.5", folder)
+    assert stages_run(said) == ["train@options", "evaluate@options", "compare", "report"]
+    back(folder)
+    return folder
+
+
+def back(folder: Path) -> None:
+    run("git checkout -q . && dvc checkout -q", folder)
+
+
+@pytest.fixture(autouse=True)
+def unchanged(clone: Path) -> Iterator[None]:
+    yield
+    back(clone)
+
+
+def table(folder: Path, *options: str) -> list[list[str]]:
+    """Return `dvc exp show` as rows, the head first."""
+    return [line.split(",") for line in run(f"dvc exp show --csv {' '.join(options)}", folder).splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("change", "ran"),
+    [
+        ("-S report.gallery_images=5", ["report"]),
+        ("-S compare.resamples=150", ["compare", "report"]),
+        ("-S 'compare.max_blind.open=0.01' -S report.gallery_images=6", ["compare", "report"]),
+        ("-S validate.max_quarantined=0.8", ["validate"]),  # its outputs are the same, so that nothing else runs
+    ],
+)
+def test_an_experiment_runs_what_depends_on_its_parameters(clone: Path, change: str, ran: list[str]) -> None:
+    assert stages_run(run(f"dvc exp run {change}", clone)) == ran
+
+
+def test_experiments_are_shown_in_columns_one_can_read(clone: Path) -> None:
+    params, metrics = table(clone)[0], json.loads(run("dvc metrics show --json", clone))
+    assert set(metrics[""]["data"]) == {"reports/metrics.json"}
+    assert {name for name in params if name.endswith("/accuracy")} == ACCURACIES
+    assert not [name for name in params if re.match(r"after|questions|balanced", name)], "other reports' figures"
+    recipe = re.search(r"^experiments:.*\n\t(.*)$", (clone / "Makefile").read_text(), re.MULTILINE)
+    assert recipe
+    said = run(recipe[1].replace("$$", "$") + " --csv", clone).splitlines()
+    head, rows = said[0].split(","), [dict(zip(said[0].split(","), line.split(","), strict=True)) for line in said[1:]]
+    assert set(head) - ACCURACIES == {
+        "Experiment",
+        "rev",
+        "typ",
+        "Created",
+        "parent",
+        "arms.options.options_last",
+    } & set(head) | {"arms.options.options_last"}
+    half = next(row for row in rows if row["Experiment"] == "half")
+    assert half["arms.options.options_last"] == "0.5"
+    stored = json.loads(run(f"git show {half['rev']}:reports/metrics.json", clone))
+    assert float(half["options.open/accuracy"]) == stored["options"]["open/accuracy"]
+
+
+def test_metrics_and_parameters_of_two_experiments_differ_as_their_files_do(clone: Path) -> None:
+    (changed,) = json.loads(run("dvc params diff --json HEAD half", clone)).values()
+    assert changed == {"arms.options.options_last": {"old": 1.0, "new": 0.5, "diff": -0.5}}
+    (found,) = json.loads(run("dvc metrics diff --json HEAD half", clone)).values()
+    old, new = (
+        json.loads(run(f"git show {revision}:reports/metrics.json", clone))
+        for revision in ("HEAD", run("git for-each-ref --format='%(objectname)' 'refs/exps/*/*/half'", clone).strip())
+    )
+    assert found, "half an arm answers otherwise"
+    for name, row in found.items():
+        model, key = name.split(".", 1)
+        assert (row["old"], row["new"]) == (old[model][key], new[model][key])
+        assert model == "options", "only this arm was trained anew"
+    training = run("dvc metrics diff --targets reports/training/options.json -- HEAD half", clone)
+    assert "final_loss" in training
+
+
+def test_plots_of_two_experiments_are_drawn_without_the_network(clone: Path) -> None:
+    if not CHROMIUM:
+        pytest.skip("no Chromium on this machine; install Debian's package chromium")
+    run("dvc plots diff HEAD half", clone)
+    shown = clone / "dvc_plots/index.html"
+    asked: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto(shown.as_uri())
+        # The accuracies, a loss curve of each arm, the gradient norms.
+        page.wait_for_function("document.querySelectorAll('.vega-embed canvas, .vega-embed svg.marks').length >= 4")
+        broken = page.evaluate("[...document.images].filter(image => !image.naturalWidth).map(image => image.src)")
+        specs = [json.loads(text) for text in re.findall(r"var spec = (\{.*?\});\n", shown.read_text(), re.DOTALL)]
+        browser.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert broken == []
+    both = [spec for spec in specs if {"HEAD", "half"} <= {row.get("rev") for row in spec["data"]["values"]}]
+    assert len(both) >= 4
+    assert not (run("git status --porcelain --untracked-files=all dvc_plots", clone)), "git has no use for them"
+
+
+def test_the_page_holds_the_scripts_that_the_installed_dvc_would_load(root: Path) -> None:
+    page = (root / ".dvc/plots/page.html").read_text()
+    wanted = re.findall(r"npm/([\w-]+)@([\d.]+)", VegaRenderer.SCRIPTS)
+    assert len(wanted) == 3
+    for name, version in wanted:
+        assert f"<!-- {name} {version}\n" in page, "run `make plots-page`"
+    assert not re.findall(r"<script[^>]+src=|<link", page)
+    assert page.count("BSD 3-Clause") + page.count("Redistribution and use in source") >= 3, "licences go with them"
+
+
+def test_a_second_clone_pulls_what_was_pushed_and_runs_nothing(clone: Path, tmp_path: Path) -> None:
+    run(f"dvc remote add -d storage {tmp_path / 'storage'}", clone)
+    commit(clone, "a remote")
+    run("dvc push -q", clone)
+    second = tmp_path / "second"
+    run(f"git clone -q {clone} {second}", tmp_path)
+    assert not (second / "models/adapters/options").exists()
+    run("dvc pull -q", second)
+    for path in ("models/adapters/options/adapter_model.safetensors", "reports/report.html", "tables/raw.jsonl"):
+        assert (second / path).read_bytes() == (clone / path).read_bytes()
+    said = run("dvc repro", second)
+    assert stages_run(said) == []
+    assert "up to date" in said
+
+
+def test_adapters_are_had_by_name(clone: Path, tmp_path: Path) -> None:
+    pipeline = YAML(typ="safe", pure=True).load(clone / "dvc.yaml")
+    arms = YAML(typ="safe", pure=True).load(clone / "params.yaml")["arms"]
+    assert pipeline["artifacts"].keys() == arms.keys()
+    for name, artifact in pipeline["artifacts"].items():
+        assert artifact["path"] == f"models/adapters/{name}"
+        assert artifact["type"] == "model"
+        run(f"git tag -a {name}@v1.0.0 -m {name}", clone)
+        run(f"dvc artifacts get {clone} {name} --rev v1.0.0 -o {tmp_path / name}", tmp_path)
+        made = clone / artifact["path"] / "adapter_model.safetensors"
+        assert (tmp_path / name / made.name).read_bytes() == made.read_bytes()
+
+
+def test_nothing_to_do_is_done_in_under_three_seconds(clone: Path) -> None:
+    """By the processor's time: the other tests' processes take the wall's."""
+    run("dvc repro", clone)
+    spent = []
+    for _ in range(2):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert stages_run(run("dvc repro", clone)) == []
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(spent) < 3
+
+
+def test_four_experiments_in_two_workers_leave_every_run_in_a_fresh_store(clone: Path) -> None:
+    (clone / "mlflow.db").unlink()
+    sweep = "-S train.lora.r=4,8 -S train.learning_rate=1e-3,2e-3 -S train.max_questions=36"
+    run(f"dvc exp run --queue {sweep} train@options", clone)
+    names = set(re.findall(r"^\w{7}\s+([\w-]+)\s", run("dvc queue status", clone), re.MULTILINE))
+    assert len(names) == 4
+    run("dvc queue start -j 2", clone)
+    run("while dvc queue status | grep -qE 'Running|Queued|[1-9] active'; do sleep 2; done", clone)
+    assert run("dvc queue status", clone).count("Success") == 4
+    assert names <= set(run("dvc exp list --name-only", clone).split())
+    with sqlite3.connect(clone / "mlflow.db") as store:
+        assert {status for (status,) in store.execute("select distinct status from runs")} == {"FINISHED"}
+        found = store.execute(
+            "select experiment.value, rank.value, rate.value from tags experiment "
+            "join tags stage on stage.run_uuid = experiment.run_uuid and stage.key = 'dvc.stage' "
+            "join params rank on rank.run_uuid = experiment.run_uuid and rank.key = 'train.lora.r' "
+            "join params rate on rate.run_uuid = experiment.run_uuid and rate.key = 'train.learning_rate' "
+            "where experiment.key = 'dvc.experiment' and stage.value = 'train@options'"
+        ).fetchall()
+    assert sorted(name for name, *_ in found) == sorted(names)
+    assert {(rank, float(rate)) for _, rank, rate in found} == {("4", 1e-3), ("4", 2e-3), ("8", 1e-3), ("8", 2e-3)}
