@@ -74,7 +74,7 @@ class Shell:
                 env=environment(), start_new_session=True,
             )  # fmt: skip
             self.groups.append(process.pid)
-            status = process.wait(600)
+            status = process.wait(1200)
         return status, printed.read_text(errors="replace")
 
     def close(self) -> None:

@@ -117,6 +117,10 @@ def shown(page: Page, name: str) -> list[float]:
     wanted = page.get_by_text(name, exact=True)
     for _ in range(100):
         if wanted.count():
+            # The names follow the values one scroll late.
+            for pixels in (1, -1):
+                page.mouse.wheel(0, pixels)
+                page.wait_for_timeout(200)
             return [float(text) for text in wanted.evaluate(VALUES_BESIDE) if re.fullmatch(r"[\d.]+", text)]
         page.mouse.wheel(0, 150)
         page.wait_for_timeout(100)
