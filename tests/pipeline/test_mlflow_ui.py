@@ -103,12 +103,13 @@ def unfold(page: Page) -> None:
     page.get_by_role("row").filter(has_text=EXPERIMENT).get_by_role("button").first.click()
 
 
-# The table holds only what is in sight, its names and its values in two grids that scroll together.
+# The table holds only what is in sight, its names and its values in two grids whose rows are placed alike.
 VALUES_BESIDE = """name => {
-    const top = element => element.getBoundingClientRect().top + element.getBoundingClientRect().height / 2
-    return [...document.querySelectorAll("[role=grid] *")]
-        .filter(cell => cell.childElementCount === 0 && Math.abs(top(cell) - top(name)) < 12)
-        .map(cell => cell.textContent.trim())
+    let cell = name
+    while (!cell.style.top) cell = cell.parentElement
+    return [...cell.closest("[role=grid]").parentElement.parentElement.querySelectorAll("[role=grid] *")]
+        .filter(other => other.style.top === cell.style.top)
+        .map(other => other.textContent.trim())
 }"""
 
 
@@ -117,10 +118,6 @@ def shown(page: Page, name: str) -> list[float]:
     wanted = page.get_by_text(name, exact=True)
     for _ in range(100):
         if wanted.count():
-            # The names follow the values one scroll late.
-            for pixels in (1, -1):
-                page.mouse.wheel(0, pixels)
-                page.wait_for_timeout(200)
             return [float(text) for text in wanted.evaluate(VALUES_BESIDE) if re.fullmatch(r"[\d.]+", text)]
         page.mouse.wheel(0, 150)
         page.wait_for_timeout(100)
