@@ -14,8 +14,8 @@ USES = {
     "generate": set(),  # from metadata; the source vlm needs a model's libraries
     "validate": {"great_expectations", "matplotlib"},
     "split": {"great_expectations", "imagehash", "sklearn"},  # the suite; near duplicates; the text model
-    "compare": {"sklearn", "statsmodels"},  # metrics; paired tests
-    "report": {"matplotlib"},
+    "compare": {"mlflow", "sklearn", "statsmodels"},  # run and registry; metrics; paired tests
+    "report": {"matplotlib", "mlflow"},
 }
 BEFORE_THE_MODEL_IS_LOADED = {
     "audit": set(),
