@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,9 +35,9 @@ class Block(NamedTuple):
 
 def blocks(page: Path) -> list[Block]:
     found = BLOCK.findall(page.read_text(encoding="utf-8"))
-    name = page.name  # one object: pytest keeps a fixture as long as its parameter is the same one
     return [
-        Block(name, commands, says, mark[1] if (mark := MARK.match(commands)) else None) for commands, says in found
+        Block(page.name, commands, says, mark[1] if (mark := MARK.match(commands)) else None)
+        for commands, says in found
     ]
 
 
@@ -87,25 +87,32 @@ class Shell:
 
 
 @pytest.fixture(scope="module")
-def shell(
-    request: pytest.FixtureRequest, repro_once: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Shell]:
-    """A shell in a copy of the finished clone, for the blocks of one page."""
-    folder = copy_project(repro_once, tmp_path_factory.mktemp(request.param.removesuffix(".md")) / "abo-vqa")
-    page = Shell(folder)
-    yield page
-    page.close()
+def shell(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Shell]]:
+    """Return the shell of a page: in a copy of the finished clone, open until another page's is asked for."""
+    opened: dict[str, Shell] = {}
+
+    def of(page: str) -> Shell:
+        if page not in opened:
+            close()
+            folder = tmp_path_factory.mktemp(page.removesuffix(".md")) / "abo-vqa"
+            opened[page] = Shell(copy_project(repro_once, folder))
+        return opened[page]
+
+    def close() -> None:
+        while opened:
+            opened.popitem()[1].close()
+
+    yield of
+    close()
 
 
 @pytest.mark.parametrize(
-    ("shell", "block"),
-    [pytest.param(block.page, block, id=f"{block.page}-{place}") for place, block in enumerate(EVERY)],
-    indirect=["shell"],
+    "block", [pytest.param(block, id=f"{block.page}-{place}") for place, block in enumerate(EVERY)]
 )
-def test_the_commands_of_a_page_do_what_it_says(shell: Shell, block: Block) -> None:
+def test_the_commands_of_a_page_do_what_it_says(shell: Callable[[str], Shell], block: Block) -> None:
     if block.skipped:
         pytest.skip(block.skipped)
-    status, said = shell.run(block.commands)
+    status, said = shell(block.page).run(block.commands)
     assert status == 0, f"{block.commands}\n{said[-4000:]}"
     assert missing(said, block.says) == [], f"{block.commands}\n{said[-4000:]}"
 
