@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 # MLflow's own names, which its UI shows and filters by.
 PARENT_TAG, COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"
-EXECUTION_TAG, FAILED_TAG = "dvc.execution", "dvc.failed"
+STAGE_TAG, EXECUTION_TAG, FAILED_TAG = "dvc.stage", "dvc.execution", "dvc.failed"
 # DVC sets the first for every stage and the others under `dvc exp run`.
 _DVC_TAGS = {
-    "dvc.stage": "DVC_STAGE",
+    STAGE_TAG: "DVC_STAGE",
     "dvc.experiment": "DVC_EXP_NAME",
     "dvc.baseline": "DVC_EXP_BASELINE_REV",
 }
@@ -133,7 +133,8 @@ def tracked_run(name: str, params: Params, tags: Mapping[str, str]) -> Iterator[
     """
     client, experiment = open_store()
     parent = _open_pipeline(client, experiment, params)
-    run = _create(client, experiment, name, params, {**tags, PARENT_TAG: parent.id} if parent else tags)
+    own = {**tags, **_own_tags()} | ({PARENT_TAG: parent.id} if parent else {})
+    run = _create(client, experiment, name, params, own)
     with _ending(run, *([parent] if parent else [])), _system_metrics(client, run.id):
         yield run
 
@@ -142,7 +143,7 @@ def tracked_run(name: str, params: Params, tags: Mapping[str, str]) -> Iterator[
 def pipeline_run(name: str, params: Params) -> Iterator[Run]:
     """Open the run of the pipeline's execution, for what belongs to all of it; without DVC a run of that name."""
     client, experiment = open_store()
-    run = _open_pipeline(client, experiment, params) or _create(client, experiment, name, params, {})
+    run = _open_pipeline(client, experiment, params) or _create(client, experiment, name, params, _own_tags())
     with _ending(run):
         yield run
 
@@ -162,8 +163,7 @@ def _ending(*runs: Run) -> Iterator[None]:
 
 
 def _create(client: "MlflowClient", experiment: str, name: str, params: Params, tags: Mapping[str, str]) -> Run:
-    tags = {**tags, **_own_tags()}
-    run = Run(client, client.create_run(experiment, tags=tags, run_name=name).info.run_id)
+    run = Run(client, client.create_run(experiment, tags=dict(tags), run_name=name).info.run_id)
     run.log_params(flatten_params(params))
     return run
 
@@ -178,8 +178,9 @@ def _open_pipeline(client: "MlflowClient", experiment: str, params: Params) -> R
         return None
     found = client.search_runs([experiment], f"tags.`{EXECUTION_TAG}` = '{execution}'", max_results=1)
     if not found:
-        name = os.environ.get("DVC_EXP_NAME") or f"dvc repro {(head() or 'without git')[:7]}"
-        return _create(client, experiment, name, params, {EXECUTION_TAG: str(execution)})
+        title = os.environ.get("DVC_EXP_NAME") or f"dvc repro {(head() or 'without git')[:7]}"
+        tags = {name: value for name, value in _own_tags().items() if name != STAGE_TAG}
+        return _create(client, experiment, title, params, {**tags, EXECUTION_TAG: str(execution)})
     run = Run(client, found[0].info.run_id, failed=FAILED_TAG in found[0].data.tags)
     run.set_tags(this_process().tags())
     client.update_run(run.id, status="RUNNING")
