@@ -38,8 +38,9 @@ def start(command: str, folder: Path) -> "subprocess.Popen[bytes]":
 def kill(process: "subprocess.Popen[bytes]") -> None:
     """Kill a command and everything it started, without a warning."""
     parent = psutil.Process(process.pid)
-    for child in [*parent.children(recursive=True), parent]:
-        child.kill()
+    # DVC first: it would see its stage die, and be killed while it rewrites its lock file, which it then cannot read.
+    for each in [parent, *parent.children(recursive=True)]:
+        each.kill()
     process.wait()
 
 
