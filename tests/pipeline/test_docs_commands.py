@@ -62,6 +62,10 @@ class Shell:
     def __init__(self, folder: Path) -> None:
         self.folder, self.state, self.groups = folder, folder.with_suffix(".state"), list[int]()
         self.state.write_text("")
+        # A person's git knows who that person is, in every clone.
+        self.home = folder.with_suffix(".home")
+        self.home.mkdir()
+        (self.home / ".gitconfig").write_text("[user]\n\tname = test\n\temail = test@example.invalid\n")
 
     def run(self, commands: str) -> tuple[int, str]:
         """Return the exit status and what the commands printed; they start where the last ones ended."""
@@ -71,7 +75,7 @@ class Shell:
             process = subprocess.Popen(
                 ["bash", "-c", script],
                 cwd=self.folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
-                env=environment(), start_new_session=True,
+                env=environment() | {"HOME": str(self.home)}, start_new_session=True,
             )  # fmt: skip
             self.groups.append(process.pid)
             status = process.wait(1200)

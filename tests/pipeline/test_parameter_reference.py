@@ -7,7 +7,7 @@ import pytest
 
 from abo_vqa.params import read_params
 from abo_vqa.params.reference import PAGE, Parameter, comment, parameters, render
-from abo_vqa.tracking import flatten_params
+from abo_vqa.tracking.run import flatten_params
 
 
 @pytest.fixture(scope="module")
