@@ -28,6 +28,23 @@ from abo_vqa.stages.report import REPORT, main
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
+# reports/training/ARM.json as a training writes it.
+TOOK = {
+    "clipped_share": 0.775,
+    "final_loss": 0.22,
+    "kept_step": 178,
+    "parameters": 2_092_160,
+    "peak_memory_mb": 1141.8,
+    "questions": 1600,
+    "questions_per_second": 15.6,
+    "resumed_step": 0,
+    "seconds": 102.6,
+    "steps": 178,
+    "trainable_parameters": 163_840,
+    "trainable_share": 0.0783,
+    "validation_accuracy": 0.73,
+}
+
 
 def jpeg(color: tuple[int, int, int]) -> bytes:
     buffer = io.BytesIO()
@@ -54,7 +71,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, request: Any, empty_store:
     for arm in ("standard", "options"):
         curve = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5], PRE_CLIP: [2.0, 0.1], POST_CLIP: [0.3, 0.1]})
         curve.assign(**{ACCURACY: [None, 0.7]}).to_csv(folder / f"reports/curves/{arm}.csv", index=False)
-        shutil.copy(root / f"reports/training/{arm}.json", folder / f"reports/training/{arm}.json")
+        (folder / f"reports/training/{arm}.json").write_text(json.dumps(TOOK))
     shutil.copy(root / PLOT, folder / PLOT)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
