@@ -70,7 +70,8 @@ def _require_version(client: "MlflowClient", uri: str) -> None:
             f"models:/{model}/{found.version} ({found.tags.get(ARM, 'unknown')} arm)"
             for found in versions(client, model)
         ]
-        known = f"there are {', '.join(there)}" if there else "none is registered: run `dvc repro compare`"
+        register = "run `dvc repro` or, after a `dvc pull`, `PYTHONPATH=src python -m abo_vqa.registry`"
+        known = f"there are {', '.join(there)}" if there else f"none is registered: {register}"
         raise InputError(f"{uri}: no such version ({error.message.strip()}); {known}") from None
 
 

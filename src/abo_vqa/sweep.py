@@ -1,8 +1,8 @@
 """Pool the runs of several seeds: how much of every accuracy and difference is the seed's luck?
 
     dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start
-    python -m abo_vqa.sweep                     # the last commit and its experiments that differ in the seed alone
-    python -m abo_vqa.sweep main exp-1 exp-2    # these: branches, tags, commits or experiments
+    PYTHONPATH=src python -m abo_vqa.sweep                     # the last commit and what differs in the seed alone
+    PYTHONPATH=src python -m abo_vqa.sweep main exp-1 exp-2    # these: branches, tags, commits or experiments
 
 Prints Markdown: of each accuracy and each planned difference the mean over seeds, the standard deviation and a
 Student-t interval of the mean. A seed draws the sample, the splits and the training; the spread holds the luck of all.

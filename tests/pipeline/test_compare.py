@@ -429,6 +429,7 @@ def test_the_comparison_is_logged_with_the_runs_that_made_it(project, monkeypatc
     metrics = json.loads((project / "reports/metrics.json").read_text())
     assert run.data.metrics["options/open/accuracy"] == metrics["options"]["open/accuracy"]
     assert run.data.tags["run.train-options"] == "f00d"
+    assert json.loads((project / "reports/runs/compare.json").read_text()) == {"run_id": run.info.run_id}
     assert "**Did training help?**" in run.data.tags["mlflow.note.content"]
     attached = {file.path for file in client.list_artifacts(run.info.run_id)}
     assert attached == {"comparison.json", "comparison.md", "metrics.json"}

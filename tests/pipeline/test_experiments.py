@@ -84,6 +84,15 @@ def test_nothing_runs_twice(finished: Path) -> None:
     assert stages_run(run("dvc repro", finished)) == []
 
 
+def test_every_stage_runs_in_a_clone_without_the_cache(finished: Path, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    run(f"git clone -q {finished} {clone}", tmp_path)
+    status = json.loads(run("dvc status --json", clone))
+    missing = {stage for stage, said in status.items() if any("deleted" in str(each) for each in said)}
+    lock = YAML(typ="safe", pure=True).load(clone / "dvc.lock")["stages"]
+    assert missing == set(lock), "a stage whose outputs are all in Git would log and register nothing"
+
+
 def test_earlier_runs_of_a_stage_are_found_again(finished: Path) -> None:
     entries = [
         YAML(typ="safe", pure=True).load(file) for file in finished.glob(".dvc/cache/runs/*/*/*") if file.is_file()

@@ -354,7 +354,7 @@ def test_a_team_server_takes_versions_alias_and_files(
 
 
 def test_serving_without_a_champion_names_the_versions_that_there_are(store: Path) -> None:
-    with pytest.raises(InputError, match=r"models:/abo-vqa@champion: .* none is registered: run `dvc repro compare`"):
+    with pytest.raises(InputError, match=r"models:/abo-vqa@champion: .* none is registered: run `dvc repro`"):
         server(None, "127.0.0.1", 5001)
     register(compared(three(base=0.5, standard=0.5, options=0.5)), read_params())
     there = r"there are models:/abo-vqa/1 \(standard arm\), models:/abo-vqa/2 \(options arm\)"

@@ -1,4 +1,4 @@
-"""Show the demo catalogue at a glance: `python -m abo_vqa.demo.contact_sheet` writes docs/contact-sheet.png."""
+"""Draw docs/contact-sheet.png, the demo at a glance: `PYTHONPATH=src python -m abo_vqa.demo.contact_sheet`."""
 
 from __future__ import annotations
 

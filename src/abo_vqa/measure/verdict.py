@@ -27,7 +27,7 @@ EVERY_ORDER = "Is each model right in every order of the options more often than
 
 ONE_SEED = (
     "This is one training seed. Intervals and p values speak of other questions and images like these, not of another "
-    "training run; how much is the seed's luck only several can tell (`python -m abo_vqa.sweep`)."
+    "training run; how much is the seed's luck only several can tell (`PYTHONPATH=src python -m abo_vqa.sweep`)."
 )
 
 Json = dict[str, Any]

@@ -1,6 +1,6 @@
 """The reference of all parameters, docs/parameters.md: types and bounds from the code, the rest from params.yaml.
 
-    python -m abo_vqa.params.reference      # or: make docs-params
+    PYTHONPATH=src python -m abo_vqa.params.reference      # or: make docs-params
 
 What a parameter is and what the paper has for it stand in the comments of params.yaml; which stages read it, in
 dvc.yaml.

@@ -16,6 +16,7 @@ TABLE = Path("reports/comparison.md")
 TEST = split_table("test")
 METRICS = Path("reports/metrics.json")
 ACCURACY = Path("reports/accuracy.csv")
+RUN = RUNS / "compare.json"
 
 
 def main() -> None:
@@ -52,10 +53,12 @@ def main() -> None:
         for model, found in accuracy.items():
             run.log_metrics({f"{model}/{name}": value for name, value in found.items()})
         # A stage that DVC restored from its cache logs nothing: these tags say which runs made what is compared.
-        made_by = {f"run.{path.stem}": json.loads(path.read_text())["run_id"] for path in sorted(RUNS.glob("*.json"))}
+        earlier = sorted(set(RUNS.glob("*.json")) - {RUN})
+        made_by = {f"run.{path.stem}": json.loads(path.read_text())["run_id"] for path in earlier}
         run.set_tags({"mlflow.note.content": summary, **made_by})  # the description that MLflow's UI shows
         for path in (COMPARISON, TABLE, METRICS):
             run.log_artifact(path)
+        write_json(RUN, {"run_id": run.id})
     print(f"{summary}\n")
     register_or_warn(comparison, params, run.id)
 

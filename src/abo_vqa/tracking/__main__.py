@@ -1,4 +1,4 @@
-"""Send what earlier runs could not: `python -m abo_vqa.tracking`; every later run does it too, when it starts."""
+"""Send what earlier runs could not, as every later run does too: `PYTHONPATH=src python -m abo_vqa.tracking`."""
 
 from abo_vqa.stages import readable_errors
 from abo_vqa.tracking.store import open_store, outbox_folder

@@ -97,8 +97,8 @@ class Outbox:
     def _warn(self, error: Exception) -> None:
         print(
             f"warning: the MLflow server {self._client.tracking_uri} cannot be reached; what run {self._run_id} logs "
-            f"is kept in {self._folder} and sent by the next run that reaches it, or by `python -m abo_vqa.tracking`: "
-            f"{str(error)[:200]}",
+            f"is kept in {self._folder} and sent by the next run that reaches it, or by "
+            f"`PYTHONPATH=src python -m abo_vqa.tracking`: {str(error)[:200]}",
             file=sys.stderr,
         )
 
