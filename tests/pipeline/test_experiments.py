@@ -88,7 +88,7 @@ def test_every_stage_runs_in_a_clone_without_the_cache(finished: Path, tmp_path:
     clone = tmp_path / "clone"
     run(f"git clone -q {finished} {clone}", tmp_path)
     status = json.loads(run("dvc status --json", clone))
-    missing = {stage for stage, said in status.items() if any("deleted" in str(each) for each in said)}
+    missing = {stage for stage, said in status.items() if any("changed outs" in each for each in said)}
     lock = YAML(typ="safe", pure=True).load(clone / "dvc.lock")["stages"]
     assert missing == set(lock), "a stage whose outputs are all in Git would log and register nothing"
 
@@ -217,8 +217,8 @@ def test_a_truncated_archive_is_named_and_nothing_made_is_lost(finished: Path) -
     assert "data/abo-listings.tar" in out
     assert "Traceback" not in out
     assert (finished / "reports/comparison.md").read_bytes() == before
-    # The good archive back in place, everything comes from the cache.
-    assert stages_run(run("dvc repro", finished)) == []
+    # The good archive back in place, everything comes from the cache but what compares, whose table is in Git.
+    assert set(stages_run(run("dvc repro", finished))) <= {"compare"}
     assert (finished / "tables/sample.parquet").is_file()
 
 
