@@ -15,7 +15,7 @@ from typing import Any
 
 from abo_vqa.errors import InputError
 from abo_vqa.params.measure import ConditionParams
-from abo_vqa.params.model import ModelParams, QuantizationParams
+from abo_vqa.params.model import BASE, ModelParams, QuantizationParams
 from abo_vqa.questions.any_set import Row, read_question_set
 from abo_vqa.stages import readable_errors
 
@@ -25,7 +25,6 @@ CONDITIONS = {
     "circular": ConditionParams(order="rotated"),
     "blind": ConditionParams(image="blank"),
 }
-BASE = "base"
 CONFIDENCE, RESAMPLES = 0.95, 2000
 
 

@@ -60,19 +60,15 @@ def _at_commas(text: str) -> list[str]:
 
 
 def table(replies: "dict[str, Reply]") -> str:
-    """Return a line for every model: its answer, and the probability of each option."""
+    """Return a Markdown table: a line for every model, with its answer and the probability of each option."""
+    from abo_vqa.measure.tables import markdown_table, percent
+
     first = next(iter(replies.values())).probabilities or {}
-    lines = [["model", "answer", *first]]
-    for name, reply in replies.items():
-        lines.append([name, reply.answer, *(f"{100 * p:.1f} %" for p in (reply.probabilities or {}).values())])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if place > 1 else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in lines
-    )
+    rows = [
+        [name, reply.answer, *(percent(share, 1) for share in (reply.probabilities or {}).values())]
+        for name, reply in replies.items()
+    ]
+    return markdown_table(["model", "answer", *first], rows)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from abo_vqa.params import Params, read_params
 from abo_vqa.params.model import BASE
 from abo_vqa.stages import readable_errors
 from abo_vqa.stages.files import ADAPTERS, COMPARISON, RUNS, split_table
+from abo_vqa.tracking.run import DVC_TAGS, STAGE_TAG
 from abo_vqa.tracking.store import open_store, store_root
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 MODEL, CHAMPION = "abo-vqa", "champion"
 # Tags of a version, besides `CONDITION/accuracy` and `CONDITION/verdict`; `results` is a digest of all that counts.
 ARM, ADAPTER, TEST_DATA, RESULTS, COMMIT = "arm", "adapter", "test_data", "results", "git_commit"
-_DVC_TAGS = {"dvc.experiment": "DVC_EXP_NAME", "dvc.baseline": "DVC_EXP_BASELINE_REV"}
 _DESCRIPTION = (
     "Adapters of the abo-vqa experiment over their base model: image, question and options in, answer and "
     "probabilities out. The alias `champion` is on the version that the computed verdict calls a gain over the base."
@@ -142,7 +142,7 @@ def _tags(arm: str, comparison: Comparison, params: Params) -> dict[str, str]:
     }
     counts = json.dumps([tags, params.model.model_dump(mode="json")], sort_keys=True)
     tags[RESULTS] = hashlib.sha256(counts.encode()).hexdigest()
-    made = {COMMIT: head(), **{tag: os.environ.get(name) for tag, name in _DVC_TAGS.items()}}
+    made = {COMMIT: head(), **{tag: os.environ.get(name) for tag, name in DVC_TAGS.items() if tag != STAGE_TAG}}
     return tags | {tag: value for tag, value in made.items() if value}
 
 

@@ -4,14 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import torch
-from peft import get_peft_model
 from ruamel.yaml import YAML
 
 from abo_vqa.errors import InputError
@@ -20,23 +16,17 @@ from abo_vqa.model import answering
 from abo_vqa.model.answering import Answerer, Question
 from abo_vqa.model.checks import check_image, check_options, check_question, read_image
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor, load_tuned, lora_config
+from abo_vqa.model.loading import load_base, load_processor, load_tuned
 from abo_vqa.model.scoring import Scorer
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.params import Params
 from abo_vqa.params.measure import ConditionParams
 from abo_vqa.questions.conditions import Distractors, ask_under
+from adapted import NoScorer, adapted
 from pictures import REFUSED, encoded
 
 NEW, PER_PASS = 8, 512
 CONDITIONS = {"open": ConditionParams(options="none"), "options": ConditionParams()}
-
-
-class NoScorer:
-    """BERTScore of nothing: it is not what is looked at here."""
-
-    def score(self, predictions: Sequence[str], answers: Sequence[str]) -> Any:
-        return np.zeros((len(predictions), 3))
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +42,8 @@ def params(root: Path) -> Params:
 def adapters(params: Params, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folders = {}
     for seed, name in enumerate(("standard", "options")):
-        torch.manual_seed(seed)
-        model = get_peft_model(load_base(params.model), lora_config(params.train.lora))
-        for key, parameter in model.named_parameters():
-            if ".lora_B." in key:  # zero at the start, which would be no adapter at all
-                torch.nn.init.normal_(parameter, std=0.2)
         folders[name] = tmp_path_factory.mktemp("adapters") / name
-        model.save_pretrained(folders[name])
+        adapted(params, seed, spread=0.2).save_pretrained(folders[name])
     return folders
 
 
@@ -216,6 +201,12 @@ def predict(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]"
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
+def cells(table: str) -> list[list[str]]:
+    """The cells of a Markdown table, without the rule below its head."""
+    head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    return [head, *rows]
+
+
 def test_the_command_prints_base_and_arms_side_by_side(
     project: Path, answerer: Answerer, images: dict[str, bytes]
 ) -> None:
@@ -223,10 +214,10 @@ def test_the_command_prints_base_and_arms_side_by_side(
     done = predict(project, "chair.jpg", "What color is it?", "--options", "red", "--option", "black, white",
                    "--options", "3")  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    lines = [re.split(r" {2,}", line) for line in done.stdout.splitlines()]
-    assert lines[0] == ["model", "answer", *options]
-    assert [line[0] for line in lines[1:]] == ["base", "standard", "options"]
-    for name, said, *shares in lines[1:]:
+    head, *lines = cells(done.stdout)
+    assert head == ["model", "answer", *options]
+    assert [line[0] for line in lines] == ["base", "standard", "options"]
+    for name, said, *shares in lines:
         reply = answerer.answer(images["image-0"], "What color is it?", options, name)
         assert said == reply.answer
         assert shares == [f"{100 * share:.1f} %" for share in (reply.probabilities or {}).values()]
@@ -235,7 +226,7 @@ def test_the_command_prints_base_and_arms_side_by_side(
 def test_the_command_asks_openly_and_one_model(project: Path, answerer: Answerer, images: dict[str, bytes]) -> None:
     done = predict(project, "chair.jpg", "What color is it?", "--model", "options")
     said = answerer.answer(images["image-0"], "What color is it?", None, "options").answer
-    assert [line.split() for line in done.stdout.splitlines()] == [["model", "answer"], ["options", said]]
+    assert cells(done.stdout) == [["model", "answer"], ["options", said]]
 
 
 @pytest.mark.parametrize(

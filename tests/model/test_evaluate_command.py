@@ -11,17 +11,16 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import torch
-from peft import get_peft_model
 
 import abo_vqa
 from abo_vqa.evaluate import main
 from abo_vqa.model.answering import each_model
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor, load_tuned, lora_config
+from abo_vqa.model.loading import load_base, load_processor, load_tuned
 from abo_vqa.model.scoring import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.params import Params
+from adapted import adapted
 
 QUESTIONS = [("What color is it?", ["red", "blue", "green", "black"]), ("How many are there?", ["1", "2", "3", "4"])]
 
@@ -32,16 +31,11 @@ def adapters(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     from abo_vqa.params import read_params
 
     params = read_params(root / "params.yaml")
-    model_params = params.model.model_copy(update={"base": str(root / "models/demo")})
+    params = params.model_copy(update={"model": params.model.model_copy(update={"base": str(root / "models/demo")})})
     folders = {}
     for seed, name in enumerate(("first", "second")):
-        torch.manual_seed(seed)
-        model = get_peft_model(load_base(model_params), lora_config(params.train.lora))
-        for key, parameter in model.named_parameters():
-            if ".lora_B." in key:  # zero at the start, which would be no adapter at all
-                torch.nn.init.normal_(parameter, std=0.2)
         folders[name] = tmp_path_factory.mktemp("adapters") / name
-        model.save_pretrained(folders[name])
+        adapted(params, seed, spread=0.2).save_pretrained(folders[name])
     return folders
 
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 import torch
-from peft import get_peft_model
 
 from abo_vqa.model.batches import Question, encode_prompts
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor, lora_config
+from abo_vqa.model.loading import load_base, load_processor
 from abo_vqa.model.scoring import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.params import Params
+from adapted import adapted
 
 NEW = 6
 OPTIONS = ("red", "blue", "3", "a dark blue one")
@@ -36,15 +36,6 @@ def params(request: pytest.FixtureRequest, tiny_params: Params, root: Path) -> P
         update = {"quantization": model.quantization.model_copy(update={"load_in_4bit": False})}
         model = model.model_copy(update=update)
     return tiny_params.model_copy(update={"model": model})
-
-
-def adapted(params: Params) -> Any:
-    torch.manual_seed(1)
-    model = get_peft_model(load_base(params.model), lora_config(params.train.lora))
-    for name, parameter in model.named_parameters():
-        if ".lora_B." in name:  # zero at the start, which would be no adapter at all
-            torch.nn.init.normal_(parameter, std=0.05)
-    return model.eval()
 
 
 @torch.no_grad()
@@ -71,7 +62,7 @@ def test_answers_and_probabilities_are_those_of_one_sequence_each(
 ) -> None:
     base, processor = load_base(params.model), load_processor(params.model)
     features = ImageFeatures(tmp_path, images, base, processor)
-    model = adapted(params) if with_adapter else base
+    model = adapted(params, seed=1, spread=0.05).eval() if with_adapter else base
     generated = []
     for known in (features, None):
         scorer = Scorer(model, ImageCollator(processor, images, known, 8192), NEW, tokens_per_pass)

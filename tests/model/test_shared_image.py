@@ -5,17 +5,17 @@ from typing import Any
 
 import pytest
 import torch
-from peft import get_peft_model
 from torch.nn.functional import cross_entropy
 
 from abo_vqa.model.batches import QuestionCollator, asked_row, audit_labels, training_questions
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor, lora_config
+from abo_vqa.model.loading import load_base, load_processor
 from abo_vqa.model.scoring import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.model.training import answer_logits, greedy_accuracy, train_arm
 from abo_vqa.params import Params
 from abo_vqa.params.model import ArmParams
+from adapted import adapted
 
 MIXED = ArmParams(options_first=0.5, options_last=0.5)
 
@@ -61,11 +61,7 @@ def test_losses_and_gradients_are_those_of_one_sequence_a_question(
     made = collators(params, images, tmp_path)
     dataset = training_questions(rows, MIXED, 1, 3, by_image=True)
     examples = [dataset[place] for place in range(7)]  # the fourth image with one of its two questions
-    torch.manual_seed(0)
-    model = get_peft_model(load_base(params.model), lora_config(params.train.lora))
-    for name, parameter in model.named_parameters():
-        if ".lora_B." in name:  # zero at the start, which would hide A
-            torch.nn.init.normal_(parameter, std=0.02)
+    model = adapted(params, seed=0, spread=0.02)
     end = made["image"].tokenizer.eos_token_id
     losses, gradients = {}, {}
     for kind, collator in made.items():

@@ -9,10 +9,10 @@ from typing import Any
 
 
 def free_port() -> int:
+    """Return a port of loopback that nothing listens on."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+        return int(found.getsockname()[1])
 
 
 def wait_for(process: "subprocess.Popen[Any]", url: str, seconds: float = 180) -> None:

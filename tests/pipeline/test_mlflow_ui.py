@@ -7,14 +7,13 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import requests
 from playwright.sync_api import Page, expect, sync_playwright
-from project import chromium, free_port
+from project import chromium
+from serving import free_port, wait_for
 
 from abo_vqa.params import read_params
 from abo_vqa.tracking.run import tracked_run
@@ -72,13 +71,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes, curves, log
     with (root / "ui.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=root, env=environ, stdout=log, stderr=log, start_new_session=True)
     try:
-        for _ in range(240):
-            try:
-                if requests.get(f"{address}/health", timeout=1).ok:
-                    break
-            except requests.RequestException:
-                assert process.poll() is None, (root / "ui.log").read_text()[-3000:]
-                time.sleep(0.5)
+        wait_for(process, f"{address}/health")
         yield address
     finally:
         os.killpg(process.pid, signal.SIGKILL)

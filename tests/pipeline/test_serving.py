@@ -8,16 +8,13 @@ import re
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-import torch
 from mlflow.exceptions import MlflowException
-from peft import get_peft_model
 from pretended import options_help
 from project import environment as project_environment
 from ruamel.yaml import YAML
@@ -28,7 +25,7 @@ from abo_vqa.measure.asking import BLANK, ask_all, blank_image
 from abo_vqa.measure.metrics import exact_match, summarise
 from abo_vqa.model.answering import Answerer, Reply
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor, load_tuned, lora_config
+from abo_vqa.model.loading import load_base, load_processor, load_tuned
 from abo_vqa.model.scoring import Scorer
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.params import Params, read_params
@@ -37,6 +34,7 @@ from abo_vqa.questions.conditions import Distractors, ask_under
 from abo_vqa.registry import adapter_digest, register
 from abo_vqa.seeds import derive_rng
 from abo_vqa.served_model import MAX_ROWS, REQUIREMENTS, AnswerModel, save_served_model
+from adapted import NoScorer, adapted
 from pictures import REFUSED, WHOLE, encoded
 
 pytestmark = pytest.mark.slow
@@ -44,13 +42,6 @@ pytestmark = pytest.mark.slow
 PROJECT = Path(__file__).parents[2]
 OPTIONS = ["red", "blue", "green", "black"]
 GOOD = {"image": base64.b64encode(WHOLE).decode(), "question": "What color is it?", "options": OPTIONS}
-
-
-class NoScorer:
-    """BERTScore of nothing: it is not what is looked at here."""
-
-    def score(self, predictions: Sequence[str], answers: Sequence[str]) -> Any:
-        return np.zeros((len(predictions), 3))
 
 
 def draw(number: int) -> bytes:
@@ -76,12 +67,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pictures/link.jpg").symlink_to(folder.parent / "elsewhere.jpg")
     params = read_params(folder / "params.yaml")
     for seed, arm in enumerate(("standard", "options")):
-        torch.manual_seed(seed)
-        model = get_peft_model(load_base(params.model), lora_config(params.train.lora))
-        for key, parameter in model.named_parameters():
-            if ".lora_B." in key:  # zero at the start, which would be no adapter at all
-                torch.nn.init.normal_(parameter, std=0.02)
-        model.save_pretrained(folder / "models/adapters" / arm)
+        adapted(params, seed, spread=0.02).save_pretrained(folder / "models/adapters" / arm)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):

@@ -5,15 +5,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 from mlflow import MlflowClient
-from project import free_port
+from serving import free_port, wait_for
 
 from abo_vqa.params import read_params
 from abo_vqa.tracking import outbox
@@ -46,14 +44,7 @@ class Server:
         environ = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
         with (self._folder / "server.log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=environ, start_new_session=True)
-        for _ in range(240):
-            try:
-                if requests.get(f"{self.uri}/health", timeout=1).ok:
-                    return
-            except requests.RequestException:
-                assert self._process.poll() is None, (self._folder / "server.log").read_text()[-3000:]
-                time.sleep(0.5)
-        raise AssertionError("the server does not answer")
+        wait_for(self._process, f"{self.uri}/health")
 
     def stop(self) -> None:
         if self._process is not None:

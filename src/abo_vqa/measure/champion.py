@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from abo_vqa.measure.verdict import BASE, HOLDS, TRAINING, YES, label
+from abo_vqa.measure.verdict import HOLDS, TRAINING, YES, label
+from abo_vqa.params.model import BASE
 
 Comparison = Mapping[str, Any]
 

@@ -10,9 +10,8 @@ from typing import Any
 
 from abo_vqa.measure.tables import percent, span
 from abo_vqa.params.measure import CompareParams, ConditionParams
-from abo_vqa.params.model import ArmParams
+from abo_vqa.params.model import BASE, ArmParams
 
-BASE = "base"
 YES, NO, NOT_SHOWN, UNSAID = "yes", "no", "not shown", "cannot be said, because "
 
 TRAINING = "Did training help?"

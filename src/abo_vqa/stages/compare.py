@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from abo_vqa.errors import InputError
 from abo_vqa.params import read_params
+from abo_vqa.params.model import BASE
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import AUDIT, COMPARISON, PREDICTIONS, RUNS, read_questions, split_table
 
@@ -28,7 +29,6 @@ def main() -> None:
     from abo_vqa.catalog.tables import replacing, require, write_json
     from abo_vqa.measure.comparison import accuracies, compare, flat_metrics
     from abo_vqa.measure.tables import main_table, render, verdict_list
-    from abo_vqa.measure.verdict import BASE
     from abo_vqa.registry import register_or_warn
     from abo_vqa.tracking.run import pipeline_run
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from abo_vqa.catalog.tables import replacing, write_json
 from abo_vqa.params import Params, read_params
+from abo_vqa.params.model import BASE
 from abo_vqa.questions.conditions import Distractors, ask_under
 from abo_vqa.stages import run_stage
 from abo_vqa.stages.files import (
@@ -17,7 +18,6 @@ from abo_vqa.stages.files import (
     split_table,
 )
 
-BASE = "base"
 # Of each condition, what the arm's own run shows too.
 COMPARED = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PARENT_TAG, COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"
 STAGE_TAG, EXECUTION_TAG, FAILED_TAG = "dvc.stage", "dvc.execution", "dvc.failed"
 # DVC sets the first for every stage and the others under `dvc exp run`.
-_DVC_TAGS = {
+DVC_TAGS = {
     STAGE_TAG: "DVC_STAGE",
     "dvc.experiment": "DVC_EXP_NAME",
     "dvc.baseline": "DVC_EXP_BASELINE_REV",
@@ -200,7 +200,7 @@ def _system_metrics(client: "MlflowClient", run_id: str) -> Iterator[None]:
 
 
 def _own_tags() -> dict[str, str]:
-    tags = {tag: os.environ[name] for tag, name in _DVC_TAGS.items() if os.environ.get(name)}
+    tags = {tag: os.environ[name] for tag, name in DVC_TAGS.items() if os.environ.get(name)}
     if commit := head():
         tags = {"dvc.baseline": commit, COMMIT_TAG: commit} | tags
     return tags | this_process().tags()
