@@ -43,7 +43,7 @@ def ours(folder: Path, told: dict[str, Any]) -> None:
     from abo_vqa.catalog.archives import read_catalogue
     from abo_vqa.catalog.pool import candidates
     from abo_vqa.catalog.sampler import Sampler
-    from abo_vqa.params import read_params
+    from abo_vqa.common.params import read_params
 
     params = read_params().sample.model_copy(update={"products": PRODUCTS})
     with measured(told):

@@ -109,7 +109,7 @@ def probe(stage: str, start: str, out: str, to_the_end: str) -> None:
             on_read()
 
     sys.addaudithook(hook)
-    from abo_vqa.catalog import tables  # which every stage imports
+    from abo_vqa.common import storage as tables
 
     def watched(reader: Any) -> Any:
         def read(*given: Any, **named: Any) -> Any:
@@ -122,7 +122,7 @@ def probe(stage: str, start: str, out: str, to_the_end: str) -> None:
         setattr(tables, name, watched(getattr(tables, name)))
     atexit.register(tell)
     sys.argv = [stage, *STAGES[stage]]
-    runpy.run_module(f"abo_vqa.stages.{stage}", run_name="__main__", alter_sys=True)
+    runpy.run_module(f"abo_vqa.common.runner.{stage}", run_name="__main__", alter_sys=True)
 
 
 def idle() -> float:

@@ -19,14 +19,14 @@ import torch
 from geometry import photographs, questions, save_model
 from train_throughput import machine
 
-from abo_vqa.measure.asking import BLANK, blank_image
-from abo_vqa.model.batches import Question, encode_prompts
+from abo_vqa.inference.ask import BLANK, blank_image
+from abo_vqa.model.collators import Question, encode_prompts
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor
-from abo_vqa.model.prompts import question_text
-from abo_vqa.model.scoring import Answer, Prompt, Scorer
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.base.prompts import question_text
+from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.params import read_params
+from abo_vqa.common.params import read_params
 
 NEW, PER_IMAGE, IMAGE_TOKENS = 8, 5, 576
 

@@ -15,12 +15,12 @@ from typing import Any
 from ruamel.yaml import YAML
 from tqdm import tqdm
 
-from abo_vqa.demo.scene import draw_scene, sample_scene
-from abo_vqa.model.generating import Picture, QuestionWriter, generate_batches
-from abo_vqa.params import check_params
-from abo_vqa.params.data import VlmParams
+from abo_demo.scene import draw_scene, sample_scene
+from abo_vqa.generators.vlm_writer import Picture, QuestionWriter, generate_batches
+from abo_vqa.common.params import check_params
+from abo_vqa.common.params.data import VlmParams
 from abo_vqa.questions.parse import parse_output
-from abo_vqa.seeds import derive_rng
+from abo_vqa.common.draws import derive_rng
 
 
 def main() -> None:

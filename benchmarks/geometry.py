@@ -17,10 +17,10 @@ from PIL import Image
 from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from abo_vqa.demo.base_model import SPECIAL, train_tokenizer
-from abo_vqa.model.loading import CHAT_TEMPLATE
+from abo_demo.base_model import SPECIAL, train_tokenizer
+from abo_vqa.model.base.loading import CHAT_TEMPLATE
 from abo_vqa.questions.parse import flatten
-from abo_vqa.questions.schema import RawOutput
+from abo_vqa.common.schema import RawOutput
 
 PATCH = 14
 RECORDED = "qa/llava_v1.6_mistral_7b_raw.jsonl.gz"
@@ -109,7 +109,7 @@ def _recorded(path: Path) -> Iterator[list[Row]]:
 
 def _demo() -> Iterator[list[Row]]:
     from abo_vqa.catalog.archives import read_listings
-    from abo_vqa.questions.metadata import generate_from_metadata
+    from abo_vqa.generators.metadata import generate_from_metadata
 
     listings = read_listings(Path(__file__).parents[1] / "data/abo-listings.tar").listings
     outputs = generate_from_metadata([(listing, listing.product_id) for listing in listings], 0).outputs

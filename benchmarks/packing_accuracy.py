@@ -22,17 +22,17 @@ import pandas as pd
 import torch
 from scipy.stats import t
 
-from abo_vqa.measure.intervals import cluster_interval
-from abo_vqa.measure.metrics import exact_match
-from abo_vqa.model.batches import asked_row, training_questions
+from abo_vqa.statistics.intervals import cluster_interval
+from abo_vqa.metrics.answers import exact_match
+from abo_vqa.training.plan import asked_row, training_questions
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor
-from abo_vqa.model.scoring import Prompt, Scorer
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.inference.prompt_tree import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.model.training import train_arm
-from abo_vqa.params import Params, read_params
-from abo_vqa.seeds import derive_seed
-from abo_vqa.stages.files import feature_folder, read_image_bytes, read_questions
+from abo_vqa.training.trainer import train_arm
+from abo_vqa.common.params import Params, read_params
+from abo_vqa.common.draws import derive_seed
+from abo_vqa.common.layout import feature_folder, read_image_bytes, read_questions
 
 PACKINGS = ("image", "question")
 

@@ -11,8 +11,8 @@ import time
 
 import torch
 
-from abo_vqa.demo.base_model import build_model, train_tokenizer
-from abo_vqa.demo.teaching import answer_loss
+from abo_demo.base_model import build_model, train_tokenizer
+from abo_demo.teaching import answer_loss
 from abo_vqa.model.shared_image import Segment, shared_image_batch
 
 PROMPT = 45  # tokens of a question with its options

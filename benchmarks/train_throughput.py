@@ -75,10 +75,10 @@ def train(contender: str, folder: Path, steps: int) -> dict[str, Any]:
     from geometry import photographs
     from transformers import TrainerCallback
 
-    from abo_vqa.model.batches import training_questions
-    from abo_vqa.model.loading import load_base, load_processor
-    from abo_vqa.params import read_params
-    from abo_vqa.params.model import ArmParams
+    from abo_vqa.training.plan import training_questions
+    from abo_vqa.model.base.loading import load_base, load_processor
+    from abo_vqa.common.params import read_params
+    from abo_vqa.common.params.model import ArmParams
 
     rows = json.loads((folder / "rows.json").read_text())
     images = photographs({row["image_id"] for row in rows})
@@ -164,10 +164,10 @@ def stock(
     from datasets import Dataset
     from trl import SFTTrainer
 
-    from abo_vqa.model.batches import open_image
-    from abo_vqa.model.loading import lora_config
-    from abo_vqa.model.prompts import user_turn
-    from abo_vqa.model.training import trainer_arguments
+    from abo_vqa.common.storage import open_image
+    from abo_vqa.training.trainer import lora_config
+    from abo_vqa.model.base.prompts import user_turn
+    from abo_vqa.training.trainer import trainer_arguments
 
     examples = [
         {
@@ -202,8 +202,8 @@ def ours(
     count: Tokens,
 ) -> Any:
     """Train as the stage train does."""
-    from abo_vqa.model import training
-    from abo_vqa.model.batches import QuestionCollator
+    from abo_vqa.training import trainer as training
+    from abo_vqa.model.collators import QuestionCollator
     from abo_vqa.model.features import ImageFeatures
     from abo_vqa.model.shared_image import ImageCollator
 
@@ -257,7 +257,7 @@ def grow(args: Any) -> None:
 
 def draw(path: Path, rows: list[tuple[int, int, float, float]]) -> None:
     """Draw ratio and limit against questions per image, and against image tokens."""
-    from abo_vqa.measure.plots import COLORS, figure
+    from abo_vqa.figures import COLORS, figure
 
     with figure(path, 7.5, 3) as drawn:
         for axes, column, fixed, label in zip(

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from peft import get_peft_model
 
-from abo_vqa.model.loading import load_base, lora_config
-from abo_vqa.params import Params
+from abo_vqa.model.base.loading import load_base
+from abo_vqa.training.trainer import lora_config
+from abo_vqa.common.params import Params
 
 
 def adapted(params: Params, seed: int, spread: float) -> Any:

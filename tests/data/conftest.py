@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 from small_archives import ROOT, images_tar, jpeg, listings_tar, record
 
-from abo_vqa.params import Params, check_params
+from abo_vqa.common.params import Params, check_params
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from abo_vqa.params.data import RepairParams
+from abo_vqa.common.params.data import RepairParams
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.repair import repair_spelling
-from abo_vqa.questions.schema import Question, RawOutput
+from abo_vqa.questions.schema import Question
+from abo_vqa.common.schema import RawOutput
 
 GOOD = {
     "type": "attribute",

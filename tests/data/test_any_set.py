@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from abo_vqa.errors import InputError
-from abo_vqa.questions.any_set import read_question_set
+from abo_vqa.common.errors import InputError
+from abo_vqa.commands.question_sets import read_question_set
 
 # As A-OKVQA publishes them (aokvqa_v1p0_val.json).
 AOKVQA = [

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from small_archives import image_path, images_tar, jpeg, listing, listings_tar, real_data, record, write_tar
 
 from abo_vqa.catalog import archives, shard
-from abo_vqa.catalog.archives import ImageArchive, image_problem, read_catalogue, read_listings
+from abo_vqa.catalog.archives import (ImageArchive, image_problem, read_catalogue, read_listings)
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
 from abo_vqa.catalog.tarball import members
-from abo_vqa.catalog.uncollected import uncollected
-from abo_vqa.errors import InputError
+from abo_vqa.catalog.gc_paused import uncollected
+from abo_vqa.common.errors import InputError
 
 
 def test_a_listing_reads_every_fact():

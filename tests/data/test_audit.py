@@ -7,21 +7,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from abo_vqa.catalog.tables import write_table
-from abo_vqa.errors import InputError
-from abo_vqa.measure import audit as module
-from abo_vqa.measure import blind, blind_embeddings
-from abo_vqa.measure.audit import against_blind, audit, best_blind, texts_of
-from abo_vqa.measure.audit_report import render_audit
-from abo_vqa.measure.blind_embeddings import embed
-from abo_vqa.measure.plots import figure
-from abo_vqa.measure.plots.audit import plot_audit
-from abo_vqa.params import check_params
-from abo_vqa.params.group import ParamsError
-from abo_vqa.questions.matching import match_questions
-from abo_vqa.questions.schema import SPLIT_SCHEMA
-from abo_vqa.seeds import derive_seed
-from abo_vqa.stages.audit import main
+from abo_vqa.common.storage import write_table
+from abo_vqa.common.errors import InputError
+from abo_vqa.audit import audit as module
+from abo_vqa.audit import text_only as blind, text_only_embeddings as blind_embeddings
+from abo_vqa.comparison.text_only import against_blind, best_blind
+from abo_vqa.audit.audit import audit, texts_of
+from abo_vqa.audit.markdown import render_audit
+from abo_vqa.audit.text_only_embeddings import embed
+from abo_vqa.figures import figure
+from abo_vqa.audit.plots import plot_audit
+from abo_vqa.common.params import check_params
+from abo_vqa.common.params.group import ParamsError
+from abo_vqa.splits.matching import match_questions
+from abo_vqa.splits.stage import SPLIT_SCHEMA
+from abo_vqa.common.draws import derive_seed
+from abo_vqa.audit.stage import main
 
 COLORS = ["red", "blue", "green", "black", "white", "brown"]
 THINGS = ["chair", "lamp", "rug", "shoe"]

@@ -8,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from abo_vqa.errors import InputError
-from abo_vqa.params import check_params
-from abo_vqa.params.measure import ConditionParams
-from abo_vqa.questions.conditions import Asked, Distractors, ask_under
-from abo_vqa.scale import apply_overrides
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params import check_params
+from abo_vqa.common.params.measure import ConditionParams
+from abo_vqa.inference.conditions import Asked, Distractors, ask_under
+from abo_vqa.commands.preset import apply_overrides
 
 COLORS = ["red", "blue", "green", "black", "white", "brown", "grey", "pink", "teal"]
 SHAPES = ["round", "square", "oval", "flat", "red"]

@@ -16,9 +16,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from abo_vqa.demo import scene as scene_module
-from abo_vqa.demo.archive import images_readme
-from abo_vqa.demo.catalogue import (
+from abo_demo import scene as scene_module
+from abo_demo.archive import images_readme
+from abo_demo.catalogue import (
     LISTINGS,
     Entry,
     absent_image,
@@ -26,11 +26,11 @@ from abo_vqa.demo.catalogue import (
     truncated_image,
     write_catalogue,
 )
-from abo_vqa.demo.contact_sheet import contact_sheet
-from abo_vqa.demo.products import DRAWINGS, Pen
-from abo_vqa.demo.scene import Scene, draw_scene, sample_scene, silhouette
-from abo_vqa.demo.vocabulary import COLORS, MATERIALS, PRODUCT_TYPES, SHAPES, TYPE_BY_NAME
-from abo_vqa.demo.words import translated
+from abo_demo.contact_sheet import contact_sheet
+from abo_demo.products import DRAWINGS, Pen
+from abo_demo.scene import Scene, draw_scene, sample_scene, silhouette
+from abo_demo.vocabulary import COLORS, MATERIALS, PRODUCT_TYPES, SHAPES, TYPE_BY_NAME
+from abo_demo.words import translated
 
 DATA = Path(__file__).parents[2] / "data"
 SEED = 7

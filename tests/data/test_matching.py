@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from abo_vqa.params.data import MatchingParams
-from abo_vqa.questions.answer_model import fit_answers
-from abo_vqa.questions.conditions import with_options
-from abo_vqa.questions.matching import draw_with, match_questions, threshold
+from abo_vqa.common.params.data import MatchingParams
+from abo_vqa.splits.answer_likelihood import fit_answers
+from abo_vqa.common.layout import with_options
+from abo_vqa.splits.matching import draw_with, match_questions, threshold
 
 PARAMS = MatchingParams(balanced=["yes/no"], folds=3, least_answers=2, least_chance=0.001)
 COLORS = ["red", "blue", "green", "black", "white", "brown"]

@@ -8,8 +8,9 @@ from collections import Counter
 import pytest
 from small_archives import image_path, listing
 
-from abo_vqa.questions.facts import color_word, facts_of
-from abo_vqa.questions.metadata import LEAST_RATIO, draw_others, generate_from_metadata
+from abo_vqa.generators.listing_facts import color_word, facts_of
+from abo_vqa.generators.metadata import LEAST_RATIO, generate_from_metadata
+from abo_vqa.common.draws import draw_others
 
 PRODUCTS = [(listing(number), image_path(number)) for number in range(400)]
 

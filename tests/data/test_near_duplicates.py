@@ -12,10 +12,13 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from small_archives import images_tar, jpeg
 
-from abo_vqa.errors import InputError
-from abo_vqa.questions.near_duplicates import least_distances, near_duplicate_groups, perceptual_hash
-from abo_vqa.stages import generate, sample, split, validate
-from abo_vqa.stages.files import split_table
+from abo_vqa.common.errors import InputError
+from abo_vqa.splits.near_duplicates import least_distances, near_duplicate_groups, perceptual_hash
+from abo_vqa.generators import stage as generate
+from abo_vqa.catalog import stage as sample
+from abo_vqa.splits import stage as split
+from abo_vqa.questions import stage as validate
+from abo_vqa.common.layout import split_table
 
 
 def picture(kind: int, quality: int = 90, color: str = "navy") -> bytes:

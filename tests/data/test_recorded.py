@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from small_archives import image_path
 
-from abo_vqa.errors import InputError
+from abo_vqa.common.errors import InputError
 from abo_vqa.questions.parse import flatten
-from abo_vqa.questions.recorded import select_recorded
-from abo_vqa.stages import generate, sample
+from abo_vqa.generators.recorded import select_recorded
+from abo_vqa.generators import stage as generate
+from abo_vqa.catalog import stage as sample
 
 PRODUCTS = {image_path(number): f"B{number}@amazon.com" for number in range(10)}
 FENCED = '```json\n{"questions": [{"type": "existential", ï»¿ broken \\ud800'

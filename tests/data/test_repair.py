@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from small_archives import ROOT, real_data
 from small_outputs import COUNT, GOOD, OUTPUTS, output_of, questions_of, raw, repairs
 
-from abo_vqa.params import Params
-from abo_vqa.params.data import ValidateParams
+from abo_vqa.common.params import Params
+from abo_vqa.common.params.data import ValidateParams
 from abo_vqa.questions.parse import flatten
-from abo_vqa.questions.recorded import read_recorded
+from abo_vqa.generators.recorded import read_recorded
 from abo_vqa.questions.repair import repair_options, repair_spelling
 from abo_vqa.questions.schema import Question
 from abo_vqa.questions.validate import check_clean, curate

@@ -20,23 +20,13 @@ from abo_vqa.catalog.archives import ImageArchive, read_listings
 from abo_vqa.catalog.listing import FACTS
 from abo_vqa.catalog.pool import candidates, is_amazonbasics, is_shoes
 from abo_vqa.catalog.profile import Distribution
-from abo_vqa.catalog.sampler import (
-    ADJUSTED,
-    BASICS_CAP,
-    COLOR_FIRST,
-    RARE_TYPES,
-    SHOES_CAP,
-    SQUARE_ROOT,
-    STRATIFIED,
-    TOP_TYPES,
-    Draw,
-    Sampler,
-)
-from abo_vqa.catalog.shares import allocate
-from abo_vqa.errors import InputError
-from abo_vqa.params.data import SampleParams, SampleShares
-from abo_vqa.seeds import derive_seed, derive_seeds
-from abo_vqa.stages import generate, sample
+from abo_vqa.catalog.sampler import (ADJUSTED, BASICS_CAP, COLOR_FIRST, RARE_TYPES, SHOES_CAP, SQUARE_ROOT, STRATIFIED, TOP_TYPES, Draw, Sampler)
+from abo_vqa.common.draws import allocate
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.data import SampleParams, SampleShares
+from abo_vqa.common.draws import derive_seed, derive_seeds
+from abo_vqa.generators import stage as generate
+from abo_vqa.catalog import stage as sample
 
 Row = dict[str, Any]
 

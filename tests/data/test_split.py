@@ -11,13 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_archives import ROOT, images_tar, jpeg
 
-from abo_vqa.errors import InputError
-from abo_vqa.params.data import SplitParams
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.data import SplitParams
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
-from abo_vqa.questions.schema import SPLITS
-from abo_vqa.questions.split import assign_splits, overlap_columns
-from abo_vqa.stages import generate, sample, split, validate
-from abo_vqa.stages.files import split_table
+from abo_vqa.common.schema import SPLITS
+from abo_vqa.splits.assign import assign_splits, overlap_columns
+from abo_vqa.generators import stage as generate
+from abo_vqa.catalog import stage as sample
+from abo_vqa.splits import stage as split
+from abo_vqa.questions import stage as validate
+from abo_vqa.common.layout import split_table
 
 PARAMS = SplitParams(validation=0.1, test=0.2, near_duplicate_bits=2)
 

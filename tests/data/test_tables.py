@@ -5,8 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from abo_vqa.catalog.tables import read_json_lines, read_table, write_json, write_json_lines, write_table
-from abo_vqa.errors import InputError
+from abo_vqa.common.storage import (read_json_lines, read_table, write_json, write_json_lines, write_table)
+from abo_vqa.common.errors import InputError
 
 SCHEMA = pa.schema([("a", pa.int64())])
 

@@ -16,23 +16,21 @@ from ruamel.yaml import YAML
 from small_archives import ROOT, real_data
 from small_outputs import COUNT, GOOD, OUTPUTS, output_of, questions_of, raw, repairs
 
-from abo_vqa.errors import InputError
-from abo_vqa.params import Params
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params import Params
 from abo_vqa.questions.accounting import accounting
 from abo_vqa.questions.expectations import Guarded, run_suite
-from abo_vqa.questions.parse import LONGEST_REPAIRED, flatten, fold, parse_output, read_output
-from abo_vqa.questions.recorded import read_recorded
+from abo_vqa.questions.parse import (LONGEST_REPAIRED, flatten, parse_output, read_output)
+from abo_vqa.questions.words import fold
+from abo_vqa.generators.recorded import read_recorded
 from abo_vqa.questions.repair import repair_spelling
-from abo_vqa.questions.schema import QUESTION_TYPES
-from abo_vqa.questions.validate import (
-    check_clean,
-    curate,
-    derived_columns,
-    failing_expectations,
-    refuse_too_many,
-    shuffle_options,
-)
-from abo_vqa.stages import data_docs, generate, sample, split, validate
+from abo_vqa.common.schema import QUESTION_TYPES
+from abo_vqa.questions.validate import (check_clean, curate, derived_columns, failing_expectations, refuse_too_many, shuffle_options)
+from abo_vqa.commands import data_docs
+from abo_vqa.generators import stage as generate
+from abo_vqa.catalog import stage as sample
+from abo_vqa.splits import stage as split
+from abo_vqa.questions import stage as validate
 
 SETTINGS = {"options": 4, "counting_max": 10, "positions": {"values": [0], "weights": [1]}, "uneven": 99}
 

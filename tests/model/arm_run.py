@@ -10,13 +10,14 @@ from pathlib import Path
 import torch
 
 from abo_vqa.model.adapters import save_adapter
-from abo_vqa.model.batches import training_questions
-from abo_vqa.model.history import PRE_CLIP, Row
-from abo_vqa.model.loading import load_base, load_processor
+from abo_vqa.training.plan import training_questions
+from abo_vqa.common.layout import PRE_CLIP
+from abo_vqa.training.history import Row
+from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.model.training import train_arm
-from abo_vqa.params import Params
-from abo_vqa.params.model import ArmParams
+from abo_vqa.training.trainer import train_arm
+from abo_vqa.common.params import Params
+from abo_vqa.common.params.model import ArmParams
 from conftest import draw_images, draw_rows
 
 MIXED = ArmParams(options_first=0.5, options_last=0.5)

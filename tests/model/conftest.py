@@ -8,10 +8,10 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from abo_vqa.demo.base_model import build_model, build_processor, train_tokenizer
-from abo_vqa.demo.scene import draw_scene, sample_scene
-from abo_vqa.params import Params, check_params
-from abo_vqa.seeds import derive_rng
+from abo_demo.base_model import build_model, build_processor, train_tokenizer
+from abo_demo.scene import draw_scene, sample_scene
+from abo_vqa.common.params import Params, check_params
+from abo_vqa.common.draws import derive_rng
 from tiny_llava_next import save_tiny_llava_next
 
 

@@ -10,18 +10,19 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from abo_vqa.errors import InputError
-from abo_vqa.measure.asking import BLANK, ask_all, blank_image
-from abo_vqa.model import answering
-from abo_vqa.model.answering import Answerer, Question
-from abo_vqa.model.checks import check_image, check_options, check_question, read_image
+from abo_vqa.common.errors import InputError
+from abo_vqa.inference.ask import BLANK, ask_all, blank_image
+from abo_vqa.serving import answering
+from abo_vqa.serving.answering import Answerer, Question
+from abo_vqa.serving.checks import (check_image, check_options, check_question, read_image)
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor, load_tuned
-from abo_vqa.model.scoring import Scorer
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.adapters import load_tuned
+from abo_vqa.inference.prompt_tree import Scorer
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.params import Params
-from abo_vqa.params.measure import ConditionParams
-from abo_vqa.questions.conditions import Distractors, ask_under
+from abo_vqa.common.params import Params
+from abo_vqa.common.params.measure import ConditionParams
+from abo_vqa.inference.conditions import Distractors, ask_under
 from adapted import NoScorer, adapted
 from pictures import REFUSED, encoded
 
@@ -32,7 +33,7 @@ CONDITIONS = {"open": ConditionParams(options="none"), "options": ConditionParam
 @pytest.fixture(scope="module")
 def params(root: Path) -> Params:
     """The committed parameters over the demo's base, wherever the working directory is."""
-    from abo_vqa.params import read_params
+    from abo_vqa.common.params import read_params
 
     found = read_params(root / "params.yaml")
     return found.model_copy(update={"model": found.model.model_copy(update={"base": str(root / "models/demo")})})
@@ -197,7 +198,7 @@ def project(root: Path, adapters: dict[str, Path], images: dict[str, bytes], tmp
 
 def predict(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"PYTHONPATH": str(Path(answering.__file__).parents[2])}
-    command = [sys.executable, "-m", "abo_vqa.predict", *arguments]
+    command = [sys.executable, "-m", "abo_vqa.commands.predict", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -242,7 +243,7 @@ def test_the_command_asks_openly_and_one_model(project: Path, answerer: Answerer
 )
 def test_the_command_reports_a_mistake_before_it_imports_torch(project: Path, arguments: list[str], says: str) -> None:
     code = (
-        "import sys; from abo_vqa.predict import main\n"
+        "import sys; from abo_vqa.commands.predict import main\n"
         "try: main()\n"
         "except SystemExit as done: sys.exit(9 if 'torch' in sys.modules else done.code)"
     )

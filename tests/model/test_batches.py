@@ -8,21 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abo_vqa.errors import InputError
-from abo_vqa.model.batches import (
-    IGNORED,
-    Question,
-    QuestionCollator,
-    audit_labels,
-    encode_prompts,
-    training_plan,
-    training_questions,
-)
-from abo_vqa.model.loading import load_processor
-from abo_vqa.model.prompts import question_text, render_prompt
+from abo_vqa.common.errors import InputError
+from abo_vqa.model.collators import (IGNORED, Question, QuestionCollator, encode_prompts)
+from abo_vqa.training.plan import audit_labels, training_plan, training_questions
+from abo_vqa.model.base.loading import load_processor
+from abo_vqa.model.base.prompts import question_text, render_prompt
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.params import Params
-from abo_vqa.params.model import ArmParams
+from abo_vqa.common.params import Params
+from abo_vqa.common.params.model import ArmParams
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 NEVER = ArmParams(options_first=0.0, options_last=0.0)

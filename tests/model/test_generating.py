@@ -21,23 +21,14 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlavaNextForConditionalGeneration
 
-from abo_vqa.demo.scene import draw_scene, sample_scene
-from abo_vqa.errors import InputError
-from abo_vqa.model.generating import (
-    OUT_OF_MEMORY,
-    Output,
-    Picture,
-    QuestionWriter,
-    compile_grammar,
-    generate_batches,
-    model_identity,
-    most_new_tokens,
-)
-from abo_vqa.model.question_schema import NOT_JSON, OTHER_FORM, TRUNCATED, failure_of, longest_output, question_schema
-from abo_vqa.model.sampling import DrawPerRow
-from abo_vqa.params import check_params
-from abo_vqa.params.data import VlmParams
-from abo_vqa.seeds import derive_rng
+from abo_demo.scene import draw_scene, sample_scene
+from abo_vqa.common.errors import InputError
+from abo_vqa.generators.vlm_writer import (OUT_OF_MEMORY, Output, Picture, QuestionWriter, compile_grammar, generate_batches, model_identity, most_new_tokens)
+from abo_vqa.generators.output_schema import (NOT_JSON, OTHER_FORM, TRUNCATED, failure_of, longest_output, question_schema)
+from abo_vqa.generators.sampling import DrawPerRow
+from abo_vqa.common.params import check_params
+from abo_vqa.common.params.data import VlmParams
+from abo_vqa.common.draws import derive_rng
 from tiny_llava_next import PADDED, TEMPLATE, save_tiny_llava_next
 
 PROMPT = "Write five questions as JSON."

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import norm, ttest_1samp
 
-from abo_vqa.errors import InputError
-from abo_vqa.measure.intervals import POWER, align, cluster_interval, cluster_test, mean_difference, paired_difference
+from abo_vqa.common.errors import InputError
+from abo_vqa.statistics.intervals import (POWER, align, cluster_interval, cluster_test, mean_difference, paired_difference)
 
 
 def answers(correct: Sequence[bool], images: Sequence[str] | None = None) -> pd.DataFrame:

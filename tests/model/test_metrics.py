@@ -6,21 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abo_vqa.errors import InputError
-from abo_vqa.measure.metrics import (
-    baseline,
-    check_micro_average,
-    exact_match,
-    expected_calibration_error,
-    flatten,
-    macro_f1,
-    normalise,
-    score_answers,
-    summarise,
-    token_f1,
-)
-from abo_vqa.model.scoring import Answer
-from abo_vqa.questions.conditions import Asked
+from abo_vqa.common.errors import InputError
+from abo_vqa.metrics.answers import (baseline, check_micro_average, exact_match, expected_calibration_error, flatten, macro_f1, score_answers, summarise, token_f1)
+from abo_vqa.questions.words import normalise
+from abo_vqa.inference.prompt_tree import Answer
+from abo_vqa.inference.conditions import Asked
 
 
 class OnesForEqual:

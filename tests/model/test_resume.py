@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 from arm_run import run_arm
 
-from abo_vqa.model.history import PRE_CLIP, history, last_checkpoint
-from abo_vqa.params import Params
+from abo_vqa.common.layout import PRE_CLIP
+from abo_vqa.training.history import history, last_checkpoint
+from abo_vqa.common.params import Params
 
 
 def with_train(params: Params, **changes: Any) -> Params:

@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from abo_vqa.model.batches import Question, encode_prompts
+from abo_vqa.model.collators import Question, encode_prompts
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor
-from abo_vqa.model.scoring import Prompt, Scorer
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.inference.prompt_tree import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.params import Params
+from abo_vqa.common.params import Params
 from adapted import adapted
 
 NEW = 6

@@ -7,14 +7,15 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from abo_vqa.model.batches import QuestionCollator, asked_row, audit_labels, training_questions
+from abo_vqa.model.collators import QuestionCollator
+from abo_vqa.training.plan import asked_row, audit_labels, training_questions
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor
-from abo_vqa.model.scoring import Prompt, Scorer
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.inference.prompt_tree import Prompt, Scorer
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.model.training import answer_logits, greedy_accuracy, train_arm
-from abo_vqa.params import Params
-from abo_vqa.params.model import ArmParams
+from abo_vqa.training.trainer import answer_logits, greedy_accuracy, train_arm
+from abo_vqa.common.params import Params
+from abo_vqa.common.params.model import ArmParams
 from adapted import adapted
 
 MIXED = ArmParams(options_first=0.5, options_last=0.5)

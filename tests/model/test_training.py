@@ -10,16 +10,19 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from abo_vqa.errors import InputError
+from abo_vqa.common.errors import InputError
 from abo_vqa.model.adapters import save_adapter
-from abo_vqa.model.batches import QuestionCollator, training_questions
+from abo_vqa.model.collators import QuestionCollator
+from abo_vqa.training.plan import training_questions
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.history import POST_CLIP, PRE_CLIP
-from abo_vqa.model.loading import attention, load_base, load_processor, load_tuned, lora_config
+from abo_vqa.common.layout import POST_CLIP, PRE_CLIP
+from abo_vqa.training.trainer import attention, lora_config
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.adapters import load_tuned
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.model.training import TrainingResult, check_step, train_arm
-from abo_vqa.params import Params
-from abo_vqa.params.model import ArmParams
+from abo_vqa.training.trainer import TrainingResult, check_step, train_arm
+from abo_vqa.common.params import Params
+from abo_vqa.common.params.model import ArmParams
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 
@@ -42,7 +45,7 @@ def trained(
 ) -> tuple[Params, TrainingResult, Path]:
     from ruamel.yaml import YAML
 
-    from abo_vqa.params import check_params
+    from abo_vqa.common.params import check_params
 
     values = YAML(typ="safe", pure=True).load(root / "params.yaml")
     values["model"]["base"] = str(tiny_base)
@@ -236,7 +239,7 @@ def published_geometry() -> LlavaConfig:
 def test_the_adapter_on_the_published_geometry_has_the_papers_size(
     root: Path, vision_tower: bool, trainable: int
 ) -> None:
-    from abo_vqa.params import read_params
+    from abo_vqa.common.params import read_params
 
     lora = read_params(root / "params.yaml").train.lora.model_copy(update={"vision_tower": vision_tower})
     with torch.device("meta"):

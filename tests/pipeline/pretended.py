@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from abo_vqa.measure.audit import PREDICTORS
-from abo_vqa.measure.comparison import compare
-from abo_vqa.measure.metrics import BERTSCORE, RANKINGS, RESCALED
-from abo_vqa.params.measure import CompareParams, ConditionParams, PlannedParams
-from abo_vqa.params.model import ArmParams
+from abo_vqa.audit.audit import PREDICTORS
+from abo_vqa.comparison.compare import compare
+from abo_vqa.metrics.answers import BERTSCORE, RANKINGS, RESCALED
+from abo_vqa.common.params.measure import CompareParams, ConditionParams, PlannedParams
+from abo_vqa.common.params.model import ArmParams
 
 WORDS = ["red", "blue", "green", "black"]
 MODELS = ["base", "standard", "options"]

@@ -65,7 +65,7 @@ def test_a_wrong_parameter_is_reported_before_anything_heavy_is_imported(clone: 
     kept = params.read_text()
     params.write_text(kept + "\nsead: 1\n")
     try:
-        said = run(f"PYTHONPATH=src python -X importtime -m abo_vqa.stages.{stage}", clone, ok=False)
+        said = run(f"PYTHONPATH=src python -X importtime -m abo_vqa.common.runner.{stage}", clone, ok=False)
     finally:
         params.write_text(kept)
     assert "sead: unknown parameter" in said

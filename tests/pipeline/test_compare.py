@@ -26,15 +26,16 @@ from pretended import (
 )
 from ruamel.yaml import YAML
 
-from abo_vqa.errors import InputError
-from abo_vqa.measure.comparison import audited_as, blind_twin, flat_metrics
-from abo_vqa.measure.tables import main_table, markdown_table, render
-from abo_vqa.measure.verdict import ABOVE, BEYOND, EVERY_ORDER, HOLDS, LOOKS, OPTIONS_SHOWN, OTHER, RANKED, TRAINING
-from abo_vqa.params import check_params
-from abo_vqa.params.group import ParamsError
-from abo_vqa.params.measure import ConditionParams
-from abo_vqa.stages.compare import main
-from abo_vqa.tracking.store import open_store
+from abo_vqa.common.errors import InputError
+from abo_vqa.comparison.compare import audited_as, blind_twin, flat_metrics
+from abo_vqa.report.tables import main_table, render
+from abo_vqa.statistics.display import markdown_table
+from abo_vqa.comparison.verdict import (ABOVE, BEYOND, EVERY_ORDER, HOLDS, LOOKS, OPTIONS_SHOWN, OTHER, RANKED, TRAINING)
+from abo_vqa.common.params import check_params
+from abo_vqa.common.params.group import ParamsError
+from abo_vqa.common.params.measure import ConditionParams
+from abo_vqa.comparison.stage import main
+from abo_vqa.common.tracking.store import open_store
 
 
 def question(comparison: Mapping[str, Any], name: str) -> dict[str, Any]:

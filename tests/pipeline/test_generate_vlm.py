@@ -18,17 +18,17 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
-from abo_vqa.demo.scene import draw_scene, sample_scene
-from abo_vqa.errors import InputError
-from abo_vqa.model import generating
-from abo_vqa.params import Params, check_params
+from abo_demo.scene import draw_scene, sample_scene
+from abo_vqa.common.errors import InputError
+from abo_vqa.generators import vlm_writer as generating
+from abo_vqa.common.params import Params, check_params
 from abo_vqa.questions.parse import parse_output
-from abo_vqa.questions.schema import RawOutput
-from abo_vqa.scale import apply_overrides
-from abo_vqa.seeds import derive_rng
-from abo_vqa.stages import run_stage
-from abo_vqa.stages.generate import COLUMNS, main
-from abo_vqa.stages.journal import open_journal
+from abo_vqa.common.schema import RawOutput
+from abo_vqa.commands.preset import apply_overrides
+from abo_vqa.common.draws import derive_rng
+from abo_vqa.common.runner import run_stage
+from abo_vqa.generators.stage import COLUMNS, main
+from abo_vqa.common.journal import open_journal
 from tiny_llava_next import save_tiny_llava_next
 
 safe = YAML(typ="safe", pure=True)
@@ -92,7 +92,7 @@ def journal_lines(folder: Path) -> list[bytes]:
 def kill_after(batches: int, delay: float, folder: Path, root: Path) -> list[bytes]:
     """Run the stage in its own process, SIGKILL it `delay` seconds after its journal has so many lines; return them."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "abo_vqa.stages.generate"],
+        [sys.executable, "-m", "abo_vqa.generators.stage"],
         cwd=folder,
         env=os.environ | {"PYTHONPATH": str(root / "src")},
         stdout=subprocess.PIPE,

@@ -15,8 +15,8 @@ from playwright.sync_api import Page, expect, sync_playwright
 from project import chromium
 from serving import free_port, wait_for
 
-from abo_vqa.params import read_params
-from abo_vqa.tracking.run import tracked_run
+from abo_vqa.common.params import read_params
+from abo_vqa.common.tracking.run import tracked_run
 
 pytestmark = pytest.mark.slow
 

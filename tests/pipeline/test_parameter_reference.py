@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from abo_vqa.params import read_params
-from abo_vqa.params.reference import PAGE, Parameter, comment, parameters, render
-from abo_vqa.tracking.run import flatten_params
+from abo_vqa.common.params import read_params
+from abo_vqa.commands.params import (PAGE, Parameter, comment, parameters, render)
+from abo_vqa.common.tracking.run import flatten_params
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from abo_vqa.model.loading import bitsandbytes_config, lora_config
-from abo_vqa.model.training import trainer_arguments
-from abo_vqa.params import Params, check_params, read_params
-from abo_vqa.params.group import ParamsError
-from abo_vqa.scale import apply_overrides
+from abo_vqa.model.base.loading import bitsandbytes_config
+from abo_vqa.training.trainer import lora_config
+from abo_vqa.training.trainer import trainer_arguments
+from abo_vqa.common.params import Params, check_params, read_params
+from abo_vqa.common.params.group import ParamsError
+from abo_vqa.commands.preset import apply_overrides
 
 safe = YAML(typ="safe", pure=True)
 

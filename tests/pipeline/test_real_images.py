@@ -73,7 +73,7 @@ def test_outputs_for_unknown_images_alone_are_refused(finished: Path) -> None:
     (finished / "data/strangers.jsonl").write_text(json.dumps(stranger) + "\n")
     run("cp params.yaml params.kept && sed -i 's#data/llava.*gz#data/strangers.jsonl#' params.yaml", finished)
     try:
-        out = run("PYTHONPATH=src python -m abo_vqa.stages.generate", finished, ok=False)
+        out = run("PYTHONPATH=src python -m abo_vqa.generators.stage", finished, ok=False)
     finally:
         run("mv params.kept params.yaml && rm data/strangers.jsonl", finished)
     assert "data/strangers.jsonl" in out

@@ -14,13 +14,13 @@ import pytest
 from pretended import compared, options_help, three
 from ruamel.yaml import YAML
 
-from abo_vqa import registry
-from abo_vqa.errors import InputError
-from abo_vqa.measure.champion import Entry, answers_on, choose_champion
-from abo_vqa.params import Params, check_params, read_params
-from abo_vqa.registry import adapter_digest, register, register_or_warn, versions
-from abo_vqa.serve import server
-from abo_vqa.tracking.store import open_store
+from abo_vqa.serving import registry
+from abo_vqa.common.errors import InputError
+from abo_vqa.serving.champion import Entry, answers_on, choose_champion
+from abo_vqa.common.params import Params, check_params, read_params
+from abo_vqa.serving.registry import (adapter_digest, register, register_or_warn, versions)
+from abo_vqa.commands.serve import server
+from abo_vqa.common.tracking.store import open_store
 
 PROJECT = Path(__file__).parents[2]
 YES = {"open": "yes", "options": "yes"}
@@ -290,7 +290,7 @@ def test_a_store_out_of_reach_is_a_warning_that_says_what_to_do(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("abo-vqa registry: warning: the adapters are not registered as versions of 'abo-vqa': ")
-    assert "127.0.0.1" in err and err.endswith("To register them later: PYTHONPATH=src python -m abo_vqa.registry\n")
+    assert "127.0.0.1" in err and err.endswith("To register them later: PYTHONPATH=src python -m abo_vqa.serving.registry\n")
 
 
 def run(*arguments: str, folder: Path, **more: str) -> "subprocess.Popen[str]":
@@ -310,7 +310,7 @@ def test_four_workers_that_register_at_once_make_one_model_and_no_version_twice(
         shutil.copytree(store, copy, ignore=shutil.ignore_patterns("mlflow.db*", "mlruns"))
         write_adapter(copy, "options", f"adapter {number % 2}")
         copies.append(copy)
-    workers = [run("abo_vqa.registry", folder=copy, DVC_ROOT=str(store)) for copy in copies]
+    workers = [run("abo_vqa.serving.registry", folder=copy, DVC_ROOT=str(store)) for copy in copies]
     codes = [worker.wait(300) for worker in workers]
     assert codes == [0] * 4, [(copy / "log").read_text() for copy in copies]
     found = versions(open_store()[0])

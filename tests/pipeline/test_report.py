@@ -16,15 +16,15 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from pretended import CONDITIONS, MODELS, three, write_project
 from project import chromium
 
-from abo_vqa.errors import InputError
-from abo_vqa.measure.confusion import OTHER, confusable, confusion
-from abo_vqa.measure.metrics import calibration, expected_calibration_error
-from abo_vqa.measure.report import pick_gallery
-from abo_vqa.measure.tables import percent, span
-from abo_vqa.model.history import ACCURACY, POST_CLIP, PRE_CLIP
-from abo_vqa.stages.audit import PLOT
-from abo_vqa.stages.compare import main as compare
-from abo_vqa.stages.report import REPORT, main
+from abo_vqa.common.errors import InputError
+from abo_vqa.report.confusion import OTHER, confusable, confusion
+from abo_vqa.metrics.answers import calibration, expected_calibration_error
+from abo_vqa.report.html import pick_gallery
+from abo_vqa.statistics.display import percent, span
+from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
+from abo_vqa.audit.stage import PLOT
+from abo_vqa.comparison.stage import main as compare
+from abo_vqa.report.stage import REPORT, main
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
@@ -131,7 +131,7 @@ def test_what_made_it_is_told(project: Path, page: Page):
 
 
 def test_the_data_hashes_are_dvcs(root: Path, monkeypatch: pytest.MonkeyPatch):
-    from abo_vqa.stages.report import provenance
+    from abo_vqa.report.stage import provenance
 
     monkeypatch.chdir(root)
     found = provenance()

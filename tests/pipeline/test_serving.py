@@ -20,20 +20,21 @@ from project import environment as project_environment
 from ruamel.yaml import YAML
 from serving import free_port, wait_for
 
-from abo_vqa.demo.scene import draw_scene, sample_scene
-from abo_vqa.measure.asking import BLANK, ask_all, blank_image
-from abo_vqa.measure.metrics import exact_match, summarise
-from abo_vqa.model.answering import Answerer, Reply
+from abo_demo.scene import draw_scene, sample_scene
+from abo_vqa.inference.ask import BLANK, ask_all, blank_image
+from abo_vqa.metrics.answers import exact_match, summarise
+from abo_vqa.serving.answering import Answerer, Reply
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.loading import load_base, load_processor, load_tuned
-from abo_vqa.model.scoring import Scorer
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.adapters import load_tuned
+from abo_vqa.inference.prompt_tree import Scorer
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.params import Params, read_params
-from abo_vqa.params.measure import ConditionParams
-from abo_vqa.questions.conditions import Distractors, ask_under
-from abo_vqa.registry import adapter_digest, register
-from abo_vqa.seeds import derive_rng
-from abo_vqa.served_model import MAX_ROWS, REQUIREMENTS, AnswerModel, save_served_model
+from abo_vqa.common.params import Params, read_params
+from abo_vqa.common.params.measure import ConditionParams
+from abo_vqa.inference.conditions import Distractors, ask_under
+from abo_vqa.serving.registry import adapter_digest, register
+from abo_vqa.common.draws import derive_rng
+from abo_vqa.serving.served_model import (MAX_ROWS, REQUIREMENTS, AnswerModel, save_served_model)
 from adapted import NoScorer, adapted
 from pictures import REFUSED, WHOLE, encoded
 
@@ -303,7 +304,7 @@ def test_every_library_that_the_served_code_imports_is_required() -> None:
     from test_dependencies import _file, closure
 
     src, used = PROJECT / "src", set()
-    for module in closure(src, "abo_vqa.served_model"):
+    for module in closure(src, "abo_vqa.serving.served_model"):
         path = _file(src, module)
         assert path
         used |= set(re.findall(r"^\s*(?:from|import) ([a-zA-Z_0-9]+)", path.read_text(), re.MULTILINE))

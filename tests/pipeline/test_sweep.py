@@ -9,8 +9,8 @@ from statistics import stdev
 import pytest
 from scipy.stats import ttest_1samp
 
-from abo_vqa.errors import InputError
-from abo_vqa.sweep import pool, read_experiments, read_revisions, render
+from abo_vqa.common.errors import InputError
+from abo_vqa.commands.sweep import (pool, read_experiments, read_revisions, render)
 
 ACCURACIES = {1: (0.50, 0.60), 2: (0.54, 0.66), 3: (0.46, 0.54)}
 
@@ -79,7 +79,7 @@ def test_mean_and_spread_are_students(repository):
 
 def test_the_command_prints_the_table(repository, root):
     def sweep(*revisions: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "abo_vqa.sweep", *revisions]
+        command = [sys.executable, "-m", "abo_vqa.commands.sweep", *revisions]
         return subprocess.run(
             command, cwd=repository, capture_output=True, text=True, env={"PYTHONPATH": f"{root}/src"}
         )

@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
-from abo_vqa.errors import InputError
-from abo_vqa.params import read_params
-from abo_vqa.tracking import run as runs
-from abo_vqa.tracking.process import HOST_TAG, PID_TAG, STARTED_TAG, Process, this_process
-from abo_vqa.tracking.run import PARENT_TAG, Run, flatten_params, pipeline_run, tracked_run
-from abo_vqa.tracking.store import open_store, store_root
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params import read_params
+from abo_vqa.common.tracking import run as runs
+from abo_vqa.common.tracking.process import (HOST_TAG, PID_TAG, STARTED_TAG, Process, this_process)
+from abo_vqa.common.tracking.run import (PARENT_TAG, Run, flatten_params, pipeline_run, tracked_run)
+from abo_vqa.common.tracking.store import open_store
+from abo_vqa.common.project import store_root
 
 PROJECT = Path(__file__).parents[2]
 PARAMS = PROJECT / "params.yaml"
@@ -229,7 +230,7 @@ def test_a_store_that_cannot_be_opened_is_named(root, monkeypatch):
 
 
 def test_importing_the_module_does_not_import_mlflow():
-    code = "import sys, abo_vqa.tracking.run, abo_vqa.tracking.store; sys.exit('mlflow' in sys.modules)"
+    code = "import sys, abo_vqa.common.tracking.run, abo_vqa.common.tracking.store; sys.exit('mlflow' in sys.modules)"
     environ = {**os.environ, "PYTHONPATH": str(PROJECT / "src")}
     assert subprocess.run([sys.executable, "-c", code], env=environ).returncode == 0
 

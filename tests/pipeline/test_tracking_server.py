@@ -13,10 +13,10 @@ import pytest
 from mlflow import MlflowClient
 from serving import free_port, wait_for
 
-from abo_vqa.params import read_params
-from abo_vqa.tracking import outbox
-from abo_vqa.tracking.run import tracked_run
-from abo_vqa.tracking.store import open_store
+from abo_vqa.common.params import read_params
+from abo_vqa.common.tracking import outbox
+from abo_vqa.common.tracking.run import tracked_run
+from abo_vqa.common.tracking.store import open_store
 
 pytestmark = pytest.mark.slow
 
@@ -118,7 +118,7 @@ def test_a_server_that_goes_away_gets_everything_later(
     # A living process may still be sending; this one stands for the next, so the first has to be another's.
     owner = json.loads((kept / "owner.json").read_text())
     (kept / "owner.json").write_text(json.dumps(owner | {"started": 0}))
-    command = [sys.executable, "-m", "abo_vqa.tracking"]
+    command = [sys.executable, "-m", "abo_vqa.common.tracking"]
     sent = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": f"{PROJECT}/src"})
     assert f"1 runs sent to {server.uri}; 0 wait" in sent.stdout, sent.stderr
     client = MlflowClient(server.uri)

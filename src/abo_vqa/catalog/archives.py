@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from abo_vqa.catalog.gc_paused import uncollected
 from abo_vqa.catalog.listing import Listing
 from abo_vqa.catalog.shard import COLUMNS, Damaged, Place, Shard, read_lines, read_shard, unpacked
 from abo_vqa.catalog.tarball import AGAIN, members
-from abo_vqa.catalog.uncollected import uncollected
-from abo_vqa.errors import InputError
+from abo_vqa.common.errors import InputError
 
 SMALL_IMAGES = b"images/small/"
 IMAGE_TABLE = "images/metadata/images.csv.gz"

@@ -17,10 +17,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from abo_vqa.catalog.pool import Indices, is_amazonbasics, is_shoes
-from abo_vqa.catalog.shares import allocate
-from abo_vqa.errors import InputError
-from abo_vqa.params.data import SampleParams
-from abo_vqa.seeds import derive_seeds, digests
+from abo_vqa.common.draws import allocate, derive_seeds, digests
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.data import SampleParams
 
 STRATIFIED, TOP_TYPES, RARE_TYPES = STAGES = ("stratified", "top_types", "rare_types")
 # What a draw can leave out to show what it does; the share of a stage left out goes to stage 1.

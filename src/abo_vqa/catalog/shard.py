@@ -10,8 +10,8 @@ import pandas  # noqa: F401  # pyarrow does it at its first array, in every new 
 import pyarrow as pa
 from isal import igzip_lib, isal_zlib
 
+from abo_vqa.catalog.gc_paused import uncollected
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
-from abo_vqa.catalog.uncollected import uncollected
 
 # Packed bytes unpacked at a time: what is lost before a damaged place is at most this much.
 _STEP = 4096

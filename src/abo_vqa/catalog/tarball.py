@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from abo_vqa.errors import InputError
+from abo_vqa.common.errors import InputError
 
 AGAIN = "download the archive again"
 _BLOCK = tarfile.BLOCKSIZE

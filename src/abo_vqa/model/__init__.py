@@ -1,1 +1,1 @@
-"""Loading, adapters, prompts, training, scoring."""
+"""The vision-language model: inputs, features, adapters."""

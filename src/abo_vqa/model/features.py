@@ -16,8 +16,7 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from abo_vqa.catalog.tables import replacing
-from abo_vqa.model.batches import open_image
+from abo_vqa.common.storage import open_image, replacing
 
 NAME = "features"
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from abo_vqa.model.batches import IGNORED, answer_tokens, check_length, open_image
-from abo_vqa.model.prompts import adds_begin_token, render_prompt
+from abo_vqa.common.storage import open_image
+from abo_vqa.model.base.prompts import adds_begin_token, render_prompt
+from abo_vqa.model.collators import IGNORED, answer_tokens, check_length
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Products in, clean four-option questions out."""
+"""Raw outputs in, clean four-option questions out: parsing, repairs, expectations."""

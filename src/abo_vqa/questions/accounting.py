@@ -4,7 +4,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from abo_vqa.questions.schema import COMPOSITION, Question, RawOutput
+from abo_vqa.common.schema import COMPOSITION, RawOutput
+from abo_vqa.questions.schema import Question
 
 UNPARSABLE = "unparsable"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from abo_vqa.errors import InputError
+from abo_vqa.common.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd

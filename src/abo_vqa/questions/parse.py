@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
-from abo_vqa.questions.schema import Question, RawOutput
+from abo_vqa.common.schema import RawOutput
+from abo_vqa.questions.schema import Question
+from abo_vqa.questions.words import fold, text_of
 
 # How an output was read.
 PLAIN, UNFENCED, EMBEDDED, REPAIRED = "plain", "unfenced", "embedded", "repaired"
@@ -19,8 +21,6 @@ LONGEST_REPAIRED = 10_000
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)(?:```|$)", re.DOTALL | re.IGNORECASE)
 _OPENING = re.compile(r"\{|\[(?=\s*\{)")
 _LETTER = re.compile(r"[A-Ha-h]")
-# No minus sign: "-1" is not 1.
-_OUTER = " \t\r\n.,;:!?\"'`()[]{}“”‘’"
 
 
 class Parsed(NamedTuple):
@@ -130,8 +130,8 @@ def _question(raw: RawOutput, index: int, entry: Any) -> Question:
         image_path=raw.image_path,
         generator=raw.generator,
         question_type=kind,
-        question=" ".join(_text(fields.get("question")).split()),
-        answer=_text(fields.get("answer")),
+        question=" ".join(text_of(fields.get("question")).split()),
+        answer=text_of(fields.get("answer")),
         options=tuple(_options(fields)),
         kind=kind,
         model=raw.model,
@@ -142,29 +142,10 @@ def _question(raw: RawOutput, index: int, entry: Any) -> Question:
 
 def _options(fields: dict[str, Any]) -> list[str]:
     given, distractors = fields.get("options"), fields.get("distractors")
-    if isinstance(given, dict) and all(_LETTER.fullmatch(_text(key)) for key in given):
-        return [f"{key}) {_text(value)}" for key, value in given.items()]
+    if isinstance(given, dict) and all(_LETTER.fullmatch(text_of(key)) for key in given):
+        return [f"{key}) {text_of(value)}" for key, value in given.items()]
     if isinstance(given, list):
-        return [_text(option) for option in given]
+        return [text_of(option) for option in given]
     if isinstance(distractors, list):
-        return [_text(option) for option in (fields.get("answer"), *distractors)]
+        return [text_of(option) for option in (fields.get("answer"), *distractors)]
     return []
-
-
-def fold(value: Any) -> str:
-    """Return an answer or option in lower case and without outer punctuation; "" for no scalar."""
-    return " ".join(_text(value).lower().strip(_OUTER).split())
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if not isinstance(value, str | int | float):
-        return ""
-    try:
-        # JSON can spell half a surrogate pair, which no table can hold.
-        return str(value).encode(errors="replace").decode()
-    except ValueError:  # an integer of more digits than Python prints
-        return ""

@@ -11,21 +11,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from abo_vqa.params.data import RepairParams, ValidateParams
-from abo_vqa.questions.metadata import draw_others
-from abo_vqa.questions.parse import fold
-from abo_vqa.questions.schema import (
-    ATTRIBUTE,
-    COLOR,
-    COMPARISON,
-    COUNTING,
-    EXISTENTIAL,
-    MATERIAL,
-    SHAPE,
-    YES_NO,
-    Question,
-)
-from abo_vqa.seeds import derive_rng
+from abo_vqa.common.draws import derive_rng, draw_others
+from abo_vqa.common.params.data import RepairParams, ValidateParams
+from abo_vqa.common.schema import ATTRIBUTE, COLOR, COMPARISON, COUNTING, EXISTENTIAL, MATERIAL, SHAPE, YES_NO
+from abo_vqa.questions.schema import Question
+from abo_vqa.questions.words import DIGITS, fold
 
 _LABEL = re.compile(r"\s*[(\[]?([A-Ha-h])\s*[).:\]]+\s*")
 _LONE_LETTER = re.compile(r"[\W_]*(?:(?:option|answer)\W+)?([a-h])[\W_]*", re.IGNORECASE)
@@ -36,11 +26,6 @@ _SUBJECTS = (
     (MATERIAL, re.compile(r"\b(?:materials?|made (?:of|from|out)|fabric)\b", re.IGNORECASE)),
     (SHAPE, re.compile(r"\bshaped?\b", re.IGNORECASE)),
 )
-_NUMBERS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty"
-).split()
-_DIGITS = {word: str(number) for number, word in enumerate(_NUMBERS)}
 
 
 @dataclass(frozen=True)
@@ -128,8 +113,8 @@ def _question_type(question: Question) -> str:
 def _number_words(question: Question) -> Question:
     if question.question_type != COUNTING:
         return question
-    options = tuple(_DIGITS.get(option, option) for option in question.options)
-    return replace(question, answer=_DIGITS.get(question.answer, question.answer), options=options)
+    options = tuple(DIGITS.get(option, option) for option in question.options)
+    return replace(question, answer=DIGITS.get(question.answer, question.answer), options=options)
 
 
 def _put_answer_into_options(setting: OptionRepair, question: Question) -> Question:

@@ -6,14 +6,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from abo_vqa.errors import InputError
-from abo_vqa.params.data import ValidateParams
+from abo_vqa.common.draws import derive_rng
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.data import ValidateParams
+from abo_vqa.common.schema import COUNTING, RawOutput
 from abo_vqa.questions.accounting import UNPARSABLE, accounting, compositions
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.repair import repair_options, repair_spelling
-from abo_vqa.questions.schema import COUNTING, Question, RawOutput
-from abo_vqa.seeds import derive_rng
+from abo_vqa.questions.schema import Question
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,0 +1,12 @@
+"""The drawings of all product types, by the name of the type."""
+
+from abo_demo.products import (  # noqa: F401  (imported for the drawings they register)
+    electronics,
+    furniture,
+    home,
+    kitchen,
+    wearables,
+)
+from abo_demo.products.pen import DRAWINGS, Pen
+
+__all__ = ["DRAWINGS", "Pen"]

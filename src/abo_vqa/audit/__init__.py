@@ -1,0 +1,1 @@
+"""Text-only baselines: what can be scored without the image."""

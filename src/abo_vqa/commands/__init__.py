@@ -1,0 +1,1 @@
+"""The subcommands of `abo-vqa`, one module each."""

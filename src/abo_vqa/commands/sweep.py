@@ -1,0 +1,208 @@
+"""Pool the runs of several seeds: how much of every accuracy and difference is the seed's luck?
+
+    dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start
+    PYTHONPATH=src python -m abo_vqa.commands.sweep                     # the last commit and what differs in the seed alone
+    PYTHONPATH=src python -m abo_vqa.commands.sweep main exp-1 exp-2    # these: branches, tags, commits or experiments
+
+Prints Markdown: of each accuracy and each planned difference the mean over seeds, the standard deviation and a
+Student-t interval of the mean. A seed draws the sample, the splits and the training; the spread holds the luck of all.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from abo_vqa.common.errors import InputError, readable_errors
+from abo_vqa.common.project import git
+
+COMPARISON = "reports/comparison.json"
+PARAMS = "params.yaml"
+
+Json = dict[str, Any]
+
+
+def main() -> None:
+    """Print the pooled table of the revisions given, or of HEAD and its experiments."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("revisions", nargs="*", help="commits, branches, tags or DVC experiments, one a seed")
+    revisions = parser.parse_args().revisions
+    with readable_errors("sweep"):
+        found = read_revisions(revisions) if revisions else read_experiments()
+        print(render(found))
+
+
+def read_revisions(revisions: Sequence[str], folder: Path = Path(".")) -> dict[str, Json]:
+    """Return the comparison of each revision by its name, in their order.
+
+    A revision is anything that git resolves, or the name of a DVC experiment. Raises InputError if one is unknown or
+    holds no comparison, or if their parameters differ in more than the seed.
+    """
+    found, first = {}, revisions[0]
+    for name in revisions:
+        commit = _commit(name, folder)
+        text = _show(commit, COMPARISON, folder)
+        if text is None:
+            raise InputError(f"{name}: holds no {COMPARISON}; run `dvc repro` there and commit it")
+        if different := _different(_commit(first, folder), commit, folder):
+            raise InputError(f"{first} and {name} differ in {', '.join(different)}, not in the seed alone; name others")
+        found[name] = json.loads(text)
+        if "verdict" not in found[name]:
+            raise InputError(f"{name}: its {COMPARISON} is of an older form; run `dvc repro compare` there again")
+    return found
+
+
+def read_experiments(folder: Path = Path(".")) -> dict[str, Json]:
+    """Return the comparisons of HEAD and of those DVC experiments on top of it that differ in the seed alone."""
+    head = _commit("HEAD", folder)
+    # DVC keeps an experiment under the commit that it started from: refs/exps/ab/cdef.../name.
+    listed = git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}", folder=folder) or ""
+    names = [ref.rpartition("/")[2] for ref in listed.split()]
+    alike = [name for name in names if not _different(head, _commit(name, folder), folder)]
+    there = [name for name in ("HEAD", *alike) if _show(_commit(name, folder), COMPARISON, folder)]
+    return read_revisions(there or ["HEAD"], folder)
+
+
+def pool(comparisons: Mapping[str, Mapping[str, Any]]) -> Json:
+    """Return {seeds, confidence, accuracies: rows, differences: rows}; a row is of one model or pair under a condition.
+
+    comparisons: by name, as reports/comparison.json holds them. A row has seeds, mean, deviation (with n - 1), low and
+    high, the Student-t interval of the mean over seeds at the first comparison's confidence. Runs of one seed count
+    once if they agree; InputError if they do not, or if there is one seed only.
+    """
+    by_seed: dict[int, tuple[str, Mapping[str, Any]]] = {}
+    for name, comparison in comparisons.items():
+        other, known = by_seed.setdefault(comparison["seed"], (name, comparison))
+        if known["results"] != comparison["results"]:
+            raise InputError(f"{other} and {name} have the seed {comparison['seed']} both, and other results; name one")
+    if len(by_seed) < 2:
+        names = ", ".join(comparisons)
+        raise InputError(
+            f"one seed only ({next(iter(by_seed))}, in {names}): its spread cannot be told; run others with "
+            "`dvc exp run --queue -S seed=1` and so on, and `dvc queue start`"
+        )
+    runs = [comparison for _, comparison in by_seed.values()]
+    confidence = runs[0]["confidence"]
+    accuracies: dict[tuple[str, ...], list[float]] = {}
+    differences: dict[tuple[str, ...], list[float]] = {}
+    shown: dict[tuple[str, ...], int] = {}
+    for run in runs:
+        for model, groups in run["results"].items():
+            for condition, group in groups.items():
+                accuracies.setdefault((model, condition), []).append(group["total"]["accuracy"])
+        for row in run["differences"]:
+            key = (row["first"], row["second"], row["condition"])
+            differences.setdefault(key, []).append(row["estimate"])
+            shown[key] = shown.get(key, 0) + (row["significant"] == "better")
+    return {
+        "seeds": sorted(by_seed),
+        "confidence": confidence,
+        "accuracies": [
+            {"model": key[0], "condition": key[1], **_spread(values, confidence)} for key, values in accuracies.items()
+        ],
+        "differences": [
+            {
+                "first": key[0],
+                "second": key[1],
+                "condition": key[2],
+                **_spread(values, confidence),
+                "better": shown[key],
+            }
+            for key, values in differences.items()
+        ],
+    }
+
+
+def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the pooled runs as Markdown."""
+    from abo_vqa.statistics.display import markdown_table, percent, span
+
+    pooled = pool(comparisons)
+    level = percent(pooled["confidence"])
+    accuracies = [
+        [
+            row["model"],
+            row["condition"],
+            str(row["seeds"]),
+            percent(row["mean"], 1),
+            f"{100 * row['deviation']:.1f}",
+            span(row),
+        ]
+        for row in pooled["accuracies"]
+    ]
+    differences = [
+        [
+            row["first"],
+            row["second"],
+            row["condition"],
+            str(row["seeds"]),
+            f"{100 * row['mean']:+.1f}",
+            f"{100 * row['deviation']:.1f}",
+            span(row, "+"),
+            f"{row['better']} of {row['seeds']}",
+        ]
+        for row in pooled["differences"]
+    ]
+    sections = [
+        f"# {len(pooled['seeds'])} seeds",
+        f"Seeds {', '.join(map(str, pooled['seeds']))}. Deviation: the standard deviation over seeds, in points; "
+        f"interval: {level}, Student's t, of the mean over seeds. A seed draws sample, splits and training.",
+        "## Accuracy",
+        markdown_table(["model", "condition", "seeds", "mean", "deviation", "interval"], accuracies),
+    ]
+    if differences:
+        heads = ["first", "second", "condition", "seeds", "points", "deviation", "interval", "first is better in"]
+        sections += ["## Planned differences", markdown_table(heads, differences)]
+        sections.append(
+            "First is better in: the seeds whose own run, alone, shows the first significantly better; whether that is "
+            "a gain is in each run's verdict."
+        )
+    return "\n\n".join(sections)
+
+
+def _spread(values: Sequence[float], confidence: float) -> Json:
+    from scipy.stats import t
+
+    centre, number = mean(values), len(values)
+    if number < 2:
+        # Not asked in the other runs.
+        return {"seeds": number, "mean": centre, "deviation": float("nan"), "low": float("nan"), "high": float("nan")}
+    deviation = stdev(values)
+    half = float(t.ppf((1 + confidence) / 2, number - 1)) * deviation / number**0.5
+    return {"seeds": number, "mean": centre, "deviation": deviation, "low": centre - half, "high": centre + half}
+
+
+def _different(first: str, second: str, folder: Path) -> list[str]:
+    """Return the parameters, by their dotted names and without the seed, that two commits do not share."""
+    yaml = YAML(typ="safe", pure=True)
+    one, other = (_flat(yaml.load(_show(commit, PARAMS, folder) or "{}")) for commit in (first, second))
+    return sorted(key for key in one.keys() | other.keys() if key != "seed" and one.get(key) != other.get(key))
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Json:
+    flat: Json = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _commit(name: str, folder: Path) -> str:
+    if found := git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", folder=folder):
+        return found.strip()
+    refs = (git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}", folder=folder) or "").split()
+    if len(set(refs)) != 1:
+        problem = "several experiments have that name" if refs else "neither a revision nor an experiment"
+        raise InputError(f"{name}: {problem}; `dvc exp list` and `git log` show what there is")
+    return refs[0]
+
+
+def _show(commit: str, path: str, folder: Path) -> str | None:
+    return git("show", f"{commit}:{path}", folder=folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""params.yaml as typed, frozen, checked structures.
+
+Every stage reads its parameters here and nowhere else. An unknown key, a wrong type or an impossible value is refused
+with the key's full name, so that a typing error in `dvc exp run -S` cannot silently train the wrong thing.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from abo_vqa.common.params.data import GenerateParams, MatchingParams, SampleParams, SplitParams, ValidateParams
+from abo_vqa.common.params.group import Group, ParamsError
+from abo_vqa.common.params.measure import AuditParams, CompareParams, EvaluateParams, RegistryParams, ReportParams
+from abo_vqa.common.params.model import ArmParams, ModelParams, TrainParams
+from abo_vqa.common.project import PARAMS_FILE
+
+
+class Params(Group):
+    """All of params.yaml."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    sample: SampleParams
+    generate: GenerateParams
+    validate_: Annotated[ValidateParams, Field(alias="validate")]
+    split: SplitParams
+    matching: MatchingParams
+    audit: AuditParams
+    model: ModelParams
+    train: TrainParams
+    arms: Annotated[dict[str, ArmParams], Field(min_length=1)]
+    tested: dict[str, str]
+    evaluate: EvaluateParams
+    compare: CompareParams
+    registry: RegistryParams
+    report: ReportParams
+
+    @model_validator(mode="after")
+    def _tested_models_exist(self) -> "Params":
+        for name in self.tested:
+            if name != "base" and name not in self.arms:
+                raise ValueError(f"tested.{name}: neither base nor an arm ({', '.join(self.arms)})")
+        return self
+
+    @model_validator(mode="after")
+    def _planned_comparisons_can_be_made(self) -> "Params":
+        for place, planned in enumerate(self.compare.planned):
+            for key, name in (("first", planned.first), ("second", planned.second)):
+                if name not in self.tested:
+                    raise ValueError(
+                        f"compare.planned.{place}.{key}: {name} is not tested; tested are {', '.join(self.tested)}"
+                    )
+            for name in planned.conditions:
+                if name not in self.evaluate.conditions:
+                    known = ", ".join(self.evaluate.conditions)
+                    raise ValueError(
+                        f"compare.planned.{place}.conditions: {name} is none of evaluate.conditions ({known})"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _champions_can_be_judged(self) -> "Params":
+        for name in self.registry.champion_under:
+            if name not in self.evaluate.conditions:
+                known = ", ".join(self.evaluate.conditions)
+                raise ValueError(f"registry.champion_under: {name} is none of evaluate.conditions ({known})")
+        return self
+
+    def arm(self, name: str) -> ArmParams:
+        """Return one arm by name; raises ParamsError naming the known ones."""
+        if name not in self.arms:
+            raise ParamsError(f"arms.{name}: no such arm; params.yaml has {', '.join(sorted(self.arms))}")
+        return self.arms[name]
+
+
+def read_params(path: Path = PARAMS_FILE) -> Params:
+    """Read and check params.yaml.
+
+    YAML 1.2 rules apply (ruamel), so `1e-05`, which DVC writes for `-S train.learning_rate=1e-5`, is a float.
+    Raises ParamsError with one line per offending key.
+    """
+    if not path.is_file():
+        raise ParamsError(f"{path}: not found; run from the root of the project")
+    try:
+        values = YAML(typ="safe", pure=True).load(path)
+    except YAMLError as error:
+        raise ParamsError(f"{path}: not valid YAML: {error}") from error
+    return check_params(values, path)
+
+
+def check_params(values: Any, source: Path = PARAMS_FILE) -> Params:
+    """Turn plain values into checked parameters; raises ParamsError with one line per offending key."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        lines = [_explain(source, problem) for problem in error.errors()]
+        raise ParamsError("\n".join(lines)) from None
+
+
+def _explain(source: Path, problem: Any) -> str:
+    key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    if problem["type"] == "extra_forbidden":
+        return f"{source}: {key}: unknown parameter; remove it or correct its name"
+    if problem["type"] == "missing":
+        return f"{source}: {key}: missing; add it (git show HEAD:{PARAMS_FILE} has every key with its unit)"
+    message = problem["msg"].removeprefix("Value error, ")
+    given = problem["input"]
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | None) else ""
+    return f"{source}: {key}: {message}{shown}"

@@ -1,0 +1,126 @@
+"""Parameters of the way from the archives to the splits: sample, generate, validate, split, matching."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from abo_vqa.common.params.group import Count, Group, Positive, Share
+from abo_vqa.common.params.model import ModelParams
+
+
+class SampleShares(Group):
+    """Parts of the sample drawn by each of the paper's three stages (section 2.3); they sum to 1."""
+
+    stratified: Share
+    top_types: Share
+    rare_types: Share
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> "SampleShares":
+        total = self.stratified + self.top_types + self.rare_types
+        if abs(total - 1) > 1e-9:
+            raise ValueError(f"stratified + top_types + rare_types must be 1, not {total:g}")
+        return self
+
+
+class SampleParams(Group):
+    """The three-stage sampler (paper, section 2.3)."""
+
+    listings: str
+    images: str
+    products: Count
+    reference_size: Count
+    shares: SampleShares
+    strata: Count
+    stratum_text: Annotated[
+        list[Literal["product_type", "brand", "color", "material", "shape", "item_name"]], Field(min_length=1)
+    ]
+    amazonbasics_cap: Annotated[int, Field(ge=0)]
+    shoes_cap: Annotated[int, Field(ge=0)]
+    top_types: Count
+    rare_outside: Count
+    max_malformed_lines: Share
+    max_damaged_shards: Annotated[int, Field(ge=0)]
+    max_unreadable_images: Share
+
+
+class SamplingParams(Group):
+    """How the generator draws its tokens (paper, section 3.1)."""
+
+    do_sample: bool
+    temperature: Positive
+    top_p: Annotated[float, Field(gt=0, le=1)]
+    top_k: Annotated[int, Field(ge=0)]
+    repetition_penalty: Positive
+
+
+class VlmParams(ModelParams):
+    """The vision-language model that writes questions (paper, section 3.1)."""
+
+    prompt: str
+    constrained: bool
+    # xgrammar 0.2.8 cannot compile a longer repetition.
+    longest_question: Annotated[int, Field(ge=20, le=128)]
+    longest_word: Annotated[int, Field(ge=3, le=128)]
+    max_new_tokens: Count
+    batch_size: Count
+    sampling: SamplingParams
+
+
+class GenerateParams(Group):
+    """Where the questions come from (paper, section 3.1)."""
+
+    source: Literal["metadata", "recorded", "vlm"]
+    recorded: str | None
+    vlm: VlmParams
+
+    @model_validator(mode="after")
+    def _recorded_needs_a_file(self) -> "GenerateParams":
+        if self.source == "recorded" and not self.recorded:
+            raise ValueError("source: recorded needs generate.recorded, the path of the saved outputs")
+        return self
+
+
+class RepairParams(Group):
+    """Which repairs are made (questions/repair.py); a question lists those that changed it by these names."""
+
+    read_letters: bool
+    fold: bool
+    split_types: bool
+    number_words: bool
+    put_answer_into_options: bool
+    drop_extra_option: bool
+    fill_missing_distractor: bool
+
+
+class ValidateParams(Group):
+    """What is repaired in a question, and what it must satisfy then (paper, section 3.1)."""
+
+    suite: str
+    repairs: RepairParams
+    options: Annotated[int, Field(ge=2, le=8)]
+    counting_max: Count
+    max_quarantined: Share
+
+
+class SplitParams(Group):
+    """Shares of products in the validation and test splits, the rest trains; and which images are kept together."""
+
+    validation: Annotated[float, Field(gt=0, lt=1)]
+    test: Annotated[float, Field(gt=0, lt=1)]
+    near_duplicate_bits: Annotated[int, Field(ge=0, le=64)]
+
+    @model_validator(mode="after")
+    def _leaves_something_to_train_on(self) -> "SplitParams":
+        if self.validation + self.test >= 1:
+            raise ValueError("validation + test must be below 1, or nothing is left to train on")
+        return self
+
+
+class MatchingParams(Group):
+    """Options and questions chosen so that the text does not tell the answer (questions/matching.py)."""
+
+    balanced: list[Literal["yes/no", "color", "material", "shape", "counting", "comparison", "attribute"]]
+    folds: Annotated[int, Field(ge=2)]
+    least_answers: Count
+    least_chance: Annotated[float, Field(ge=0, lt=0.25)]

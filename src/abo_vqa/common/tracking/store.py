@@ -1,0 +1,96 @@
+"""Where the store is, and how it is opened by many processes at once."""
+
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from filelock import FileLock
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.project import project_root
+from abo_vqa.common.tracking.outbox import is_outage, send_kept
+from abo_vqa.common.tracking.process import HOST_TAG, Process, this_host
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "abo-vqa"
+DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlruns", "mlruns/unsent"
+# Before the import of MLflow, which reads them: no telemetry, no report of every table that is created, and a server
+# that does not answer is given up in seconds, where MLflow's own values hold a training up for minutes.
+_SETTINGS = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+}
+
+
+def open_store(fallback: bool = True) -> tuple["MlflowClient", str]:
+    """Return a client and the id of the experiment, both made if they are not there yet.
+
+    A lock is held meanwhile, because workers that open a fresh store at the same time break each other's
+    migration of its tables. Runs of this host whose process is gone are ended as KILLED, and what earlier runs could
+    not send is sent. With `fallback` a server that cannot be reached is replaced by the local store, with a message.
+    Raises InputError if the store cannot be opened.
+    """
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+    # Imported here: it takes seconds, and a wrong parameter should be reported before them.
+    from mlflow.exceptions import MlflowException
+
+    root = project_root()
+    local = f"sqlite:///{root / DATABASE}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI") or local
+    with FileLock(root / f"{DATABASE}.lock"):
+        try:
+            return _open(uri, root)
+        except MlflowException as error:
+            if not (fallback and uri.startswith(("http://", "https://")) and is_outage(error)):
+                raise InputError(
+                    f"the MLflow store {uri.removeprefix('sqlite:///')} cannot be opened: {error.message.strip()}; "
+                    "correct MLFLOW_TRACKING_URI, or move the store away"
+                ) from error
+            print(
+                f"warning: the MLflow server {uri} cannot be reached, so this run is kept in {root / DATABASE} and is "
+                f"missing there: {error.message.strip()[:200]}",
+                file=sys.stderr,
+            )
+        return _open(local, root)
+
+
+def outbox_folder() -> Path:
+    """Return where what could not be sent waits."""
+    return project_root() / UNSENT
+
+
+def _open(uri: str, root: Path) -> tuple["MlflowClient", str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri)
+    # A server knows itself where its artifacts go.
+    local = uri == f"sqlite:///{root / DATABASE}"
+    experiment = _experiment(client, (root / ARTIFACTS).as_uri() if local else None)
+    send_kept(client, root / UNSENT)
+    _sweep(client, experiment)
+    return client, experiment
+
+
+def _experiment(client: "MlflowClient", artifacts: str | None) -> str:
+    found = client.get_experiment_by_name(EXPERIMENT)
+    if found is None:
+        return client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    return found.experiment_id
+
+
+def _sweep(client: "MlflowClient", experiment: str) -> None:
+    # Another host's processes cannot be looked up from here; its own next run sweeps them.
+    running = f"attributes.status = 'RUNNING' and tags.`{HOST_TAG}` = '{this_host()}'"
+    for run in client.search_runs([experiment], running):
+        with suppress(KeyError):
+            if not Process.of_tags(run.data.tags).is_alive():
+                client.set_terminated(run.info.run_id, "KILLED")

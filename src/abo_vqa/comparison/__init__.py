@@ -1,0 +1,1 @@
+"""Planned differences between models, and the verdict."""

@@ -1,0 +1,1 @@
+"""Products in, raw outputs that hold questions out; one module per source of questions."""

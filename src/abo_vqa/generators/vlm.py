@@ -1,0 +1,133 @@
+"""The stage generate's source `vlm`: a model writes, a journal keeps, and the journal becomes the outputs.
+
+The journal is named after all that its outputs depend on, and is no output of DVC, which removes those before it runs a
+stage. So a killed run goes on where it was, and one that has ended is not repeated.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.journal import Journal, open_journal
+from abo_vqa.common.layout import SAMPLE
+from abo_vqa.common.params import Params
+from abo_vqa.common.params.data import VlmParams
+from abo_vqa.common.project import project_root
+from abo_vqa.common.schema import RawOutput
+from abo_vqa.common.storage import read_table
+from abo_vqa.common.tracking.run import Run, tracked_run
+from abo_vqa.questions.parse import parse_output
+
+if TYPE_CHECKING:
+    from abo_vqa.generators.vlm_writer import Batch, Picture
+
+GENERATOR = "vlm"
+# Under the root that also holds the store of runs, so that an experiment in a temporary folder goes on with what an
+# earlier one has made.
+JOURNALS = Path("tables/generating")
+
+
+def generate_with_model(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
+    """Return an output for every row of the sample, in its order, and counts.
+
+    Raises InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and used again.
+    """
+    # Imported here: the other sources need no torch.
+    from abo_vqa.generators.vlm_writer import Picture, code_identity, model_identity, most_new_tokens
+
+    vlm = params.generate.vlm
+    prompt = _read_prompt(vlm)
+    images = read_table(SAMPLE, "sample", ["image_path", "image"])
+    pictures = [Picture(row["image_path"], row["image"]["bytes"]) for row in images]
+    model = model_identity(vlm)
+    contents = _digest([[picture.path, hashlib.sha256(picture.data).hexdigest()] for picture in pictures])
+    everything = [vlm.model_dump(), prompt, params.seed, model, code_identity(), contents]
+    with open_journal(project_root() / JOURNALS / f"{_digest(everything)}.jsonl") as journal:
+        _write_missing(journal, pictures, prompt, params)
+        batches = journal.read()
+    outputs = [output for batch in batches for output in batch["outputs"]]
+    said = _digest(prompt)
+    raw = [
+        RawOutput(row["product_id"], row["image_path"], GENERATOR, params.seed, output["text"], vlm.base, said)
+        for row, output in zip(rows, outputs, strict=True)
+        if output["text"] is not None
+    ]
+    report = {
+        "outputs": len(raw),
+        "products_without_output": len(rows) - len(raw),
+        "outputs_valid": sum(output["failure"] is None for output in outputs),
+        "failures": dict(Counter(output["failure"] for output in outputs if output["failure"])),
+        "questions": sum(len(parse_output(output.output)) for output in raw),
+        "model": {"base": vlm.base, "version": model},
+        "prompt": {"digest": said, "text": prompt},
+        "constrained": vlm.constrained,
+        "max_new_tokens": most_new_tokens(vlm),
+        "batch_sizes": sorted({len(batch["outputs"]) for batch in batches}),
+    }
+    return raw, report
+
+
+def _write_missing(journal: Journal, pictures: "Sequence[Picture]", prompt: str, params: Params) -> None:
+    """Generate for the pictures that the journal lacks, and log the run."""
+    from abo_vqa.generators.vlm_writer import QuestionWriter, generate_batches
+
+    vlm = params.generate.vlm
+    batches = journal.read()
+    done = sum(len(batch["outputs"]) for batch in batches)
+    if done == len(pictures):
+        print(f"generate: all {done} outputs are in {journal.path} already")
+        return
+    batch_size = batches[-1]["batch_size"] if batches else vlm.batch_size
+    with (
+        tracked_run("generate vlm", params, {"source": GENERATOR, "model": vlm.base}) as run,
+        tqdm(total=len(pictures), initial=done, desc="generate", unit=" images", mininterval=1) as bar,
+    ):
+        writer = QuestionWriter(vlm, prompt, params.seed)
+        progress = _Progress(run, done)
+        for batch in generate_batches(writer, pictures[done:], batch_size):
+            journal.append(asdict(batch))
+            bar.update(len(batch.outputs))
+            progress.log(batch)
+
+
+class _Progress:
+    """Counts what this run has generated, and tells MLflow after every batch."""
+
+    def __init__(self, run: Run, resumed: int) -> None:
+        self._run, self._resumed, self._images, self._questions = run, resumed, 0, 0
+        self._failures: Counter[str] = Counter()
+        self._started = time.perf_counter()
+        run.log_metrics({"generate/images_resumed": resumed}, 0)
+
+    def log(self, batch: "Batch") -> None:
+        """Log the batch that has just been generated."""
+        self._images += len(batch.outputs)
+        self._questions += sum(len(parse_output(output.text or "")) for output in batch.outputs)
+        self._failures.update(output.failure for output in batch.outputs if output.failure)
+        rates: dict[str, float] = {
+            "generate/images": self._images,
+            "generate/questions": self._questions,
+            "generate/questions_per_second": self._questions / (time.perf_counter() - self._started),
+            "generate/batch_size": batch.batch_size,
+        }
+        failures = {f"generate/failures/{kind}": count for kind, count in self._failures.items()}
+        self._run.log_metrics({**rates, **failures}, self._resumed + self._images)
+
+
+def _read_prompt(vlm: VlmParams) -> str:
+    try:
+        return Path(vlm.prompt).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"generate.vlm.prompt: {vlm.prompt}: cannot be read ({error}); give a text file") from None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

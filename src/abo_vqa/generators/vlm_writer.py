@@ -1,0 +1,230 @@
+"""Questions written by a vision-language model that looks at the product's image (paper, section 3.1).
+
+What an image's output depends on is the model, the prompt, the parameters, the seed and the image. Its random draws
+are its own, whoever shares the batch. The logits are not quite: floating point sums differ in their last bits with the
+padding and the batch's shape. So batches are fixed by the order of the images and the batch size, and a run that is
+interrupted between two batches and taken up again gives the same bytes as one that is not, on the same hardware.
+Where a batch does not fit into memory, smaller ones follow, and the same holds if memory runs out at the same places.
+"""
+
+import gc
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+import xgrammar
+from PIL import Image
+from transformers import AutoConfig, AutoProcessor, GenerationConfig
+
+from abo_vqa.common.draws import derive_rng
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.data import VlmParams
+from abo_vqa.generators.output_schema import failure_of, longest_output, question_schema
+from abo_vqa.generators.sampling import logits_processors
+from abo_vqa.model.base.loading import load_base
+from abo_vqa.model.base.prompts import adds_begin_token, render_prompt
+
+OUT_OF_MEMORY = "out_of_memory"
+_CODE = ("generating.py", "loading.py", "question_schema.py", "sampling.py")
+_PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "xgrammar", "pillow")
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A product image to ask about: its path in the catalogue's archive, and the file's bytes."""
+
+    path: str
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the model wrote about one image; `failure` says what is wrong with it, None if nothing is.
+
+    text: verbatim; None where memory did not suffice for this image alone.
+    """
+
+    image_path: str
+    text: str | None
+    failure: str | None
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The outputs of one batch, and the most images that the batch after it may have."""
+
+    outputs: list[Output]
+    batch_size: int
+
+
+def generate_batches(
+    generate: Callable[[Sequence[Picture]], list[Output]], pictures: Sequence[Picture], batch_size: int
+) -> Iterator[Batch]:
+    """Generate for all pictures, in order, batch by batch; a batch that does not fit into memory is halved.
+
+    The smaller size is kept from then on. A picture that does not fit alone is recorded as failed and passed over.
+    """
+    place = 0
+    while place < len(pictures):
+        chosen = pictures[place : place + batch_size]
+        outputs = _unless_out_of_memory(generate, chosen)
+        if outputs is None:
+            # Here, where the error and the tensors that it holds on to are gone.
+            gc.collect()
+            torch.cuda.empty_cache()
+            if len(chosen) > 1:
+                batch_size = len(chosen) // 2
+                continue
+            outputs = [Output(chosen[0].path, None, OUT_OF_MEMORY)]
+        place += len(chosen)
+        yield Batch(outputs, batch_size)
+
+
+def _unless_out_of_memory(
+    generate: Callable[[Sequence[Picture]], list[Output]], pictures: Sequence[Picture]
+) -> list[Output] | None:
+    try:
+        return generate(pictures)
+    except (MemoryError, torch.OutOfMemoryError):
+        return None
+    except RuntimeError as error:
+        # PyTorch has its own class for the GPU's caching allocator only.
+        signs = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
+        if any(sign in str(error) for sign in signs):
+            return None
+        raise
+
+
+class QuestionWriter:
+    """A model, its processor and the compiled grammar of its outputs; calling it writes one output an image."""
+
+    def __init__(self, params: VlmParams, prompt: str, seed: int) -> None:
+        """Load the model; raises InputError if it cannot be loaded or has no chat template."""
+        self._params, self._seed = params, seed
+        self._schema = question_schema(params.longest_question, params.longest_word)
+        try:
+            self._processor = AutoProcessor.from_pretrained(params.base, revision=params.revision, backend="pil")
+            self._model: Any = load_base(params)
+        except InputError:
+            raise
+        except (OSError, ValueError) as error:
+            raise _cannot_open(params, error) from error
+        if not getattr(self._processor, "chat_template", None):
+            raise InputError(f"generate.vlm.base: {params.base} has no chat template, so it cannot be asked anything")
+        tokenizer = self._processor.tokenizer
+        tokenizer.padding_side = "left"
+        ends = self._model.generation_config.eos_token_id
+        ends = tokenizer.eos_token_id if ends is None else ends
+        self._ends: list[int] = list(ends) if isinstance(ends, list) else [ends]
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.convert_ids_to_tokens(self._ends[0])
+        # Nothing of the repository's own sampling settings: params.yaml alone says how.
+        self._model.generation_config = GenerationConfig(
+            do_sample=False,
+            max_new_tokens=most_new_tokens(params),
+            eos_token_id=self._ends,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        self._prompt = render_prompt(self._processor, prompt)
+        self._add_begin = adds_begin_token(self._processor, self._prompt)
+        vocabulary = self._model.config.get_text_config().vocab_size
+        self._grammar = compile_grammar(tokenizer, vocabulary, self._ends, self._schema) if params.constrained else None
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Picture]) -> list[Output]:
+        """Write the outputs of one batch; raises InputError for an unreadable image or a prompt too long."""
+        encoded = self._processor(
+            images=[_open(picture) for picture in pictures],
+            text=[self._prompt] * len(pictures),
+            padding=True,
+            add_special_tokens=self._add_begin,
+            return_tensors="pt",
+        )
+        length = encoded["input_ids"].shape[1]
+        self._check_length(length)
+        rngs = [derive_rng(self._seed, "generate", picture.path) for picture in pictures]
+        generated = self._model.generate(
+            **encoded.to(self._model.device),
+            logits_processor=logits_processors(self._params.sampling, self._grammar, rngs),
+        )
+        outputs = []
+        for picture, tokens in zip(pictures, generated[:, length:].tolist(), strict=True):
+            ended = any(end in tokens for end in self._ends)
+            text = self._processor.tokenizer.decode(
+                tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+            outputs.append(Output(picture.path, text, failure_of(text, ended, self._schema)))
+        return outputs
+
+    def _check_length(self, prompt: int) -> None:
+        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        longest = prompt + most_new_tokens(self._params)
+        if context is not None and longest > context:
+            raise InputError(
+                f"generate.vlm: {prompt} tokens of prompt and image and {longest - prompt} of output do not fit into "
+                f"the context of {self._params.base}, {context}; lower longest_question, longest_word or max_new_tokens"
+            )
+
+
+def compile_grammar(
+    tokenizer: Any, vocabulary: int, ends: list[int], schema: dict[str, Any]
+) -> xgrammar.CompiledGrammar:
+    """Return the grammar of the outputs in a model's tokens: `vocabulary` scores, `ends` the ids that end an output."""
+    tokens = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary, stop_token_ids=ends)
+    # Free whitespace would have no end.
+    return xgrammar.GrammarCompiler(tokens).compile_json_schema(schema, any_whitespace=False)
+
+
+def most_new_tokens(params: VlmParams) -> int:
+    """Return the most tokens an output may have.
+
+    Constrained, it must be able to reach its end whatever the weights: a token is a byte at least, then the end token.
+    """
+    if not params.constrained:
+        return params.max_new_tokens
+    return len(longest_output(params.longest_question, params.longest_word)) + 1
+
+
+def model_identity(params: VlmParams) -> str:
+    """Return what tells one version of the model from another: the hub's commit, or a hash of a folder's files.
+
+    Raises InputError if the model cannot be found.
+    """
+    folder = Path(params.base)
+    if not folder.is_dir():
+        try:
+            return str(AutoConfig.from_pretrained(params.base, revision=params.revision)._commit_hash)
+        except (OSError, ValueError) as error:
+            raise _cannot_open(params, error) from error
+    digest = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        with path.open("rb") as file:
+            content = hashlib.file_digest(file, "sha256").hexdigest()
+        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
+    return digest.hexdigest()
+
+
+def code_identity() -> dict[str, str]:
+    """Return what else outputs depend on: versions of the packages and a hash of the code that writes them."""
+    folder = Path(__file__).parent
+    code = b"".join((folder / name).read_bytes() for name in _CODE)
+    return {name: version(name) for name in _PACKAGES} | {"code": hashlib.sha256(code).hexdigest()}
+
+
+def _open(picture: Picture) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(picture.data)).convert("RGB")
+    except OSError as error:
+        raise InputError(f"{picture.path}: the image cannot be read ({error}); run `dvc repro -f sample`") from error
+
+
+def _cannot_open(params: VlmParams, error: Exception) -> InputError:
+    reason = (str(error).splitlines() or ["no reason given"])[0]
+    return InputError(
+        f"generate.vlm.base: cannot open {params.base!r}: {reason} "
+        "(give a model folder, or an id that can be downloaded)"
+    )

@@ -1,0 +1,1 @@
+"""Asking a model every test question under every condition."""

@@ -1,0 +1,251 @@
+"""Every prompt about an image answered in one go: the image read once, its prompts and their options as a tree.
+
+The image prefix stands in the key-value cache; prompts see it and themselves, options see it, their prompt and
+themselves. Exact, not approximate: each option has the log-probability, and each prompt the greedy answer, that it
+would have in a sequence of its own. Options double as drafts of the answer: where the most likely token is the next
+one of an option all along, the answer is known without generating it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from itertools import islice
+from typing import Any
+
+import torch
+from transformers import DynamicCache
+
+from abo_vqa.model.collators import check_length
+from abo_vqa.model.features import as_model_input
+from abo_vqa.model.shared_image import ImageCollator
+
+PREFIX, NOBODY = 0, -1  # owners of tokens: the shared image, and what is to be seen by no other token
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is asked about an image (`text`, behind it), and the answers whose probabilities are wanted."""
+
+    text: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says to a prompt.
+
+    text: its greedy generation; tokens: the same, the end token included where it came. log_probabilities: of each
+    option with the end token, summed over its tokens (nats); lengths: how many these are.
+    """
+
+    text: str
+    tokens: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+    lengths: tuple[int, ...]
+
+
+@dataclass
+class _Branch:
+    """A prompt in a forward pass: its number among the owners, where it ends, and what is generated so far."""
+
+    owner: int
+    end: int
+    options: list[list[int]]
+    starts: list[int]
+    generated: list[int]
+
+
+class Scorer:
+    """Asks one model; `tokens_per_pass` bounds the prompt and option tokens of a forward pass, and with it memory."""
+
+    def __init__(self, model: Any, collator: ImageCollator, max_new_tokens: int, tokens_per_pass: int) -> None:
+        """Take a model in evaluation mode, and the collator that knows its images."""
+        self._model, self._collator = model, collator
+        self._max_new_tokens, self._tokens_per_pass = max_new_tokens, tokens_per_pass
+        self._tokenizer = collator.tokenizer
+        # Options come back in every order and under every condition.
+        self._encoded = cache(lambda option: self._tokenizer.encode(option, add_special_tokens=False))
+
+    @torch.inference_mode()
+    def ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
+        """Return the answer to each prompt about an image; InputError for an image or a prompt that does not fit."""
+        distinct = list(dict.fromkeys(prompts))
+        prefix, inputs = self._collator.image_prefix(image_id)
+        asked = [self._collator.prompt_tokens(prompt.text) for prompt in distinct]
+        drafts = [[self._encoded(option) for option in prompt.options] for prompt in distinct]
+        for prompt, tokens, options in zip(distinct, asked, drafts, strict=True):
+            longest = max([self._max_new_tokens, *(len(option) + 1 for option in options)])
+            check_length(
+                f"{image_id}: {prompt.text[:80]!r}", len(prefix) + len(tokens) + longest, self._collator.context
+            )
+        tree = _Tree(self._model, prefix, inputs)
+        answers: dict[Prompt, Answer] = {}
+        for part in self._passes(asked, drafts):
+            found = self._answer(tree, [asked[place] for place in part], [drafts[place] for place in part])
+            answers |= {distinct[place]: answer for place, answer in zip(part, found, strict=True)}
+            tree.forget_prompts()
+        return [answers[prompt] for prompt in prompts]
+
+    def _passes(self, asked: Sequence[Sequence[int]], drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
+        """Deal the prompts out to forward passes of at most `tokens_per_pass` tokens, or of a single prompt."""
+        passes: list[list[int]] = []
+        tokens = 0
+        for place, (prompt, options) in enumerate(zip(asked, drafts, strict=True)):
+            size = len(prompt) + sum(map(len, options))
+            if not passes or tokens + size > self._tokens_per_pass:
+                passes.append([])
+                tokens = 0
+            passes[-1].append(place)
+            tokens += size
+        return passes
+
+    def _answer(self, tree: "_Tree", asked: list[list[int]], drafts: list[list[list[int]]]) -> list[Answer]:
+        branches = []
+        segments: list[_Segment] = []
+        owner, place = PREFIX, 0
+        for prompt, options in zip(asked, drafts, strict=True):
+            owner += 1
+            segments.append(_Segment(prompt, owner, PREFIX, 0))
+            place += len(prompt)
+            branch = _Branch(owner, place - 1, options, [], [])
+            for option in options:
+                owner += 1
+                segments.append(_Segment(option, owner, branch.owner, len(prompt)))
+                branch.starts.append(place)
+                place += len(option)
+            branches.append(branch)
+        # Nothing follows from a prompt's tokens but the last.
+        wanted = sorted([b.end for b in branches] + [p for s, p in _placed(segments) if s.parent != PREFIX])
+        logits = tree.read(segments, wanted)
+        likeliest = dict(zip(wanted, logits.argmax(-1).tolist(), strict=True))
+        scores = self._option_scores(branches, wanted, logits)
+        for branch in branches:
+            self._follow_options(branch, likeliest)
+        self._generate(tree, branches, {b.owner: len(prompt) for b, prompt in zip(branches, asked, strict=True)})
+        lengths = [tuple(len(option) + 1 for option in branch.options) for branch in branches]
+        return [
+            Answer(
+                self._tokenizer.decode(branch.generated, skip_special_tokens=True).strip(),
+                tuple(branch.generated),
+                score,
+                length,
+            )
+            for branch, score, length in zip(branches, scores, lengths, strict=True)
+        ]
+
+    def _option_scores(
+        self, branches: Sequence[_Branch], wanted: Sequence[int], logits: torch.Tensor
+    ) -> list[tuple[float, ...]]:
+        """Return the log-probability of every option of every branch, from the logits at the wanted places."""
+        row_of = {place: row for row, place in enumerate(wanted)}
+        rows: list[int] = []
+        targets: list[int] = []
+        for branch in branches:
+            for option, start in zip(branch.options, branch.starts, strict=True):
+                rows += [row_of[place] for place in (branch.end, *range(start, start + len(option)))]
+                targets += [*option, self._tokenizer.eos_token_id]
+        # All at once: on a small model a few operations for every option would take longer than the model.
+        found = logits.float()
+        tokens = iter((found[rows, targets] - found.logsumexp(-1)[rows]).tolist())
+        return [tuple(sum(islice(tokens, len(option) + 1)) for option in branch.options) for branch in branches]
+
+    def _follow_options(self, branch: _Branch, likeliest: Mapping[int, int]) -> None:
+        """Generate as far as the tokens said stay within an option, whose next likeliest token is known."""
+        said, place = branch.generated, branch.end
+        while not self._finished(branch):
+            said.append(likeliest[place])
+            within = (s for o, s in zip(branch.options, branch.starts, strict=True) if o[: len(said)] == said)
+            if (start := next(within, None)) is None:
+                return
+            place = start + len(said) - 1
+
+    def _generate(self, tree: "_Tree", branches: list[_Branch], depths: Mapping[int, int]) -> None:
+        """Generate what no option foresaw, one token of every unfinished answer a pass."""
+        read = dict.fromkeys((branch.owner for branch in branches), 0)
+        while going := [branch for branch in branches if not self._finished(branch)]:
+            segments = [
+                _Segment(b.generated[read[b.owner] :], b.owner, PREFIX, depths[b.owner] + read[b.owner]) for b in going
+            ]
+            ends, place = [], -1
+            for branch, segment in zip(going, segments, strict=True):
+                place += len(segment.tokens)
+                ends.append(place)
+                read[branch.owner] = len(branch.generated)
+            for branch, row in zip(going, tree.read(segments, ends), strict=True):
+                branch.generated.append(int(row.argmax()))
+
+    def _finished(self, branch: _Branch) -> bool:
+        said = branch.generated
+        return len(said) == self._max_new_tokens or (bool(said) and said[-1] == self._tokenizer.eos_token_id)
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Tokens that follow each other. owner: who they belong to; parent: whose tokens they see besides; depth: of the
+    first, in tokens behind the image."""
+
+    tokens: Sequence[int]
+    owner: int
+    parent: int
+    depth: int
+
+
+def _placed(segments: Sequence[_Segment]) -> list[tuple[_Segment, int]]:
+    """Return every token's place in the pass with the segment it belongs to."""
+    each = [segment for segment in segments for _ in segment.tokens]
+    return [(segment, place) for place, segment in enumerate(each)]
+
+
+class _Tree:
+    """An image in a key-value cache, and behind it segments that see the image, their parent and themselves."""
+
+    def __init__(self, model: Any, prefix: Sequence[int], inputs: Mapping[str, Any]) -> None:
+        self._model, self._depth = model, len(prefix)
+        self._cache = DynamicCache()
+        self._owners = torch.full((len(prefix),), PREFIX)
+        seen = torch.ones(1, 1, len(prefix), len(prefix), dtype=torch.bool).tril()
+        positions = torch.arange(len(prefix))
+        self._forward(torch.tensor(prefix), positions, seen, torch.tensor([len(prefix) - 1]), inputs)
+
+    def read(self, segments: Sequence[_Segment], wanted: Sequence[int]) -> torch.Tensor:
+        """Add segments; return the logits behind the tokens at the wanted places, of shape (wanted, vocabulary)."""
+        ids = torch.tensor([token for segment in segments for token in segment.tokens])
+        owners, parents, positions = (
+            torch.tensor(values)
+            for values in zip(
+                *(
+                    (segment.owner, segment.parent, self._depth + segment.depth + place)
+                    for segment in segments
+                    for place in range(len(segment.tokens))
+                ),
+                strict=True,
+            )
+        )
+        before = self._owners
+        self._owners = torch.cat([before, owners])
+        seen = (self._owners == PREFIX) | (self._owners == owners[:, None]) | (self._owners == parents[:, None])
+        seen[:, len(before) :] &= torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
+        return self._forward(ids, positions, seen[None, None], torch.tensor(wanted), {})
+
+    def forget_prompts(self) -> None:
+        """Leave the image alone in the cache."""
+        self._cache.crop(self._depth - len(self._owners))
+        self._owners = self._owners[: self._depth]
+
+    def _forward(
+        self, ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, wanted: torch.Tensor, inputs: Any
+    ) -> torch.Tensor:
+        device = self._model.device
+        known = {name: value.to(device) for name, value in inputs.items() if name != "image_features"}
+        if "image_features" in inputs:
+            known |= as_model_input([feature.to(device) for feature in inputs["image_features"]])
+        found = self._model(
+            input_ids=ids[None].to(device),
+            position_ids=positions[None].to(device),
+            attention_mask=seen.to(device),
+            past_key_values=self._cache,
+            use_cache=True,
+            logits_to_keep=wanted.to(device),
+            **known,
+        )
+        return found.logits[0]

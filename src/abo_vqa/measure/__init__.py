@@ -1,1 +1,0 @@
-"""Metrics, intervals, paired tests, the audit."""

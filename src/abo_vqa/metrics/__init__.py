@@ -1,0 +1,1 @@
+"""Metrics on answers; no model is asked here."""

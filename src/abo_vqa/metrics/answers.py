@@ -1,0 +1,207 @@
+"""From what a model says to scores: exact match, F1, BERTScore, ranking of the options, calibration; by type."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.questions.words import normalise
+
+if TYPE_CHECKING:
+    from abo_vqa.inference.conditions import Asked
+    from abo_vqa.inference.prompt_tree import Answer
+
+BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
+RESCALED = tuple(f"{name}_rescaled" for name in BERTSCORE)
+# How the options are ranked: by summed log-probability, per token, or less what the option has without a question.
+RANKED, RANKED_PER_TOKEN, RANKED_PMI = RANKINGS = ("ranked", "ranked_per_token", "ranked_pmi")
+# What is a mean over questions, and so must agree between the rows by type and the total; macro-F1 and ECE are none.
+MEANS = ("accuracy", "unparsable", "token_f1", *BERTSCORE, *RESCALED, *RANKINGS, "chance")
+_BINS = 10
+
+Row = dict[str, float]
+Summary = dict[str, dict[str, Any]]
+
+
+class PairScorer(Protocol):
+    """Anything that scores predictions against answers, such as measure.bertscore.BertScorer."""
+
+    def score(self, predictions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """Return precision, recall and F1 of each pair, of shape (pairs, 3)."""
+        ...
+
+
+def exact_match(prediction: str, answer: str) -> bool:
+    """Return whether prediction and answer are the same after normalisation; an empty prediction never is."""
+    normalised = normalise(prediction)
+    return normalised != "" and normalised == normalise(answer)
+
+
+def macro_f1(predictions: Sequence[str], answers: Sequence[str]) -> float:
+    """Return the mean F1 over the classes that occur among the gold answers (scikit-learn, f1_score).
+
+    A prediction outside them is a miss of its gold class but adds no class of its own to the mean, so that a
+    model is not punished twice for inventing words.
+    """
+    # Imported here: scikit-learn takes two seconds, and not every stage that imports this module scores.
+    from sklearn.metrics import f1_score
+
+    return float(
+        f1_score(list(answers), list(predictions), labels=sorted(set(answers)), average="macro", zero_division=0)
+    )
+
+
+def token_f1(prediction: str, answer: str) -> float:
+    """Return the F1 of the words that two normalised texts share (SQuAD's, Rajpurkar et al. 2016)."""
+    said, right = prediction.split(), answer.split()
+    shared = (Counter(said) & Counter(right)).total()
+    return 2 * shared / (len(said) + len(right)) if shared else 0.0
+
+
+def score_answers(
+    rows: Mapping[str, Mapping[str, Any]],
+    asked: Sequence["Asked"],
+    answers: Sequence[Sequence["Answer"]],
+    condition: str,
+    scorer: PairScorer,
+    unasked: Mapping[str, float],
+) -> pd.DataFrame:
+    """Return one row of tables/predictions per question: what was said in every order of the options, and its scores.
+
+    rows: by qa_id, with question_type and answer. answers: one per order of the options, their log-probabilities in the
+    order of Asked.options. unasked: each option's log-probability without a question. A question is right if it is in
+    every order; the other scores are means over the orders.
+    """
+    table = pd.DataFrame([_scored(rows[q.qa_id], q, said, unasked) for q, said in zip(asked, answers, strict=True)])
+    table.insert(3, "condition", condition)
+    orders = [len(said) for said in answers]
+    right = np.repeat([normalise(rows[question.qa_id]["answer"]) for question in asked], orders).tolist()
+    said = [normalise(answer.text) for each in answers for answer in each]
+    starts = np.cumsum([0, *orders[:-1]])
+    scores = np.add.reduceat(scorer.score(said, right), starts) / np.array(orders)[:, None]
+    floor = baseline(sorted(set(right)), scorer)
+    columns = dict(zip(BERTSCORE, scores.T, strict=True))
+    return table.assign(**columns, **dict(zip(RESCALED, ((scores - floor) / (1 - floor)).T, strict=True)))
+
+
+def baseline(answers: Sequence[str], scorer: PairScorer) -> NDArray[np.float64]:
+    """Return BERTScore's floor, of shape (3,): the mean over pairs of different answers, each with the next ones.
+
+    bert-score rescales by the mean over random pairs too, but has it for few encoders only.
+    """
+    pairs = [(one, answers[(place + step) % len(answers)]) for place, one in enumerate(answers) for step in range(1, 6)]
+    different = [pair for pair in pairs if pair[0] != pair[1]]
+    if not different:
+        return np.zeros(3)
+    return scorer.score(*map(list, zip(*different, strict=True))).mean(axis=0)
+
+
+def _scored(
+    row: Mapping[str, Any], asked: "Asked", answers: Sequence["Answer"], unasked: Mapping[str, float]
+) -> dict[str, Any]:
+    right = normalise(row["answer"])
+    said = [normalise(answer.text) for answer in answers]
+    allowed = {normalise(option) for option in asked.options}
+    gold = asked.options.index(row["answer"])
+    scores = np.array([answer.log_probabilities for answer in answers])
+    ranked = {
+        RANKED: scores,
+        RANKED_PER_TOKEN: scores / np.array([answer.lengths for answer in answers]),
+        RANKED_PMI: scores - np.array([unasked[option] for option in asked.options]),
+    }
+    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return {
+        "qa_id": asked.qa_id,
+        "image_id": asked.image_id,
+        "question_type": row["question_type"],
+        "answer": row["answer"],
+        "options": list(asked.options),
+        "answer_index": gold,
+        "shown": bool(asked.rotations),
+        "generated": [answer.text for answer in answers],
+        "prediction": said[0] if len(set(said)) == 1 else "",
+        "correct": all(one == right for one in said) and right != "",
+        "unparsable": any(one not in allowed if asked.rotations else one == "" for one in said),
+        "token_f1": float(np.mean([token_f1(one, right) for one in said])),
+        "probabilities": (chances / chances.sum(axis=1, keepdims=True)).mean(axis=0).round(6).tolist(),
+        **{name: bool((values.argmax(axis=1) == gold).all()) for name, values in ranked.items()},
+    }
+
+
+def summarise(predictions: pd.DataFrame) -> Summary:
+    """Return {condition: {"total": row, "by_type": {question type: row}}}; types without a question are left out.
+
+    A row holds n, macro_f1, ece, and the means of MEANS: accuracy of the generated answers and of the three rankings,
+    unparsable (the share of predictions that are none of the options shown, or empty where none are), and chance (one
+    of so many options). The total's "by_position" has n and accuracy by the place of the right option.
+    """
+    found: Summary = {}
+    for condition, part in predictions.groupby("condition", sort=False):
+        by_type = {str(kind): _row(rows) for kind, rows in part.groupby("question_type")}
+        shown = part[part["shown"]]
+        found[str(condition)] = {
+            "total": _row(part),
+            "by_type": by_type,
+            "by_position": {str(place): _position(rows) for place, rows in shown.groupby("answer_index")},
+        }
+    return found
+
+
+def calibration(probabilities: Sequence[Sequence[float]], correct: Sequence[bool]) -> pd.DataFrame:
+    """Return, for each of ten equally wide bins of confidence that is not empty: confidence, accuracy, share.
+
+    probabilities: of each question's options; correct: whether the likeliest is right. Confidence and accuracy are
+    means in the bin, share is that of the questions in it.
+    """
+    confidence = np.array([max(row) for row in probabilities])
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    grouped = pd.DataFrame({"confidence": confidence, "accuracy": np.asarray(correct, float)}).groupby(bins)
+    return grouped.mean().assign(share=grouped.size() / len(confidence)).reset_index(drop=True)
+
+
+def expected_calibration_error(probabilities: Sequence[Sequence[float]], correct: Sequence[bool]) -> float:
+    """Return the mean distance of confidence and accuracy over the bins of `calibration` (Guo et al. 2017)."""
+    bins = calibration(probabilities, correct)
+    return float(((bins["accuracy"] - bins["confidence"]).abs() * bins["share"]).sum())
+
+
+def check_micro_average(summary: Summary, tolerance: float = 1e-9) -> None:
+    """Raise InputError unless the rows by type add up to their total: counts exactly, means weighted by count."""
+    for condition, group in summary.items():
+        total, rows = group["total"], list(group["by_type"].values())
+        counted = sum(row["n"] for row in rows)
+        if counted != total["n"]:
+            raise InputError(f"{condition}: the rows by type hold {counted:g} questions, the total {total['n']:g}")
+        for name in MEANS:
+            pooled = sum(row["n"] * row[name] for row in rows) / counted
+            if abs(pooled - total[name]) > tolerance:
+                raise InputError(f"{condition}: {name} is {total[name]:g}, but its rows average to {pooled:g}")
+
+
+def flatten(summary: Summary) -> dict[str, float]:
+    """Return the summary under flat names: options/accuracy, options/color/accuracy, options/yes_no/n."""
+    flat: dict[str, float] = {}
+    for condition, group in summary.items():
+        rows = {condition: group["total"]}
+        rows |= {f"{condition}/{kind.replace('/', '_')}": row for kind, row in group["by_type"].items()}
+        flat |= {f"{prefix}/{name}": float(value) for prefix, row in rows.items() for name, value in row.items()}
+    return flat
+
+
+def _position(rows: pd.DataFrame) -> Row:
+    return {"n": len(rows), "accuracy": float(rows["correct"].mean()), RANKED: float(rows[RANKED].mean())}
+
+
+def _row(part: pd.DataFrame) -> Row:
+    answers = [normalise(answer) for answer in part["answer"]]
+    columns = part.assign(accuracy=part["correct"], chance=1 / part["options"].map(len))
+    return {
+        "n": len(part),
+        "macro_f1": macro_f1(list(part["prediction"]), answers),
+        "ece": expected_calibration_error(list(part["probabilities"]), list(part[RANKED])),
+        **{name: float(columns[name].mean()) for name in MEANS},
+    }

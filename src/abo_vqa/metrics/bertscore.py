@@ -1,0 +1,86 @@
+"""BERTScore of short answers, with the fixes that bert-score 0.3.13 needs on transformers 5."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.project import resolve_model
+
+_PARAMETER = "evaluate.bertscore_model"
+_PACKAGE = "package:"
+_MAX_LENGTH = 512
+_DECIMALS = 6
+
+
+class BertScorer:
+    """BERTScore (Zhang et al. 2020) with a given encoder, loaded at the first pair to be scored.
+
+    model: a Hugging Face id, a folder, or `package:NAME`; layers: the encoder layer whose states are compared.
+    """
+
+    def __init__(self, model: str, layers: int, batch_size: int = 64) -> None:
+        self._name = model
+        self._path = resolve_model(model)
+        self._layers = layers
+        self._batch_size = batch_size
+        self._scores: dict[tuple[str, str], tuple[float, ...]] = {}
+        self._scorer: Any = None
+
+    def score(self, predictions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
+        """Return precision, recall and F1 of each pair, of shape (pairs, 3).
+
+        Each distinct pair is scored once in the life of the scorer. An empty prediction scores 0, where
+        bert-score raises; so does a pair of which the tokenizer leaves nothing.
+        """
+        pairs = list(zip(predictions, answers, strict=True))
+        # Sorted, so that a pair's neighbours in the batch do not depend on the order of the questions.
+        fresh = sorted({pair for pair in pairs if all(text.strip() for text in pair)} - self._scores.keys())
+        if fresh:
+            scores = np.nan_to_num(self._run(fresh)).round(_DECIMALS)
+            self._scores |= {pair: tuple(row) for pair, row in zip(fresh, scores.tolist(), strict=True)}
+        return np.array([self._scores.get(pair, (0.0, 0.0, 0.0)) for pair in pairs], float).reshape(-1, 3)
+
+    def _run(self, pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
+        import torch
+
+        scorer = self._load()
+        predictions, answers = zip(*pairs, strict=True)
+        values = scorer.score(list(predictions), list(answers), batch_size=self._batch_size)
+        return torch.stack(values, dim=1).double().numpy()
+
+    def _load(self) -> Any:
+        if self._scorer is None:
+            self._scorer = load_scorer(self._path, self._layers, self._name)
+        return self._scorer
+
+
+def load_scorer(path: str, layers: int, name: str) -> Any:
+    """Return a bert_score.BERTScorer whose tokenizer is set right; InputError if the encoder cannot be used."""
+    # Imported here: bert_score brings torch and matplotlib.
+    from bert_score import BERTScorer
+
+    try:
+        scorer = BERTScorer(model_type=path, num_layers=layers)
+    except OSError as error:
+        raise InputError(f"{_PARAMETER}: {name} cannot be loaded: {str(error).splitlines()[0]}") from error
+    except AssertionError as error:
+        raise InputError(f"evaluate.bertscore_layers: {name} has no layer {layers}: {error}") from error
+    scorer._tokenizer = load_tokenizer(path)
+    return scorer
+
+
+def load_tokenizer(path: str) -> Any:
+    """Return the encoder's tokenizer, which starts words as inside a sentence and truncates at 512 tokens.
+
+    bert-score asks for `add_prefix_space` at every call, which transformers 5 ignores: byte-level tokenizers
+    (RoBERTa, GPT-2) would then read each one-word answer as the middle of a word, and every score would shift.
+    """
+    from transformers import AutoTokenizer
+
+    # Tokenizers that know no such thing, BERT's for one, take it without effect.
+    tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, _MAX_LENGTH)
+    return tokenizer

@@ -1,0 +1,1 @@
+"""The base model: its weights, processor and prompts."""

@@ -1,0 +1,107 @@
+"""Open a LLaVA-family base model and its processor, quantised or not, and lay adapters over it."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from bitsandbytes.nn import Linear4bit
+from transformers import (
+    AutoConfig,
+    AutoModelForImageTextToText,
+    AutoProcessor,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    LlavaProcessor,
+    PreTrainedModel,
+)
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.model import ModelParams, QuantizationParams
+
+# transformers 5 matches these from the root of the model; "vision_tower" alone would match nothing, and CLIP and the
+# projector would be quantised with the rest. Any list replaces the default one, so the head has to be named too.
+NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+
+# Below this width a CPU takes longer to share an operation between its cores than to do it: the demo's evaluation of a
+# model takes 35 s with one thread and 55 s with two, its training as long with either.
+NARROW = 256
+
+CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
+
+
+def load_processor(params: ModelParams) -> Any:
+    """Return the base model's processor, with images processed by Pillow so that pixels are the same everywhere.
+
+    For LLaVA it is put together from its parts: the published LLaVA-Gemma repository has no processor that recent
+    transformers can open, and without patch size and the extra class token the image would come out a token short.
+    Raises InputError if the model cannot be found.
+    """
+    config = _load_config(params)
+    source: dict[str, Any] = {"revision": params.revision}
+    if config.model_type != "llava":
+        return AutoProcessor.from_pretrained(params.base, backend="pil", **source)
+    tokenizer = AutoTokenizer.from_pretrained(params.base, **source)
+    return LlavaProcessor(
+        image_processor=CLIPImageProcessorPil.from_pretrained(params.base, **source),
+        tokenizer=tokenizer,
+        patch_size=config.vision_config.patch_size,
+        vision_feature_select_strategy=config.vision_feature_select_strategy,
+        num_additional_image_tokens=1,
+        image_token=tokenizer.convert_ids_to_tokens(config.image_token_id),
+        chat_template=CHAT_TEMPLATE.read_text(),
+    )
+
+
+def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
+    """Return the base model in evaluation mode, quantised as the parameters say, on the GPU where there is one.
+
+    attention: transformers' name of the implementation. Raises InputError if the model cannot be found.
+    """
+    config = _load_config(params)
+    if not torch.cuda.is_available() and config.get_text_config().hidden_size < NARROW:
+        torch.set_num_threads(1)
+    quantization = params.quantization
+    device: Any = {"": torch.cuda.current_device()} if torch.cuda.is_available() else {"": "cpu"}
+    model = AutoModelForImageTextToText.from_pretrained(
+        params.base,
+        revision=params.revision,
+        dtype=getattr(torch, quantization.compute_dtype),
+        quantization_config=bitsandbytes_config(quantization) if quantization.load_in_4bit else None,
+        device_map=device,
+        attn_implementation=attention,
+    )
+    guard_cpu_quantization(model)
+    return model.eval()
+
+
+def bitsandbytes_config(params: QuantizationParams) -> BitsAndBytesConfig:
+    """Return the 4-bit settings (paper, listing 2); its `quantize_kv_cache` is no field of bitsandbytes."""
+    return BitsAndBytesConfig(
+        load_in_4bit=params.load_in_4bit,
+        bnb_4bit_quant_type=params.quant_type,
+        bnb_4bit_use_double_quant=params.double_quant,
+        bnb_4bit_compute_dtype=getattr(torch, params.compute_dtype),
+        llm_int8_skip_modules=NOT_QUANTIZED,
+    )
+
+
+def guard_cpu_quantization(model: torch.nn.Module) -> None:
+    """Keep bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
+
+    The repacking happens at the first forward pass in evaluation mode, and gradients computed after it are silently
+    wrong. Nothing is changed on other devices.
+    """
+    for module in model.modules():
+        if isinstance(module, Linear4bit):
+            module.support_avx512bf16_for_cpu = False
+
+
+def _load_config(params: ModelParams) -> Any:
+    try:
+        return AutoConfig.from_pretrained(params.base, revision=params.revision)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"model.base: cannot open {params.base!r}: {reason} (give a model folder, or an id that can be downloaded)"
+        ) from error

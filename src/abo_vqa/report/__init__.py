@@ -1,0 +1,1 @@
+"""Everything people read: HTML, Markdown, figures."""

@@ -1,0 +1,159 @@
+"""The report: one HTML file that loads nothing, with the verdict first and what made it last."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+from abo_vqa.questions.words import normalise
+from abo_vqa.report import tables
+
+# What the paper prints (section 4.1 and Table 4), in per cent: the totals above the rows by question type, and what
+# those rows average to when they are weighted by their counts. All its figures that can be had; not its rows.
+PAPER_TOTALS = (
+    {"model": "base, without options", "printed": 61.29, "rows": 62.96},
+    {"model": "tuned, with options", "printed": 66.63, "rows": 68.16},
+)
+
+# What training an arm took: the figure's name, how it is called and written, and the paper's (its Table 5).
+RESOURCES = (
+    ("parameters", "parameters", "{:,}", "2,838,077,440"),
+    ("trainable_parameters", "of them trained", "{:,}", "21,970,944"),
+    ("trainable_share", "share trained", "{:.2%}", "0.77%"),
+    ("questions", "training questions", "{:,}", ""),
+    ("steps", "optimizer steps", "{:,}", ""),
+    ("kept_step", "step whose adapter is kept", "{:,}", ""),
+    ("seconds", "seconds", "{:.0f}", ""),
+    ("questions_per_second", "questions a second", "{:.1f}", ""),
+    ("peak_memory_mb", "peak memory, MB", "{:,.0f}", ""),
+    ("validation_accuracy", "validation accuracy", "{:.1%}", ""),
+    ("clipped_share", "steps clipped", "{:.0%}", ""),
+)
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """What made the report.
+
+    commit: of the code, empty outside git; changed: paths that differ from it; data: md5 by path, of everything that
+    DVC versions; versions: by package; parameters: the text of params.yaml.
+    """
+
+    commit: str
+    changed: Sequence[str]
+    data: Mapping[str, str]
+    versions: Mapping[str, str]
+    parameters: str
+
+
+def render_report(
+    comparison: Row,
+    training: Mapping[str, Row],
+    figures: Mapping[str, bytes],
+    gallery: Sequence[Row],
+    provenance: Provenance,
+) -> str:
+    """Return the report as HTML.
+
+    comparison: as measure.comparison.compare returns it. training: by arm, what its training took. figures: SVG files
+    by name: forest, curves, calibration, confusion, audit; one that is not there is left out. gallery: what
+    `pick_gallery` returned.
+    """
+    markdown = MarkdownIt("commonmark").enable("table")
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "markdown": lambda text: Markup(markdown.render(text)),
+        "inline": lambda text: Markup(markdown.renderInline(text)),
+        "base64": lambda content: base64.b64encode(content).decode(),
+        "percent": tables.percent,
+        "span": tables.span,
+        "capital": lambda text: text[:1].upper() + text[1:],
+        "answer_class": _answer_class,
+    }
+    return environment.get_template("report.html.jinja").render(
+        comparison=comparison,
+        training=training,
+        figures=figures,
+        gallery=gallery,
+        provenance=provenance,
+        paper=PAPER_TOTALS,
+        resources=RESOURCES,
+        tables=tables,
+    )
+
+
+def pick_gallery(
+    questions: Iterable[Row],
+    predictions: Mapping[str, pd.DataFrame],
+    images: Mapping[str, bytes],
+    count: int,
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Return `count` images, drawn with the seed, with all their questions and every model's answers.
+
+    questions: of the test split. predictions: by model. Each image has `image` (encoded bytes), `image_id`, `path` and
+    `questions`, and each of these what was asked and `answers`: by condition, the options if they are others than those
+    given, and by model what it said first and whether that counts as right.
+    """
+    by_image: dict[str, list[Row]] = {}
+    for row in questions:
+        by_image.setdefault(row["image_id"], []).append(row)
+    chosen = sorted(Random(seed).sample(sorted(by_image), min(count, len(by_image))))
+    said: dict[tuple[str, str, str], Any] = {
+        (row["qa_id"], row["condition"], model): row
+        for model, table in predictions.items()
+        for row in table[table["image_id"].isin(set(chosen))].to_dict("records")
+    }
+    conditions = list(dict.fromkeys(condition for _, condition, _ in said))
+    return [
+        {
+            "image": images[image_id],
+            "image_id": image_id,
+            "path": by_image[image_id][0]["image_path"],
+            "questions": [_shown(row, conditions, list(predictions), said) for row in by_image[image_id]],
+        }
+        for image_id in chosen
+    ]
+
+
+def _shown(
+    row: Row, conditions: Sequence[str], models: Sequence[str], said: Mapping[tuple[str, str, str], Row]
+) -> dict[str, Any]:
+    answers = {}
+    for condition in conditions:
+        found = {model: said.get((row["qa_id"], condition, model)) for model in models}
+        there = {model: answer for model, answer in found.items() if answer is not None}
+        if not there:
+            continue
+        first = next(iter(there.values()))
+        options = list(first["options"]) if first["shown"] and set(first["options"]) != set(row["options"]) else None
+        answers[condition] = {
+            "options": options,
+            "by_model": {
+                model: {"said": normalise(answer["prediction"]), "right": bool(answer["correct"])}
+                for model, answer in there.items()
+            },
+        }
+    return {name: row[name] for name in ("qa_id", "question_type", "question", "options", "answer")} | {
+        "answers": answers
+    }
+
+
+def _answer_class(answer: str) -> str:
+    """Return how an answer of the verdict is coloured."""
+    return answer if answer in ("yes", "no") else "open"

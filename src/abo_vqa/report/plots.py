@@ -1,0 +1,125 @@
+"""The comparison as figures: planned differences, training curves, what is taken for what, and calibration."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
+from abo_vqa.figures import COLORS, figure
+from abo_vqa.metrics.answers import calibration
+from abo_vqa.report.confusion import confusable, confusion
+
+
+def plot_forest(comparison: Mapping[str, Any], path: Path) -> None:
+    """Draw every planned difference with its interval, filled where it is significant; hollow: the options ranked."""
+    rows = comparison["differences"]
+    ranked = {(row["first"], row["second"], row["condition"]): row for row in comparison["ranked_differences"]}
+    pairs = list(dict.fromkeys((row["first"], row["second"]) for row in rows))
+    with figure(path, 9, 0.34 * len(rows) + 0.28 * len(pairs) + 1.0) as drawn:
+        panel = drawn.subplots()
+        place = 0.0
+        ticks: dict[float, str] = {}
+        for first, second in pairs:
+            ticks[place] = f"{first} − {second}"
+            for row in (row for row in rows if (row["first"], row["second"]) == (first, second)):
+                place += 1
+                ticks[place] = row["condition"]
+                second_way = ranked[first, second, row["condition"]]
+                for found, shift, color, size in ((row, -0.12, COLORS[0], 5.0), (second_way, 0.2, COLORS[1], 3.5)):
+                    low, middle, high = (100 * found[name] for name in ("low", "estimate", "high"))
+                    panel.errorbar(
+                        middle,
+                        place + shift,
+                        xerr=[[middle - low], [high - middle]],
+                        fmt="o",
+                        markersize=size,
+                        linewidth=1.2,
+                        color=color,
+                        markerfacecolor=color if found["significant"] else "white",
+                    )
+            place += 1.4
+        panel.axvline(0, color="0.3", linewidth=0.9, zorder=0)
+        panel.set_yticks(list(ticks), list(ticks.values()))
+        for label in panel.get_yticklabels():
+            if "−" in label.get_text():
+                label.set_fontweight("bold")
+        panel.tick_params(axis="y", length=0)
+        panel.set_ylim(place - 0.6, -0.8)
+        panel.grid(axis="x", linewidth=0.4, color="0.85")
+        panel.set_xlabel(
+            "points, same questions under the same condition (filled: significant after Holm's adjustment)"
+        )
+        for color, name in ((COLORS[0], "generated answers"), (COLORS[1], "options ranked by likelihood")):
+            panel.plot([], [], "o", color=color, markersize=4, label=name)
+        drawn.legend(loc="outside upper center", ncols=2, frameon=False)
+
+
+def plot_curves(curves: Mapping[str, pd.DataFrame], clip: float, path: Path) -> None:
+    """Draw, an arm a row, the loss, the gradient norms before and after clipping to `clip`, validation accuracy."""
+    with figure(path, 10, 2.1 * len(curves) + 0.5) as drawn:
+        panels = drawn.subplots(len(curves), 3, squeeze=False, sharex=True, sharey="col")
+        for (loss, norms, accuracy), (arm, curve) in zip(panels, curves.items(), strict=True):
+            loss.plot(curve["step"], curve["loss"], color=COLORS[0], linewidth=1)
+            loss.set_title(f"{arm}: loss on the answer", loc="left")
+            loss.set_ylim(bottom=0)
+            norms.plot(curve["step"], curve[PRE_CLIP], color=COLORS[5], linewidth=1, label="before clipping")
+            norms.plot(curve["step"], curve[POST_CLIP], color=COLORS[2], linewidth=1, label="after")
+            norms.axhline(clip, color="0.5", linewidth=0.8, linestyle="--", zorder=0)
+            norms.set_yscale("log")
+            norms.set_title(f"{arm}: gradient norm", loc="left")
+            there = curve.dropna(subset=ACCURACY)
+            accuracy.plot(there["step"], 100 * there[ACCURACY], "o-", color=COLORS[3], markersize=4)
+            accuracy.set_title(f"{arm}: validation accuracy, %", loc="left")
+        for panel in panels[-1]:
+            panel.set_xlabel("optimizer step")
+        panels[0][1].legend(frameon=False)
+
+
+def plot_calibration(predictions: Mapping[str, pd.DataFrame], conditions: Sequence[str], path: Path) -> None:
+    """Draw, a model a panel, how often the likeliest option is right by how likely it is, under each condition."""
+    with figure(path, 3.3 * len(predictions) + 0.4, 3.4) as drawn:
+        panels = drawn.subplots(1, len(predictions), squeeze=False, sharey=True)[0]
+        for panel, (model, table) in zip(panels, predictions.items(), strict=True):
+            panel.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--", zorder=0)
+            for place, condition in enumerate(conditions):
+                asked = table[table["condition"] == condition]
+                bins = calibration(list(asked["probabilities"]), list(asked["ranked"]))
+                color = COLORS[place % len(COLORS)]
+                panel.plot(bins["confidence"], bins["accuracy"], color=color, linewidth=1)
+                # The area of a dot is the share of the questions in it.
+                panel.scatter(
+                    bins["confidence"], bins["accuracy"], 120 * bins["share"] + 4, color=color, label=condition
+                )
+            panel.set(title=model, xlim=(0, 1), ylim=(0, 1.02), xlabel="probability of the likeliest option")
+        panels[0].set_ylabel("share right")
+        panels[0].legend(frameon=False, loc="upper left")
+
+
+def plot_confusion(predictions: Mapping[str, pd.DataFrame], condition: str, path: Path) -> None:
+    """Draw how often each gold answer got each answer: a question type a row of panels, a model a column."""
+    asked = {model: table[table["condition"] == condition] for model, table in predictions.items()}
+    kinds = confusable(next(iter(asked.values())))
+    with figure(path, 3.6 * len(asked) + 0.4, 3.3 * max(len(kinds), 1) + 0.4) as drawn:
+        panels = drawn.subplots(max(len(kinds), 1), len(asked), squeeze=False)
+        for row, (kind, answers) in zip(panels, kinds.items(), strict=False):
+            for panel, (model, part) in zip(row, asked.items(), strict=True):
+                table = confusion(part[part["question_type"] == kind], answers)
+                counts = table.to_numpy()
+                shares = counts / counts.sum(axis=1, keepdims=True).clip(1)
+                panel.pcolormesh(shares, cmap="Blues", vmin=0, vmax=1, edgecolors="white", linewidth=0.4)
+                for y, row_counts in enumerate(counts):
+                    for x, count in enumerate(row_counts):
+                        if count:
+                            dark = shares[y, x] > 0.6
+                            color = "white" if dark else "0.2"
+                            panel.text(x + 0.5, y + 0.5, str(count), ha="center", va="center", fontsize=6, color=color)
+                panel.set_xticks([x + 0.5 for x in range(len(table.columns))], list(table.columns), rotation=90)
+                panel.set_yticks([y + 0.5 for y in range(len(table.index))], list(table.index))
+                panel.tick_params(length=0, labelsize=7)
+                panel.invert_yaxis()
+                panel.set_title(f"{kind}: {model}", loc="left")
+            row[0].set_ylabel("right answer")
+        for panel in panels[-1]:
+            panel.set_xlabel("answer given")

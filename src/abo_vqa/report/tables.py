@@ -1,0 +1,192 @@
+"""The comparison as Markdown, and the tables in it."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from abo_vqa.audit.audit import PREDICTORS
+from abo_vqa.common.schema import TEST
+from abo_vqa.statistics.display import markdown_table, percent, span
+from abo_vqa.statistics.intervals import POWER
+
+Comparison = Mapping[str, Any]
+
+COLUMNS = (
+    "Accuracy: the exact match of the generated answer; with rotated options it has to be right in every order. Above "
+    "chance: in points, where options are shown. Best blind: the best predictor without the image that knows the same "
+    "text; for rotated options, in one order. Ranked: the likeliest of the options is the right one. Macro-F1 is over "
+    "the gold answers, token F1 over shared words, BERTScore F1 as it is and rescaled by its mean over pairs of "
+    "different answers. ECE: distance of the ranking's confidence from its accuracy, ten bins. Unparsable: none of the "
+    "options shown, or empty where none are; it counts as wrong."
+)
+TESTS = (
+    "Points: the first's accuracy less the second's, same questions. Robust p: McNemar's test for clustered pairs, "
+    "questions of an image correlated; Holm p: adjusted for all rows of its table. Detectable: in points, the smallest "
+    f"true difference that a robust test finds with {100 * POWER:.0f} % chance, unadjusted. McNemar p: the exact test "
+    "of the questions that only one got right, which takes questions as independent."
+)
+
+
+def render(comparison: Comparison) -> str:
+    """Return the comparison as Markdown: the verdict, the main table, places, types, differences, and the audit."""
+    level = percent(comparison["confidence"])
+    sections = [
+        "# Comparison",
+        f"{comparison['questions']} test questions on {comparison['images']} images. Intervals: {level}, bootstrap "
+        f"over images, {comparison['resamples']} resamples, seed {comparison['seed']}.",
+        "## Verdict",
+        verdict_list(comparison["verdict"]),
+        comparison["verdict"]["limits"],
+        "Computed from the tables below. " + rule(comparison["confidence"]),
+        "## Models and conditions",
+        main_table(comparison),
+        COLUMNS,
+        *_titled("## By place of the right answer", *position_tables(comparison)),
+        "## By question type",
+        *(type_table(comparison, condition) for condition in comparison["conditions"]),
+        "Accuracy; weighted by n, the rows average to the last one.",
+        "## Differences",
+        TESTS,
+        *_titled("Planned, by the generated answers:", difference_table(comparison["differences"])),
+        *_titled("The same, by the likeliest option:", difference_table(comparison["ranked_differences"])),
+        *_titled("With the image less with a blank one:", difference_table(comparison["sight"])),
+        *_titled("Planned, beyond the difference with a blank image:", difference_table(comparison["beyond_blank"])),
+        "## Without the image",
+        audit_table(comparison["audit"]),
+        "Fitted on the train split, scored on the test split; cross-fitted: on the train split, each part by what was "
+        "fitted on the others. Under `options` and `matched` a predictor reads question and options, under `open` the "
+        "question.",
+    ]
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def rule(confidence: float) -> str:
+    """Return in words what the verdict calls a gain."""
+    return (
+        "A planned difference is a gain (yes) only where its interval excludes zero, its p value, adjusted (Holm) for "
+        f"all planned ones, is under {1 - confidence:.2g}, and the first model is above chance, above the best "
+        "predictor without the image (their intervals do not overlap; that predictor scores no more than "
+        "compare.max_blind), better than itself with a blank image, and further ahead than with one, where a condition "
+        "shows one. No: significantly worse. In brackets intervals and adjusted p values; detectable: the smallest "
+        f"true difference, in points, that a test finds with {percent(POWER)} chance."
+    )
+
+
+def verdict_list(verdict: Mapping[str, Any], parts: bool = True) -> str:
+    """Return the verdict as a Markdown list: each question with its answer, and below it the figures of its parts."""
+    lines = []
+    for row in verdict["questions"]:
+        lines.append(f"- **{row['question']}** {_sentence(_capital(row['answer']))}")
+        for part in row["parts"] if parts else ():
+            under = f" under `{part['condition']}`" if part["condition"] else ""
+            said = f" {_sentence(_capital(part['statement']))}" if part["statement"] else ""
+            lines.append(f"  - {_sentence(part['about'] + under + ': ' + part['answer'])}{said}")
+    return "\n".join(lines)
+
+
+def main_table(comparison: Comparison) -> str:
+    """Return models × conditions as a Markdown table, readable in a terminal too."""
+    rows = []
+    for model, condition, group in _cells(comparison):
+        total = group["total"]
+        blind = comparison["above_blind"][model].get(condition)
+        shown = bool(group["by_position"])
+        rows.append(
+            [
+                model,
+                condition,
+                str(total["n"]),
+                percent(total["accuracy"], 1),
+                span(total),
+                f"{100 * (total['accuracy'] - total['chance']):+.1f}" if shown else "",
+                percent(blind["accuracy"], 1) if blind else "",
+                percent(total["ranked"], 1),
+                *(f"{total[name]:.3f}" for name in ("macro_f1", "token_f1", "bertscore_f1", "bertscore_f1_rescaled")),
+                f"{total['ece']:.3f}",
+                percent(total["unparsable"], 1),
+            ]
+        )
+    heads = ["model", "condition", "n", "accuracy", "interval", "above chance", "best blind", "ranked", "macro-F1"]
+    return markdown_table([*heads, "token F1", "BERTScore F1", "rescaled", "ECE", "unparsable"], rows)
+
+
+def audit_table(audit: Mapping[str, Any]) -> str:
+    """Return what the predictors without the image score, as a Markdown table."""
+    rows = []
+    for condition in (name for name in PREDICTORS if name in audit[TEST]):
+        for name in PREDICTORS[condition]:
+            total, fitted = (audit[part][condition][name]["total"] for part in (TEST, "cross_fitted"))
+            shares = percent(total["accuracy"], 1), span(total), percent(fitted["accuracy"], 1)
+            rows.append([condition, name, str(total["n"]), *shares])
+    return markdown_table(["condition", "predictor", "n", "accuracy", "interval", "cross-fitted"], rows)
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith(".") else f"{text}."
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _titled(title: str, *texts: str) -> list[str]:
+    return [title, *texts] if any(texts) else []
+
+
+def _cells(comparison: Comparison) -> Iterable[tuple[str, str, Mapping[str, Any]]]:
+    for model in comparison["models"]:
+        for condition in comparison["conditions"]:
+            yield model, condition, comparison["results"][model][condition]
+
+
+def position_tables(comparison: Comparison) -> list[str]:
+    """Return accuracy and what is picked by place of the right option, and how to read it; nothing if none is shown."""
+    groups = [(model, condition, group["by_position"]) for model, condition, group in _cells(comparison)]
+    places = sorted({place for *_, found in groups for place in found}, key=int)
+    if not places:
+        return []
+    rows = []
+    for model, condition, found in groups:
+        for name, title in (("accuracy", "right"), ("picked", "picked")):
+            if found:
+                cells = [percent(found[place][name], 1) if place in found else "" for place in places]
+                rows.append([model, condition, title, *cells])
+    for condition in comparison["conditions"]:
+        found = comparison["results"][comparison["models"][0]][condition]["by_position"]
+        if found:
+            rows.append(["", condition, "questions", *(str(found[p]["n"]) if p in found else "" for p in places)])
+    return [
+        markdown_table(["model", "condition", "", *(f"place {int(place) + 1}" for place in places)], rows),
+        "Right: accuracy where the right answer stands at that place. Picked: share of all questions in which the "
+        "model answers with the option at that place; with rotated options both places are those of the first order.",
+    ]
+
+
+def type_table(comparison: Comparison, condition: str) -> str:
+    """Return question types × models under one condition as a Markdown table, the total last."""
+    groups = [comparison["results"][model][condition] for model in comparison["models"]]
+    first = groups[0]["by_type"]
+    rows = [
+        [kind, str(first[kind]["n"]), *(percent(group["by_type"][kind]["accuracy"], 1) for group in groups)]
+        for kind in sorted(first, key=lambda kind: (-first[kind]["n"], kind))
+    ]
+    last = ["all", str(groups[0]["total"]["n"]), *(percent(group["total"]["accuracy"], 1) for group in groups)]
+    return markdown_table([f"`{condition}`", "n", *comparison["models"]], [*rows, last])
+
+
+def difference_table(differences: Sequence[Mapping[str, Any]]) -> str:
+    """Return a family of differences as a Markdown table; empty if there are none."""
+    rows = []
+    paired = all("mcnemar_p" in row for row in differences)
+    for row in differences:
+        other = row["against"] if row["against"] != row["condition"] else ""
+        tests = [f"{100 * row['estimate']:+.1f}", span(row, "+"), *(f"{row[p]:.2g}" for p in ("robust_p", "holm_p"))]
+        cells = [row["first"], row["second"], row["condition"], other, str(row["n"]), *tests]
+        cells += [f"{100 * row['detectable']:.1f}", row["significant"] or "not shown"]
+        rows.append(cells)
+        if paired:
+            cells += [str(row["only_first"]), str(row["only_second"]), f"{row['mcnemar_p']:.2g}"]
+    heads = ["first", "second", "condition", "blank", "n", "points", "interval", "robust p", "Holm p", "detectable"]
+    heads += ["first is", *(["only first", "only second", "McNemar p"] if paired else [])]
+    if not any(row["against"] != row["condition"] for row in differences):
+        heads, rows = heads[:3] + heads[4:], [cells[:3] + cells[4:] for cells in rows]
+    return markdown_table(heads, rows) if rows else ""

@@ -1,0 +1,1 @@
+"""Registered versions, the champion, and the model behind HTTP."""

@@ -1,0 +1,93 @@
+"""Questions about one image answered by a base model and adapters over it, asked and scored as the evaluation does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.model import BASE, ModelParams
+from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.model.adapters import lay_over, wearing
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.base.prompts import question_text
+from abo_vqa.model.shared_image import ImageCollator
+from abo_vqa.serving.checks import check_image, check_options, check_question
+
+_IMAGE = "asked"  # the id of the one image, which messages about a question begin with
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question, and the options that are shown with it; None asks openly."""
+
+    text: str
+    options: tuple[str, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model says to a question.
+
+    answer: its greedy generation. probabilities: of each option among the options, by the log-probability of its tokens
+    and the end token; None for an open question.
+    """
+
+    answer: str
+    probabilities: dict[str, float] | None
+
+
+class Answerer:
+    """A base model, loaded once, and any number of adapters over it."""
+
+    def __init__(
+        self, params: ModelParams, adapters: Mapping[str, Path], max_new_tokens: int, tokens_per_pass: int
+    ) -> None:
+        """Load the base, and the PEFT folders by name; InputError if there is no such model or adapter."""
+        for name, folder in adapters.items():
+            if not (folder / "adapter_config.json").is_file():
+                raise InputError(
+                    f"{folder}: no adapter here; `dvc repro train@{name}` trains it, `dvc pull train@{name}` fetches it"
+                )
+        self._processor = load_processor(params)
+        base = load_base(params)
+        self._context = base.config.get_text_config().max_position_embeddings
+        self._model = lay_over(base, adapters)
+        self.models = (BASE, *adapters)
+        self._limits = max_new_tokens, tokens_per_pass
+
+    def answer(self, image: bytes, question: str, options: Sequence[str] | None, model: str = BASE) -> Reply:
+        """Answer one question; InputError for a bad image, question or options, or what exceeds the context."""
+        check_image(image)
+        return self.answer_checked(image, [Question(check_question(question), check_options(options))], model)[0]
+
+    def answer_checked(self, image: bytes, questions: Sequence[Question], model: str = BASE) -> list[Reply]:
+        """Answer questions about one image, all of which model.checks has seen; the image is read once.
+
+        Raises InputError for a text that holds a token of the model's own or exceeds its context.
+        """
+        for question in questions:
+            self._check_tokens(question)
+        collator = ImageCollator(self._processor, {_IMAGE: image}, None, self._context)
+        prompts = [Prompt(question_text(q.text, q.options), q.options or ()) for q in questions]
+        with wearing(self._model, model):
+            said = Scorer(self._model, collator, *self._limits).ask(_IMAGE, prompts)
+        return [
+            Reply(answer.text, _shares(question.options, answer.log_probabilities))
+            for question, answer in zip(questions, said, strict=True)
+        ]
+
+    def _check_tokens(self, question: Question) -> None:
+        """Refuse `<image>`, `<eos>` and their like, which the tokenizer would not take for text."""
+        added = self._processor.tokenizer.added_tokens_decoder.values()
+        own = sorted({self._processor.image_token, *(token.content for token in added if token.special)})
+        for text in (question.text, *(question.options or ())):
+            if found := next((token for token in own if token in text), None):
+                raise InputError(f"{text!r} holds {found}, which the model takes for a sign of its own; leave it out")
+
+
+def _shares(options: tuple[str, ...] | None, scores: tuple[float, ...]) -> dict[str, float] | None:
+    if options is None:
+        return None
+    return dict(zip(options, torch.tensor(scores, dtype=torch.float64).softmax(0).tolist(), strict=True))

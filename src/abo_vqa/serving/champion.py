@@ -1,0 +1,69 @@
+"""Which arm the verdict entitles to be called champion: decided from the comparison alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from abo_vqa.common.params.model import BASE
+from abo_vqa.comparison.verdict import HOLDS, TRAINING, YES, label
+
+Comparison = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A registered arm. answers: the verdict on arm less base, by condition; accuracy: under the first that counts."""
+
+    arm: str
+    version: str
+    answers: Mapping[str, str]
+    accuracy: float
+    test_data: str
+
+    def __str__(self) -> str:
+        return f"version {self.version} ({self.arm} arm, {100 * self.accuracy:.1f} %)"
+
+
+def answers_on(arm: str, comparison: Comparison) -> dict[str, str]:
+    """Return what the verdict says of arm less base, by condition: yes, no, not shown, or why it cannot be said."""
+    about = f"{label(arm)} − {label(BASE)}"
+    questions = [q for q in comparison["verdict"]["questions"] if q["question"] in (TRAINING, HOLDS)]
+    return {part["condition"]: part["answer"] for q in questions for part in q["parts"] if part["about"] == about}
+
+
+def accuracies_of(model: str, comparison: Comparison) -> dict[str, float]:
+    """Return a model's accuracy under every condition that it was asked under."""
+    return {name: float(groups["total"]["accuracy"]) for name, groups in comparison["results"][model].items()}
+
+
+def choose_champion(entries: Sequence[Entry], present: Entry | None, under: Sequence[str]) -> tuple[Entry | None, str]:
+    """Return the entry that is to be champion, None where nothing changes, and why, in a line.
+
+    An entry qualifies if the verdict says yes under every condition of `under`; the most accurate one is taken. The
+    present champion stays if it was tested on the same data and is more accurate.
+    """
+    stays = f"champion stays {present}" if present else "no champion"
+    lacking = {entry.arm: _lacking(entry, under) for entry in entries}
+    qualified = [entry for entry in entries if not lacking[entry.arm]]
+    if not qualified:
+        return None, f"{stays}: {'; '.join(lacking.values()) or 'no arm was compared'}"
+    best = max(qualified, key=lambda entry: entry.accuracy)
+    if present and present.version == best.version:
+        return None, f"{stays}: the verdict says yes under {_named(under)}"
+    if present and present.test_data == best.test_data and present.accuracy > best.accuracy:
+        return None, f"{stays}: {best} does worse on the same test data under {_named(under[:1])}"
+    before = f"; before: {present}" if present else ""
+    return best, f"champion is now {best}: the verdict says yes under {_named(under)}{before}"
+
+
+def _lacking(entry: Entry, under: Sequence[str]) -> str:
+    """Return under which condition the verdict does not say yes, and what it says; empty if it says yes everywhere."""
+    for condition in under:
+        answer = entry.answers.get(condition, f"its difference from {BASE} is not planned (compare.planned)")
+        if answer != YES:
+            return f"{entry.arm} arm under `{condition}`: {answer}"
+    return ""
+
+
+def _named(conditions: Sequence[str]) -> str:
+    return " and ".join(f"`{name}`" for name in conditions)

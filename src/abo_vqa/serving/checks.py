@@ -1,0 +1,111 @@
+"""What may be asked: images, questions and options are checked before anything large is loaded or decoded.
+
+For what comes from outside, over HTTP or the command line; the experiment's own data are checked by its stages.
+"""
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from abo_vqa.common.errors import InputError
+
+# Pillow opens many more, some of which run other programs or have never seen a hostile file.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+MAX_IMAGE_BYTES = 20_000_000
+MAX_PIXELS = 50_000_000
+# The shorter side is scaled to the model's, and the longer one with it: a line of pixels would become gigabytes.
+MAX_ASPECT = 100
+MAX_QUESTION, MAX_OPTION = 1000, 200  # characters
+MIN_OPTIONS, MAX_OPTIONS = 2, 26
+
+
+def read_image(path: Path) -> bytes:
+    """Return the bytes of an image file, checked as `check_image` does; InputError names the file."""
+    if not os.path.isfile(path):  # unlike Path.is_file, it takes any text for a path
+        raise InputError(f"{path}: no such file; give the path of an image")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_IMAGE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    try:
+        check_image(data)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return data
+
+
+def check_image(data: bytes) -> None:
+    """Raise InputError unless these are the bytes of a whole image of bearable size.
+
+    What its header declares is looked at before a pixel is decoded.
+    """
+    if len(data) > MAX_IMAGE_BYTES:
+        raise InputError(f"the image has more than {MAX_IMAGE_BYTES / 1e6:.0f} MB; give a smaller one")
+    kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(*image.size)
+            image.convert("RGB")
+    except InputError:
+        raise
+    except Image.DecompressionBombError:
+        raise InputError(f"the image declares more than {MAX_PIXELS / 1e6:.0f} million pixels; scale it down") from None
+    except Image.UnidentifiedImageError:
+        raise InputError(f"{len(data)} bytes that are no {kinds} image") from None
+    # A broken file makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error.
+    except Exception as error:
+        raise InputError(f"the image is broken: {error}") from None
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        most = f"{MAX_PIXELS / 1e6:.0f} million pixels"
+        raise InputError(f"the image declares {width} x {height} pixels, more than {most}; scale it down")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise InputError(
+            f"the image has {width} x {height} pixels, one side more than {MAX_ASPECT} times the other; cut it"
+        )
+
+
+def check_question(question: Any) -> str:
+    """Return the question; InputError unless it is a text of bearable length."""
+    return _text("question", question, MAX_QUESTION)
+
+
+def check_options(options: Any) -> tuple[str, ...] | None:
+    """Return the options, None for an open question; InputError unless they are 2 to 26 different texts."""
+    if options is None:
+        return None
+    if isinstance(options, str) or not isinstance(options, Sequence):
+        raise InputError(f"options: wanted a list of texts, not {type(options).__name__}; leave it out to ask openly")
+    if not MIN_OPTIONS <= len(options) <= MAX_OPTIONS:
+        raise InputError(
+            f"options: {len(options)} given, wanted {MIN_OPTIONS} to {MAX_OPTIONS}; leave them out to ask openly"
+        )
+    texts = tuple(_text(f"option {place}", option, MAX_OPTION) for place, option in enumerate(options, 1))
+    folded = [text.strip().casefold() for text in texts]
+    for place, text in enumerate(folded):
+        if text in folded[:place]:
+            raise InputError(f"option {place + 1}: {texts[place]!r} is there already; give each once")
+    return texts
+
+
+def _text(name: str, value: Any, longest: int) -> str:
+    if value is None:
+        raise InputError(f"{name}: is missing; give a text")
+    if not isinstance(value, str):
+        raise InputError(f"{name}: wanted a text, not {type(value).__name__}")
+    if not value.strip():
+        raise InputError(f"{name}: is empty; give a text")
+    if len(value) > longest:
+        raise InputError(f"{name}: {len(value)} characters, more than {longest}; shorten it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: holds half a character ({error.reason}); give valid Unicode") from None
+    return str(value)

@@ -1,0 +1,1 @@
+"""Train, validation and test splits, near duplicates kept together, and options matched to the text."""

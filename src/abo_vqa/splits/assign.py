@@ -1,0 +1,64 @@
+"""Train, validation and test: no product, image or near-duplicate image in two of them (paper, section 3.1)."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from abo_vqa.common.draws import allocate, derive_seed
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.data import SplitParams
+from abo_vqa.common.schema import SPLITS, TEST, TRAIN, VALIDATION
+from abo_vqa.splits.near_duplicates import least_distances
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OVERLAP_COLUMNS = ("qa_id", "product_id", "image_sha256", "image_phash")
+
+
+def assign_splits(images: Mapping[str, str], params: SplitParams, seed: int) -> dict[str, str]:
+    """Return the split of every product; products whose images are in one group go together.
+
+    images: product id to the group of its image. The shares are exact to the product unless groups stand in the way.
+    InputError if there are too few products, or too large groups, for three splits.
+    """
+    shares = (1 - params.validation - params.test, params.validation, params.test)
+    room = dict(zip(SPLITS, allocate(len(images), shares), strict=True))
+    groups: dict[str, list[str]] = defaultdict(list)
+    for product, image in sorted(images.items()):
+        groups[image].append(product)
+    splits: dict[str, str] = {}
+    for image in sorted(groups, key=lambda image: (derive_seed(seed, "split", image), image)):
+        products = groups[image]
+        fitting = [split for split in (TEST, VALIDATION, TRAIN) if room[split] >= len(products)]
+        split = fitting[0] if fitting else max(SPLITS, key=lambda name: room[name])
+        room[split] -= len(products)
+        splits |= dict.fromkeys(products, split)
+    if empty := [split for split in SPLITS if split not in splits.values()]:
+        raise InputError(
+            f"split: {len(images)} products leave {empty[0]} empty; raise sample.products, or lower "
+            "split.near_duplicate_bits"
+        )
+    return splits
+
+
+def overlap_columns(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> "pd.DataFrame":
+    """Return the columns that the splits' suite is about, from (split, question) pairs.
+
+    splits_of_product, splits_of_image: in how many splits the question's product, and its image, occur.
+    bits_to_other_split: in how many bits the hash of its image differs from the nearest one in another split.
+    """
+    import pandas as pd
+
+    table = pd.DataFrame([{name: row[name] for name in OVERLAP_COLUMNS} | {"split": split} for split, row in rows])
+    for name, column in (("splits_of_product", "product_id"), ("splits_of_image", "image_sha256")):
+        table[name] = table.groupby(column)["split"].transform("nunique")
+    hashes = {split: sorted(set(part["image_phash"])) for split, part in table.groupby("split")}
+    table["bits_to_other_split"] = 0
+    for split, part in table.groupby("split"):
+        others = [int(value, 16) for name, values in hashes.items() if name != split for value in values]
+        nearest = least_distances([int(value, 16) for value in hashes[split]], others)
+        table.loc[part.index, "bits_to_other_split"] = part["image_phash"].map(
+            dict(zip(hashes[split], nearest, strict=True))
+        )
+    return table

@@ -1,0 +1,1 @@
+"""QLoRA training of one arm."""

@@ -1,0 +1,48 @@
+"""What a training run has recorded, and the checkpoint that a killed one goes on from."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from abo_vqa.common.layout import ACCURACY, PRE_CLIP
+
+Row = dict[str, float]
+
+
+def curve(log_history: Sequence[Row]) -> list[Row]:
+    """Return one row per optimizer step, its validation accuracy beside it where there was one."""
+    rows = {int(row["step"]): dict(row) for row in log_history if PRE_CLIP in row}
+    for row in log_history:
+        if ACCURACY in row:
+            rows[int(row["step"])] |= row
+    # Rows restored from a checkpoint come back with their keys sorted.
+    return [{key: rows[step][key] for key in sorted(rows[step], key=_column)} for step in sorted(rows)]
+
+
+def _column(name: str) -> tuple[int, str]:
+    leading = ("step", "loss", "learning_rate")
+    return (leading.index(name) if name in leading else len(leading), name)
+
+
+def last_checkpoint(scratch: Path) -> Path | None:
+    """Return the newest checkpoint that was written to its end, None if there is none."""
+    # Imported here: it takes seconds that a reader of curves need not spend.
+    from transformers.trainer_utils import sort_checkpoints
+
+    whole = (Path(folder) for folder in reversed(sort_checkpoints(str(scratch)) if scratch.is_dir() else []))
+    return next((folder for folder in whole if _is_whole(folder)), None)
+
+
+def history(checkpoint: Path) -> list[Row]:
+    """Return the rows recorded up to a checkpoint."""
+    rows = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    return [row for row in rows if PRE_CLIP in row or ACCURACY in row]
+
+
+def _is_whole(checkpoint: Path) -> bool:
+    # The state is the last file that the Trainer writes.
+    try:
+        history(checkpoint)
+    except (OSError, ValueError, KeyError):
+        return False
+    return True

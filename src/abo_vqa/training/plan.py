@@ -1,0 +1,105 @@
+"""The order of the training questions, and the proof that labels hold the answer alone."""
+
+import random
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from abo_vqa.common.draws import derive_rng
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params.model import ArmParams
+from abo_vqa.model.base.prompts import question_text
+from abo_vqa.model.collators import IGNORED
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+def training_questions(
+    rows: Sequence[Mapping[str, Any]], arm: ArmParams, epochs: float, seed: int, by_image: bool
+) -> "Dataset":
+    """Return all questions of a training run in the order they are shown, epoch after epoch.
+
+    The whole order, and whether each prompt shows its options, is drawn beforehand from the seed, so that a run is
+    the same however often it is interrupted. Columns: qa_id, image (the image's id; TRL recognises vision data by this
+    name), text, answer.
+    """
+    from datasets import Dataset  # asking needs none of it
+
+    plan = training_plan([row["image_id"] for row in rows], epochs, arm, seed, by_image)
+    return Dataset.from_list([asked_row(rows[index], shown) for index, shown in plan])
+
+
+def asked_row(row: Mapping[str, Any], with_options: bool) -> dict[str, str]:
+    """Return a question of the table as the collators take it, its options shown or not."""
+    text = question_text(row["question"], list(row["options"]) if with_options else None)
+    return {"qa_id": row["qa_id"], "image": row["image_id"], "text": text, "answer": row["answer"]}
+
+
+def training_plan(
+    images: Sequence[str], epochs: float, arm: ArmParams, seed: int, by_image: bool
+) -> list[tuple[int, bool]]:
+    """Return, for every place in the run, the question's index and whether its options are shown.
+
+    images: the image of each question. `by_image` shuffles images and keeps the questions of each together; otherwise
+    questions are shuffled one by one. The order depends on the seed alone, so that arms see the same questions at the
+    same steps.
+    """
+    total = round(len(images) * epochs)
+    groups: dict[Any, list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(image if by_image else index, []).append(index)
+    order: list[int] = []
+    while len(order) < total:
+        epoch = list(groups.values())
+        derive_rng(seed, "order", len(order)).shuffle(epoch)
+        order += (index for group in epoch for index in group)
+    coin = derive_rng(seed, "options-shown")
+    return [(index, _show_options(place, total, arm, coin)) for place, index in enumerate(order[:total])]
+
+
+def _show_options(place: int, total: int, arm: ArmParams, coin: random.Random) -> bool:
+    progress = place / max(1, total - 1)
+    share = arm.options_first + (arm.options_last - arm.options_first) * progress
+    return coin.random() < share
+
+
+def audit_labels(collator: Any, dataset: "Dataset", questions: int = 256) -> str:
+    """Decode the labels of the first questions and refuse to go on unless each is exactly answer + end token.
+
+    The longest prompts of the whole run are tried too, so that one beyond the context is found before the training.
+    Returns the first question's prompt and label as text, for a person to read. Raises InputError naming the first
+    question whose labels are anything else: this is the check that would have stopped the paper's training run.
+    """
+    longest = sorted(range(len(dataset)), key=lambda place: -len(dataset[place]["text"]))[:8]
+    for start in range(0, min(questions, len(dataset)), 32):
+        _audit(collator, [dataset[place] for place in range(start, min(start + 32, len(dataset)))])
+    _audit(collator, [dataset[place] for place in longest])
+    first = dataset[0]
+    return f"prompt: {first['text']!r}\nlabels: {first['answer'] + collator.tokenizer.eos_token!r}"
+
+
+def _audit(collator: Any, examples: Sequence[Mapping[str, str]]) -> None:
+    labels = collator(examples)["labels"].flatten().tolist()
+    found = _labelled_runs(labels, collator.tokenizer.eos_token_id)
+    expected = [example["answer"] + collator.tokenizer.eos_token for example in examples]
+    decoded = [collator.tokenizer.decode(run, skip_special_tokens=False) for run in found]
+    for place, example in enumerate(examples):
+        shown = decoded[place] if place < len(decoded) else ""
+        if shown != expected[place]:
+            raise InputError(
+                f"question {example['qa_id']}: the labels decode to {shown!r}, not to answer and end token "
+                f"{expected[place]!r}; training on them would teach the wrong thing"
+            )
+    if len(decoded) != len(examples):
+        raise InputError(f"question {examples[-1]['qa_id']}: labels follow that are no answer: {decoded[-1]!r}")
+
+
+def _labelled_runs(labels: Sequence[int], end: int) -> list[list[int]]:
+    """Cut the labels of a batch into the runs between ignored tokens, and after every end token."""
+    runs: list[list[int]] = [[]]
+    for label in labels:
+        if label != IGNORED:
+            runs[-1].append(label)
+        if (label == IGNORED or label == end) and runs[-1]:
+            runs.append([])
+    return [run for run in runs if run]
