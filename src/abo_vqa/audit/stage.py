@@ -18,8 +18,7 @@ def main() -> None:
     # Imported here: a wrong parameter is reported before seconds of importing.
     import pandas as pd
 
-    from abo_vqa.audit.audit import audit
-from abo_vqa.audit.audit import texts_of
+    from abo_vqa.audit.audit import audit, texts_of
     from abo_vqa.audit.markdown import render_audit, split_table
     from abo_vqa.audit.plots import plot_audit
     from abo_vqa.audit.text_only_embeddings import embed
