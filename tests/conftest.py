@@ -1,19 +1,158 @@
-"""What all tests share: a quiet, offline environment and the way to the project's root."""
+"""Fixtures of several test modules, a quiet offline environment, and one Hypothesis profile.
+
+Whatever imports torch, MLflow or the demo is imported inside the fixtures, so that collecting the tests stays fast.
+"""
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
+from filelock import FileLock
+from ruamel.yaml import YAML
+
+from paths import ROOT, SUPPORT
+from project import clone_project, commit, run, scale
+
+if TYPE_CHECKING:
+    from abo_vqa.common.params import Params
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Two test processes on two cores: more threads each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-ROOT = Path(__file__).parents[1]
+# A busy machine must not fail a test: no example has a time limit.
+hypothesis.settings.register_profile("abo-vqa", deadline=None)
+hypothesis.settings.load_profile("abo-vqa")
 
 
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root folder."""
     return ROOT
+
+
+@pytest.fixture
+def make_params() -> "Callable[..., Params]":
+    """The project's params.yaml with changed values: make_params({"sample": {"products": 10}})."""
+    from abo_vqa.common.params import check_params
+
+    def make(changes: dict[str, dict[str, Any]] | None = None) -> "Params":
+        values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+        for group, group_values in (changes or {}).items():
+            values[group] |= group_values
+        return check_params(values)
+
+    return make
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Make and enter a folder with params.yaml, expectations and a catalog of `products` images."""
+    from small_archives import images_tar, jpeg, listings_tar, record
+
+    def make(products: int = 60, **changes: dict[str, Any]) -> Path:
+        monkeypatch.chdir(tmp_path)
+        yaml = YAML()
+        values = yaml.load(ROOT / "params.yaml")
+        values["sample"]["products"] = products
+        values["sample"]["amazonbasics_cap"] = 12000
+        for group, group_values in changes.items():
+            values[group] |= group_values
+        yaml.dump(values, tmp_path / "params.yaml")
+        (tmp_path / "expectations").mkdir(exist_ok=True)
+        for suite in (ROOT / "expectations").glob("*.json"):
+            (tmp_path / "expectations" / suite.name).write_bytes(suite.read_bytes())
+        listings_tar(tmp_path / "data/abo-listings.tar", [record(number) for number in range(products)])
+        images_tar(tmp_path / "data/abo-images-small.tar", {number: jpeg(number) for number in range(products)})
+        return tmp_path
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny untrained LLaVA-Gemma in the published file layout."""
+    import torch
+
+    from abo_demo.base_model import build_model, build_processor, train_tokenizer
+
+    folder = tmp_path_factory.mktemp("base")
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(["What color is it? Options: red, blue. Answer with just one word."] * 9)
+    build_processor(tokenizer).save_pretrained(folder)
+    build_model(tokenizer).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_next(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny untrained LLaVA-NeXT in the published file layout."""
+    from tiny_llava_next import save_tiny_llava_next
+
+    return save_tiny_llava_next(tmp_path_factory.mktemp("next"), spread=0.05)
+
+
+@pytest.fixture
+def tiny_params(tiny_base: Path) -> "Params":
+    """The committed parameters over the tiny base, with small batches."""
+    from abo_vqa.common.params import check_params
+
+    values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
+    values["model"]["base"] = str(tiny_base)
+    values["train"] |= {"batch_size": 4, "accumulation": 2, "log_steps": 1, "save_steps": 100}
+    return check_params(values)
+
+
+@pytest.fixture(scope="session")
+def images() -> dict[str, bytes]:
+    """Eight drawn products as JPEG files."""
+    from drawn import draw_images
+
+    return draw_images()
+
+
+@pytest.fixture(scope="session")
+def rows(images: dict[str, bytes]) -> list[dict[str, Any]]:
+    """Two questions about each of the drawn products."""
+    from drawn import draw_rows
+
+    return draw_rows(images)
+
+
+@pytest.fixture(scope="session")
+def repro_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone in which `dvc repro` has run once on small.yaml, its results committed; what it printed is in repro.log.
+
+    Copy it (project.copy_project) rather than change it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of all workers
+    folder, printed = shared / "finished/abo-vqa", shared / "finished/repro.log"
+    with FileLock(shared / "finished.lock"):
+        if not printed.is_file():
+            shutil.rmtree(folder.parent, ignore_errors=True)
+            folder.parent.mkdir()
+            clone_project(ROOT, folder)
+            scale(folder, SUPPORT / "small.yaml")
+            said = run("dvc repro", folder)
+            commit(folder, "results")
+            printed.write_text(said)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the bytes of an mlflow.db without experiments of ours."""
+    folder = tmp_path_factory.mktemp("store")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_LOGGING_LEVEL", "WARNING")
+        from mlflow import MlflowClient
+
+        MlflowClient(tracking_uri=f"sqlite:///{folder}/mlflow.db").search_experiments()
+    return (folder / "mlflow.db").read_bytes()

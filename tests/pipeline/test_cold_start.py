@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from project import copy_project, run
 
 pytestmark = pytest.mark.slow

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from paths import ROOT
 from project import copy_project, environment
 
 pytestmark = pytest.mark.slow
 
-PAGES = sorted((Path(__file__).parents[2] / "docs/tasks").glob("*.md"))
+PAGES = sorted((ROOT / "docs/tasks").glob("*.md"))
 BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
 MARK = re.compile(r"# ((?:needs|keeps running).*)")
 

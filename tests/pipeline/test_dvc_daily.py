@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from dvc_render import VegaRenderer
 from playwright.sync_api import sync_playwright
-from project import commit, copy_project, run, stages_run
 from ruamel.yaml import YAML
+
+from project import commit, copy_project, run, stages_run
 
 pytestmark = pytest.mark.slow
 

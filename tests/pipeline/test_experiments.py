@@ -8,12 +8,14 @@ import time
 from pathlib import Path
 
 import pytest
-from project import clone_project, commit, copy_project, kill, run, scale, stages_run, start
 from ruamel.yaml import YAML
+
+from paths import SUPPORT
+from project import clone_project, commit, copy_project, kill, run, scale, stages_run, start
 
 pytestmark = pytest.mark.slow
 
-SMALL = Path(__file__).with_name("small.yaml")
+SMALL = SUPPORT / "small.yaml"
 MODELS = ["base", "standard", "options"]
 CONDITIONS = ["open", "options", "circular", "matched", "blind"]
 

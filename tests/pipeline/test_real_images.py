@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+
+from paths import SUPPORT
 from project import clone_project, commit, run, scale
 
 pytestmark = pytest.mark.slow
@@ -33,7 +35,7 @@ def finished(root: Path, real_data: Path, tmp_path_factory: pytest.TempPathFacto
     shutil.copy(real_data / "qa" / RECORDED, folder / "data")
     run("dvc add -q data", folder)
     commit(folder, "the real archives")
-    scale(folder, Path(__file__).with_name("real.yaml"))
+    scale(folder, SUPPORT / "real.yaml")
     run("dvc repro", folder)
     return folder
 

@@ -1,0 +1,418 @@
+"""Reading ABO's archives: every value form, every kind of damage."""
+
+import gc
+import gzip
+import io
+import json
+import random
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from abo_vqa.catalog import archives, shard
+from abo_vqa.catalog.archives import ImageArchive, image_problem, read_catalogue, read_listings
+from abo_vqa.catalog.gc_paused import uncollected
+from abo_vqa.catalog.listing import FACTS, Listing, read_facts
+from abo_vqa.catalog.tarball import members
+from abo_vqa.common.errors import InputError
+from small_archives import image_path, images_tar, jpeg, listing, listings_tar, real_data, record, write_tar
+
+
+def test_a_listing_reads_every_fact():
+    found = listing(3)
+    assert found.product_id == "B000000003@amazon.com"
+    assert (found.color, found.material, found.shape) == ("Dark Blue", "Ceramic", "Rectangular")
+    assert found.bullets == ("Shown with 3 flowers",)
+    assert (found.height, found.width, found.length) == (7, 6, None)
+    assert found.english == ("brand", "color", "item_name", "material", "shape")
+
+
+def test_product_type_is_read_in_both_forms():
+    assert listing(1, product_type="SHOES").product_type == "SHOES"
+    assert listing(1, product_type=[{"value": "SHOES"}]).product_type == "SHOES"
+    assert listing(1, product_type=None).product_type == "UNKNOWN"
+
+
+@pytest.mark.parametrize("tag", ["en", "en_IN", "en-GB", "EN_us"])
+def test_english_is_preferred_over_an_earlier_language(tag):
+    values = [{"language_tag": "es_MX", "value": "rojo"}, {"language_tag": tag, "value": "red"}]
+    assert listing(1, color=values).color == "red"
+
+
+def test_without_english_the_first_value_stays_but_is_not_called_english():
+    values = [{"language_tag": "de_DE", "value": "rot"}, {"language_tag": "enm", "value": "reed"}]
+    found = listing(1, color=values)
+    assert found.color == "rot" and "color" not in found.english
+
+
+@pytest.mark.parametrize("strange", [None, 7, [], [3], [{"value": 5}], [{"language_tag": "en"}], {"a": 1}, [[]]])
+def test_strange_values_are_missing_values(strange):
+    found = listing(1, color=strange, item_dimensions=strange, bullet_point=strange)
+    assert found.color is None and found.height is None and found.bullets == ()
+
+
+def test_all_shards_are_read_and_malformed_lines_named(tmp_path: Path):
+    lines = [record(number) for number in range(32)]
+    lines[16] = b'{"item_id": "B1", "domain'
+    lines[17] = json.dumps({"item_id": "B2"}).encode()
+    lines[18] = b"\xff\xfe broken"
+    lines[19] = b"[" * 100_000
+    read = read_listings(listings_tar(tmp_path / "l.tar", lines))
+    assert read.shards == 16 and len(read.listings) == 28
+    assert [(line.shard, line.line) for line in read.malformed] == [
+        (f"listings_{shard}.json.gz", 2) for shard in "0123"
+    ]
+    assert read.malformed[1].problem == "no domain_name"
+
+
+def test_half_a_surrogate_pair_can_be_stored(tmp_path: Path):
+    assert listing(1, color="bl\ud800ue").color == "bl?ue"
+    read = read_listings(listings_tar(tmp_path / "l.tar", [record(1, color="\ud800", main_image_id="\ud800")]))
+    assert [(found.color, found.image_id) for found in read.listings] == [("?", "?")]
+
+
+def test_the_collector_is_off_in_a_block_and_on_again_after_an_error():
+    with pytest.raises(ZeroDivisionError), uncollected():
+        assert not gc.isenabled()
+        raise ZeroDivisionError
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        with uncollected():
+            pass
+        assert not gc.isenabled(), "it was off before"
+    finally:
+        gc.enable()
+
+
+def test_missing_archive(tmp_path: Path):
+    for opening in (read_listings, ImageArchive):
+        with pytest.raises(InputError, match=r"nowhere\.tar: not found"):
+            opening(tmp_path / "nowhere.tar")
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar at all" * 100, gzip.compress(b"x" * 5000)])
+def test_not_a_tar(tmp_path: Path, content: bytes):
+    path = tmp_path / "bad.tar"
+    path.write_bytes(content)
+    for opening in (read_listings, ImageArchive):
+        with pytest.raises(InputError, match=r"bad\.tar: not an uncompressed tar"):
+            opening(path)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.77, 0.9])
+def test_truncated_archives_are_refused_wherever_they_end(tmp_path: Path, share: float):
+    lines, images = tmp_path / "l.tar", tmp_path / "i.tar"
+    listings_tar(lines, [record(number) for number in range(64)])
+    images_tar(images, {number: jpeg(number) for number in range(64)})
+    for path, opening in ((lines, read_listings), (images, ImageArchive)):
+        with tarfile.open(path) as tar:
+            end = max(member.offset_data + member.size for member in tar.getmembers())
+        path.write_bytes(path.read_bytes()[: int(end * share)])
+        with pytest.raises(InputError, match="truncated or damaged"):
+            opening(path)
+
+
+def test_an_archive_cut_between_two_members_is_refused(tmp_path: Path):
+    path = images_tar(tmp_path / "i.tar", {number: jpeg(number) for number in range(8)})
+    with tarfile.open(path) as tar:
+        cut = tar.getmembers()[5].offset
+    path.write_bytes(path.read_bytes()[:cut])
+    with pytest.raises(InputError, match="end mark is missing"):
+        ImageArchive(path)
+
+
+# Incompressible texts, so that a place in the packed bytes is a place in the lines.
+NOISE = [json.dumps(record(n, item_keywords=random.Random(n).randbytes(900).hex())).encode() + b"\n" for n in range(60)]
+
+
+def damaged(data: bytes, how: str) -> bytes:
+    middle = len(data) // 2
+    return {
+        "truncated": data[:middle],
+        "without its last bytes": data[:-3],
+        "overwritten": data[:middle] + bytes(2000) + data[middle + 2000 :],
+        "with a wrong checksum": data[:-8] + bytes(4) + data[-4:],
+        "no gzip at all": b"no gzip at all",
+        "empty": b"",
+    }[how]
+
+
+@pytest.mark.parametrize(
+    ("how", "kept"),
+    [
+        ("truncated", 28),
+        ("without its last bytes", 60),
+        ("overwritten", 20),
+        ("with a wrong checksum", 50),
+        ("no gzip at all", 0),
+        ("empty", 0),
+    ],
+)
+def test_a_damaged_shard_is_named_and_the_lines_before_the_damage_are_kept(tmp_path: Path, how: str, kept: int):
+    whole = gzip.compress(json.dumps(record(99)).encode())
+    shards = [("listings_a.json.gz", damaged(gzip.compress(b"".join(NOISE)), how)), ("listings_b.json.gz", whole)]
+    read = read_listings(write_tar(tmp_path / "l.tar", [(f"listings/metadata/{name}", data) for name, data in shards]))
+    (found,) = read.damaged
+    assert found.shard == "listings_a.json.gz" and found.problem
+    *others, last = read.listings
+    keys = [row.item_id for row in others]
+    assert keys[:kept] == [f"B{number:09d}" for number in range(kept)]
+    assert found.lines == len(keys) + len(read.malformed)
+    assert kept <= len(keys) <= 60
+    assert last.item_id == "B000000099" and read.shards == 2
+
+
+@pytest.mark.parametrize("end", [b"", b"\0" * 700, gzip.compress(b"".join(NOISE[40:])) + b"\0"])
+def test_joined_and_padded_gzip_streams_are_read_as_one(tmp_path: Path, end: bytes):
+    data = gzip.compress(b"".join(NOISE[:10])) + gzip.compress(b"".join(NOISE[10:40])) + end
+    read = read_listings(write_tar(tmp_path / "l.tar", [("listings/metadata/listings_a.json.gz", data)]))
+    assert (len(read.listings), read.lines, read.damaged) == ((60, 60, []) if len(end) > 999 else (40, 40, []))
+
+
+def test_several_processes_read_what_one_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = listings_tar(tmp_path / "l.tar", [*NOISE, b"{broken"], {"5": 0.5})
+    alone = read_listings(path)
+    listings = list(alone.listings)
+    monkeypatch.setattr(archives, "_WORTH_A_PROCESS", 0)
+    monkeypatch.setattr(archives.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(shard, "_TOGETHER", 2)
+    together = read_listings(path)
+    assert together.listings.table.equals(alone.listings.table) and list(together.listings) == listings
+    assert (together.lines, together.malformed, together.damaged) == (alone.lines, alone.malformed, alone.damaged)
+    assert alone.damaged and alone.malformed and len(alone.listings) > 50
+
+
+@given(st.permutations(range(30)), st.integers(0, 30))
+@settings(max_examples=30)
+def test_any_listings_are_read_again_in_the_order_asked_for(tmp_path_factory, order: list[int], count: int):
+    lines = [b"{broken" if number % 7 == 3 else record(number) for number in range(35)]
+    listings = read_listings(listings_tar(tmp_path_factory.mktemp("l") / "l.tar", lines)).listings
+    everything = list(listings)
+    assert len(everything) == len(listings) == 30
+    assert [listing.product_id for listing in everything] == listings.table["product_id"].to_pylist()
+    assert listings.read(np.array(order[:count], np.int64)) == [everything[row] for row in order[:count]]
+
+
+def test_both_archives_are_read_at_once(tmp_path: Path):
+    lines = listings_tar(tmp_path / "l.tar", [record(1)])
+    read, images = read_catalogue(lines, images_tar(tmp_path / "i.tar", {1: jpeg(1)}))
+    with images:
+        assert images.read_at(int(images.find(read.listings.table["image_id"])[0])) == jpeg(1)
+    with pytest.raises(InputError, match=r"nowhere\.tar: not found"):
+        read_catalogue(lines, tmp_path / "nowhere.tar")
+
+
+TEXTS = st.one_of(
+    st.none(),
+    st.text(max_size=4),
+    st.integers(),
+    st.lists(
+        st.one_of(
+            st.none(),
+            st.text(max_size=2),
+            st.fixed_dictionaries(
+                {},
+                optional={
+                    "value": st.one_of(st.text(max_size=4), st.integers(), st.none()),
+                    "language_tag": st.one_of(st.sampled_from(["en_US", "en-GB", "de_DE", "EN", ""]), st.none()),
+                    "more": st.booleans(),
+                },
+            ),
+        ),
+        max_size=4,
+    ),
+)
+MEASURE = st.fixed_dictionaries(
+    {},
+    optional={
+        "unit": st.one_of(st.sampled_from(["inches", "Feet", "parsec"]), st.none(), st.integers()),
+        "value": st.one_of(st.floats(allow_nan=False, allow_infinity=False), st.integers(), st.text(max_size=2)),
+    },
+)
+SIDES = st.dictionaries(
+    st.sampled_from(["height", "width", "length", "depth"]),
+    st.one_of(
+        st.none(), st.tuples(MEASURE, MEASURE).map(lambda pair: pair[0] | {"normalized_value": pair[1]}), MEASURE
+    ),
+)
+RECORDS = st.fixed_dictionaries(
+    {"item_id": st.one_of(st.just("B1"), st.text(max_size=2), st.none()), "domain_name": st.just("amazon.com")},
+    optional=dict.fromkeys(("brand", "color", "material", "item_shape", "item_name"), TEXTS)
+    | {"product_type": TEXTS, "bullet_point": TEXTS, "item_keywords": TEXTS}
+    | {"main_image_id": st.one_of(st.text(max_size=2), st.none(), st.integers())}
+    | {"item_dimensions": st.one_of(SIDES, st.none(), st.text(max_size=2))},
+)
+
+
+@given(given_record=RECORDS)
+@settings(max_examples=300)
+def test_the_fast_reader_reads_what_the_tolerant_one_reads(given_record: dict[str, Any]):
+    def outcome(read: Callable[[], Listing]) -> Any:
+        try:
+            return read()
+        except ValueError as error:
+            return str(error)
+
+    line = json.dumps(given_record, ensure_ascii=len(str(given_record)) % 2 == 0).encode(errors="replace")
+    found = outcome(lambda: Listing.from_line(line))
+    assert found == outcome(lambda: Listing.from_abo(json.loads(line)))
+    facts = (
+        (found.product_id, found.image_id, *(getattr(found, name) for name in FACTS))
+        if isinstance(found, Listing)
+        else found
+    )
+    assert outcome(lambda: read_facts(line)) == facts
+
+
+NAMES = st.text("abcü/ .", min_size=1, max_size=120).filter(lambda name: name.strip("/") == name and "//" not in name)
+
+
+def found(path: Path) -> list[tuple[str, int, int]]:
+    rows = (row for batch in members(path) for row in zip(*(column.tolist() for column in batch), strict=True))
+    return [(name.decode(errors="surrogateescape"), offset, length) for name, offset, length in rows]
+
+
+@given(
+    contents=st.dictionaries(NAMES, st.binary(max_size=1500), max_size=6),
+    form=st.sampled_from([tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]),
+    folders=st.booleans(),
+)
+def test_the_members_of_a_tar_are_those_that_tarfile_finds(tmp_path_factory, contents, form, folders):
+    path = tmp_path_factory.mktemp("tar") / "x.tar"
+    with tarfile.open(path, "w", format=form) as tar:
+        for name, data in contents.items():
+            if folders:
+                folder = tarfile.TarInfo("a folder")
+                folder.type = tarfile.DIRTYPE
+                tar.addfile(folder)
+            info = tarfile.TarInfo(name)
+            info.size, info.mtime = len(data), 1.5 if form == tarfile.PAX_FORMAT else 1
+            try:
+                tar.addfile(info, io.BytesIO(data))
+            except ValueError:
+                return  # a name that this format cannot hold
+    with tarfile.open(path) as tar:
+        expected = [(member.name, member.offset_data, member.size) for member in tar if member.isreg()]
+    assert found(path) == expected
+
+
+@pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
+def test_a_name_longer_than_the_header_s_field_is_whole(tmp_path: Path, form: int):
+    path, name = tmp_path / "x.tar", "a" * 60 + "/" + "b" * 70
+    with tarfile.open(path, "w", format=form) as tar:
+        tar.addfile(tarfile.TarInfo(name))
+    assert [member for member, *_ in found(path)] == [name]
+
+
+@pytest.mark.parametrize(("place", "change"), [(p, 0x04) for p in (0, 30, 125, 150, 158, 300)] + [(0, ord("s"))])
+def test_a_changed_byte_in_a_tar_header_is_found(tmp_path: Path, place: int, change: int):
+    path = write_tar(tmp_path / "x.tar", [(name, b"content") for name in ("first", "second", "third")])
+    data = bytearray(path.read_bytes())
+    data[1024 + place] ^= change
+    path.write_bytes(data)
+    with pytest.raises(InputError, match=r"x\.tar: truncated or damaged"):
+        list(members(path))
+
+
+def test_half_a_wiped_header_is_no_end_of_the_archive(tmp_path: Path):
+    path = write_tar(tmp_path / "x.tar", [(name, b"content") for name in ("first", "second")])
+    data = path.read_bytes()
+    path.write_bytes(data[:1024] + bytes(200) + data[1224:])
+    with pytest.raises(InputError, match=r"x\.tar: truncated or damaged"):
+        list(members(path))
+
+
+PICTURES = [(f"images/small/{image_path(1)}", jpeg(1))]
+
+
+def with_table(path: Path, packed: bytes) -> Path:
+    return write_tar(path, [("images/metadata/images.csv.gz", packed), *PICTURES])
+
+
+def test_strange_rows_of_the_image_table_are_counted(tmp_path: Path):
+    table = f'image_id,height,width,path\nimg1,1,1,{image_path(1)}\nimg2\n\n,1,1,x\nimg3,1,1,\n"img4",,,"y"\n'
+    with ImageArchive(with_table(tmp_path / "i.tar", gzip.compress(table.encode()))) as images:
+        assert dict(images.paths) == {"img1": image_path(1)}
+        assert images.malformed_rows == 4 and images.absent == 1
+        assert images.find(pa.chunked_array([["img2", "img1", None, "img4", ""]])).tolist() == [-1, 0, -1, -1, -1]
+
+
+TABLE = gzip.compress(f"image_id,path\nimg1,{image_path(1)}\n".encode())
+
+
+@pytest.mark.parametrize(
+    ("packed", "problem"),
+    [
+        (TABLE[:-9], "truncated or damaged"),
+        (TABLE[:15] + bytes(9) + TABLE[24:], "truncated or damaged"),
+        (b"", "truncated or damaged"),
+        (gzip.compress(b""), "truncated or damaged"),
+        (gzip.compress(b"image_id,height\nimg1,1\n"), "has no columns image_id and path"),
+        (gzip.compress(b"\xff\xfe,height\nimg1,1\n"), "truncated or damaged"),
+    ],
+)
+def test_a_damaged_image_table_is_named(tmp_path: Path, packed: bytes, problem: str):
+    with pytest.raises(InputError, match=rf"images\.csv\.gz.* {problem}"):
+        ImageArchive(with_table(tmp_path / "d.tar", packed))
+
+
+def test_an_image_table_need_not_be_text_and_may_name_nothing(tmp_path: Path):
+    table = b"image_id,height,path\r\n\xff\xfe,1,\xff.jpg\r\n"
+    with ImageArchive(with_table(tmp_path / "i.tar", gzip.compress(table))) as images:
+        assert (dict(images.paths), images.absent, images.malformed_rows) == ({}, 1, 0)
+    with ImageArchive(with_table(tmp_path / "e.tar", gzip.compress(b"image_id,path\n"))) as images:
+        assert images.find(pa.chunked_array([["img1"]])).tolist() == [-1]
+
+
+def test_bytes_that_are_no_text_are_named_even_where_nobody_looks():
+    with pytest.raises(UnicodeDecodeError):
+        Listing.from_line(b'{"item_id": "B1", "domain_name": "a", "item_keywords": "\xff\xfe"}')
+
+
+def test_an_archive_without_shards_or_without_images_is_refused(tmp_path: Path):
+    images = images_tar(tmp_path / "i.tar", {1: jpeg(1)})
+    listings = listings_tar(tmp_path / "l.tar", [record(1)])
+    with pytest.raises(InputError, match="holds no listings_"):
+        read_listings(images)
+    with pytest.raises(InputError, match=r"holds no images/metadata/images\.csv\.gz"):
+        ImageArchive(listings)
+    with pytest.raises(InputError, match=r"holds no images/small/"):
+        ImageArchive(images_tar(tmp_path / "none.tar", {}))
+
+
+def test_images_are_read_by_offset_and_known_by_id(tmp_path: Path):
+    images = {number: jpeg(number) for number in range(20)}
+    path = images_tar(tmp_path / "i.tar", images, unnamed=[3], absent=[99])
+    with ImageArchive(path) as archive:
+        assert len(archive) == 20 and archive.absent == 1
+        assert "img3" not in archive.paths and "img99" not in archive.paths
+        assert all(archive.read(image_path(number)) == data for number, data in images.items())
+        with pytest.raises(KeyError, match="nowhere"):
+            archive.read("nowhere.jpg")
+
+
+def test_a_truncated_image_is_told_from_a_whole_one():
+    whole = jpeg(5)
+    assert image_problem(whole) is None
+    for share in (0.3, 0.6, 0.95):
+        assert "truncated" in (image_problem(whole[: int(len(whole) * share)]) or "").lower()
+    assert image_problem(b"no image") == "not an image"
+
+
+def test_the_real_archives_read_completely():
+    archives = real_data() / "archives"
+    read = read_listings(archives / "abo-listings.tar")
+    assert (read.shards, len(read.listings), read.malformed) == (16, 8179, [])
+    with ImageArchive(archives / "abo-images-small.tar") as images:
+        assert (len(images), len(images.paths), images.absent) == (11644, 10006, 0)
+        known: list[Listing] = [row for row in read.listings if row.image_id in images.paths]
+        assert len(known) == 8179
+        assert image_problem(images.read(images.paths[str(known[0].image_id)])) is None

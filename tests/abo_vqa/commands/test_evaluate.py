@@ -1,0 +1,150 @@
+"""`python -m abo_vqa.commands.evaluate` on sets that are not ours, with base and adapters over it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from abo_vqa.commands.evaluate import main
+from abo_vqa.common.params import Params
+from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.model.adapters import each_model, load_tuned
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.features import ImageFeatures
+from abo_vqa.model.shared_image import ImageCollator
+from adapted import adapted
+from paths import ROOT
+
+QUESTIONS = [("What color is it?", ["red", "blue", "green", "black"]), ("How many are there?", ["1", "2", "3", "4"])]
+
+
+@pytest.fixture(scope="module")
+def adapters(root: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Two different adapters over the demo's base model, as PEFT saves them."""
+    from abo_vqa.common.params import read_params
+
+    params = read_params(root / "params.yaml")
+    params = params.model_copy(update={"model": params.model.model_copy(update={"base": str(root / "models/demo")})})
+    folders = {}
+    for seed, name in enumerate(("first", "second")):
+        folders[name] = tmp_path_factory.mktemp("adapters") / name
+        adapted(params, seed, spread=0.2).save_pretrained(folders[name])
+    return folders
+
+
+@pytest.fixture
+def coco(tmp_path: Path, images: dict[str, bytes]) -> Path:
+    """A set in A-OKVQA's published layout: a JSON file and a folder of COCO images."""
+    (tmp_path / "val2017").mkdir()
+    rows = []
+    for number, (name, data) in enumerate(images.items()):
+        (tmp_path / f"val2017/{number:012}.jpg").write_bytes(data)
+        for place, (question, choices) in enumerate(QUESTIONS):
+            rows.append(
+                {"split": "val", "image_id": number, "question_id": f"{name}-{place}", "question": question,
+                 "choices": choices, "correct_choice_idx": (number + place) % 4, "direct_answers": []}
+            )  # fmt: skip
+    (tmp_path / "aokvqa_v1p0_val.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def evaluate(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "abo_vqa.commands.evaluate", *map(str, arguments)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
+
+
+def test_base_and_adapters_on_a_okvqas_layout(root: Path, coco: Path, adapters: dict[str, Path]) -> None:
+    named = [part for name, folder in adapters.items() for part in ("--adapter", f"{name}={folder}")]
+    done = evaluate(
+        coco / "aokvqa_v1p0_val.json", "--images", coco / "val2017", "--image-name", "{:0>12}.jpg",
+        "--base", root / "models/demo", *named, "--output", coco / "out.parquet", cwd=coco,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    shown = re.findall(r"^\| (base|first|second) +\| (\w+) +\| +(\d+) \| +([\d.]+ %)", done.stdout, re.MULTILINE)
+    conditions = ("open", "options", "circular", "blind")
+    assert [row[:2] for row in shown] == [(m, c) for m in ("base", "first", "second") for c in conditions]
+    predictions = pd.read_parquet(coco / "out.parquet")
+    for model, condition, n, accuracy in shown:
+        part = predictions[(predictions["model"] == model) & (predictions["condition"] == condition)]
+        assert (int(n), accuracy) == (16, f"{100 * part['correct'].mean():.1f} %")
+    assert "16 questions on 8 images; always picking the first option is right in 25.0 %" in done.stdout
+
+
+def test_switched_adapters_answer_as_reloaded_ones(
+    root: Path, tiny_params: Params, images: dict[str, bytes], adapters: dict[str, Path], tmp_path: Path
+) -> None:
+    params = tiny_params.model.model_copy(update={"base": str(root / "models/demo")})
+    processor = load_processor(params)
+    features = ImageFeatures(tmp_path, images, load_base(params), processor)
+    collator = ImageCollator(processor, images, features, 4096)
+    prompts = [Prompt(question, tuple(options)) for question, options in QUESTIONS]
+
+    def ask(model: Any) -> list[Any]:
+        return Scorer(model, collator, 6, 512).ask("image-3", prompts)
+
+    loaded = {"base": load_base(params)} | {
+        name: load_tuned(load_base(params), folder) for name, folder in adapters.items()
+    }
+    alone = {name: ask(model) for name, model in loaded.items()}
+    switched = {name: ask(model) for name, model, _ in each_model(load_base(params), adapters)}
+    assert list(switched) == ["base", "first", "second"]
+    for name, answers in switched.items():
+        for one, other in zip(answers, alone[name], strict=True):
+            assert one.tokens == other.tokens
+            assert one.log_probabilities == pytest.approx(other.log_probabilities, abs=1e-5)
+    assert len({answers[0].log_probabilities for answers in switched.values()}) == 3
+
+
+def refusal(arguments: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
+    """Return what the command says, in this process, before it gives up."""
+    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code
+    return capsys.readouterr().err
+
+
+def test_images_in_an_archive_and_bad_rows_left_out(
+    root: Path, coco: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tarfile.open(coco / "images.tar", "w", format=tarfile.USTAR_FORMAT) as archive:
+        for path in sorted((coco / "val2017").iterdir())[:5]:
+            archive.add(path, f"images/small/{path.name}")
+    command = [
+        coco / "aokvqa_v1p0_val.json", "--images", coco / "images.tar", "--image-name", "{:0>12}.jpg",
+        "--base", root / "models/demo", "--conditions", "open",
+    ]  # fmt: skip
+    refused = refusal(command, monkeypatch, capsys)
+    assert "3 problems: image 000000000005.jpg is not in" in refused and "--skip-bad" in refused
+    done = evaluate(*command, "--skip-bad", cwd=coco)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "10 questions on 5 images" in done.stdout and "3 left out" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--adapter", "first"], "--adapter first: wanted NAME=FOLDER"),
+        (["--adapter", "base=x"], "with a name other than base"),
+        (["--adapter", "mine=nowhere"], "nowhere holds no adapter_config.json"),
+        (["--images", "nowhere"], "--images nowhere: not there"),
+    ],
+)
+def test_wrong_arguments_are_named(
+    root: Path,
+    coco: Path,
+    arguments: list[str],
+    says: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = [coco / "aokvqa_v1p0_val.json", "--base", root / "models/demo", *arguments]
+    assert says in refusal(command, monkeypatch, capsys)

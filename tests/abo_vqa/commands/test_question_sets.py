@@ -1,0 +1,109 @@
+"""Anybody's multiple-choice set: four formats, letters, indices and texts as answers, and problems named by row."""
+
+import gzip
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from abo_vqa.commands.question_sets import read_question_set
+from abo_vqa.common.errors import InputError
+
+# As A-OKVQA publishes them (aokvqa_v1p0_val.json).
+AOKVQA = [
+    {
+        "split": "val",
+        "image_id": 461751,
+        "question_id": "22jbM6gDxdaMaunuzgrsBB",
+        "question": "What is in the motorcyclist's mouth?",
+        "choices": ["toothpick", "food", "popsicle stick", "cigarette"],
+        "correct_choice_idx": 3,
+        "direct_answers": ["cigarette"] * 10,
+        "difficult_direct_answer": False,
+        "rationales": ["He's smoking."] * 3,
+    },
+    {
+        "split": "val",
+        "image_id": 9,
+        "question_id": "2Aq5RiEn7eyfWjEbpuYy64",
+        "question": "How many are there?",
+        "choices": ["1", "2", "3", "4"],
+        "correct_choice_idx": 0,
+        "direct_answers": ["1"] * 10,
+        "difficult_direct_answer": False,
+        "rationales": ["One."] * 3,
+    },
+]
+
+
+def test_a_okvqas_published_form(tmp_path: Path) -> None:
+    path = tmp_path / "aokvqa_v1p0_val.json"
+    path.write_text(json.dumps(AOKVQA))
+    rows, problems = read_question_set(path)
+    assert not problems
+    assert rows[0] == {
+        "qa_id": "22jbM6gDxdaMaunuzgrsBB",
+        "image_id": "461751",
+        "image": None,
+        "question_type": "all",
+        "question": "What is in the motorcyclist's mouth?",
+        "options": ["toothpick", "food", "popsicle stick", "cigarette"],
+        "answer": "cigarette",
+        "answer_index": 3,
+    }
+
+
+def test_json_lines_and_parquet_with_images_inside(tmp_path: Path) -> None:
+    rows = [{"image": "a.jpg", "question": "Red?", "options": ["yes", "no"], "answer": "No.", "type": "yes/no"}]
+    with gzip.open(tmp_path / "set.jsonl.gz", "wt") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    [row], _ = read_question_set(tmp_path / "set.jsonl.gz")
+    assert (row["qa_id"], row["image_id"], row["answer"], row["question_type"]) == ("1", "a.jpg", "no", "yes/no")
+    rows[0]["image"] = {"bytes": b"jpeg", "path": None}
+    pd.DataFrame(rows).to_parquet(tmp_path / "set.parquet")
+    [row], _ = read_question_set(tmp_path / "set.parquet")
+    assert (row["image_id"], row["image"], row["options"]) == ("1", b"jpeg", ["yes", "no"])
+
+
+@pytest.mark.parametrize(("answer", "index"), [("B", 1), ("b)", 1), ("blue", 1), ("Red.", 0), ("C", 2)])
+def test_answers_are_texts_or_letters(tmp_path: Path, answer: str, index: int) -> None:
+    header = "path,question,option_a,option_b,option_c,answer"
+    (tmp_path / "set.csv").write_text(f"{header}\nx.jpg,Color?,red,blue,c,{answer}\n")
+    [row], _ = read_question_set(tmp_path / "set.csv")
+    assert (row["answer_index"], row["answer"]) == (index, ["red", "blue", "c"][index])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"correct_choice_idx": 4}, "row 2: the index 4 is none of 0 to 3"),
+        ({"correct_choice_idx": None}, "row 2: the index nan is none of 0 to 3"),
+        ({"choices": ["1"]}, "row 2: fewer than two options"),
+        ({"choices": ["1", "1.", "3", "4"]}, "row 2: two options alike: 1, 1., 3, 4"),
+        ({"question": " "}, "row 2: no question"),
+        ({"choices": None}, "row 2: the options are no list"),
+    ],
+)
+def test_a_bad_row_is_named_and_the_others_are_read(tmp_path: Path, change: dict, says: str) -> None:
+    (tmp_path / "set.json").write_text(json.dumps([AOKVQA[0], AOKVQA[1] | change]))
+    rows, problems = read_question_set(tmp_path / "set.json")
+    assert [row["qa_id"] for row in rows] == ["22jbM6gDxdaMaunuzgrsBB"]
+    assert problems == [says]
+
+
+def test_bad_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"missing\.csv: not found"):
+        read_question_set(tmp_path / "missing.csv")
+    (tmp_path / "set.txt").write_text("x")
+    with pytest.raises(InputError, match=r"set\.txt: none of \.parquet"):
+        read_question_set(tmp_path / "set.txt")
+    (tmp_path / "set.csv").write_text("question,option_a\nx,y\n")
+    with pytest.raises(InputError, match="no column for image, options, answer; it has question, option_a"):
+        read_question_set(tmp_path / "set.csv")
+    (tmp_path / "set.jsonl").write_text('{"a": 1}\n{"a"\n')
+    with pytest.raises(InputError, match=r"set\.jsonl: cannot be read: line 2"):
+        read_question_set(tmp_path / "set.jsonl")
+    (tmp_path / "set.json").write_text(json.dumps([AOKVQA[0], AOKVQA[0]]))
+    with pytest.raises(InputError, match="question_id names two questions alike"):
+        read_question_set(tmp_path / "set.json")

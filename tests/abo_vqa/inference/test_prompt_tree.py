@@ -1,0 +1,76 @@
+"""Asking all prompts of an image together is exact: probabilities and answers are those of one sequence each."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from abo_vqa.common.params import Params
+from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.collators import Question, encode_prompts
+from abo_vqa.model.features import ImageFeatures
+from abo_vqa.model.shared_image import ImageCollator
+from adapted import adapted
+
+NEW = 6
+OPTIONS = ("red", "blue", "3", "a dark blue one")
+PROMPTS = [
+    Prompt("What color is it?\nAnswer with just one word.", OPTIONS),
+    Prompt("How many are there?\nOptions: 1, 2, 3, 4\nAnswer with just one option.", ("1", "2", "3")),
+    Prompt("Options?", ()),
+    Prompt("What color is it?\nAnswer with just one word.", OPTIONS),
+    Prompt("What color is it?\nOptions: red, blue\nAnswer with just one option.", OPTIONS[::-1]),
+]
+
+
+@pytest.fixture(params=["llava", "llava, not quantised", "llava-next", "demo"])
+def params(request: pytest.FixtureRequest, tiny_params: Params, root: Path) -> Params:
+    model = tiny_params.model
+    if request.param == "llava-next":
+        model = model.model_copy(update={"base": str(request.getfixturevalue("tiny_next"))})
+    if request.param == "demo":
+        model = model.model_copy(update={"base": str(root / "models/demo")})
+    if request.param == "llava, not quantised":
+        update = {"quantization": model.quantization.model_copy(update={"load_in_4bit": False})}
+        model = model.model_copy(update=update)
+    return tiny_params.model_copy(update={"model": model})
+
+
+@torch.no_grad()
+def naive(model: Any, processor: Any, image: bytes, prompt: Prompt) -> tuple[list[int], list[float]]:
+    """Return the greedy tokens of `generate` and each option's log-probability, one sequence each."""
+    inputs = encode_prompts(processor, [Question("q", image, prompt.text, "")], "left")
+    tokenizer, length = processor.tokenizer, inputs["input_ids"].shape[1]
+    ends = {"eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    said = model.generate(**inputs, do_sample=False, max_new_tokens=NEW, **ends)[0, length:].tolist()
+    scores = []
+    for option in prompt.options:
+        tokens = torch.tensor([[*tokenizer.encode(option, add_special_tokens=False), tokenizer.eos_token_id]])
+        ids = torch.cat([inputs["input_ids"], tokens], 1)
+        whole = inputs | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        logits = model(**whole).logits[0, length - 1 : -1].log_softmax(-1)
+        scores.append(float(logits.gather(1, tokens.T).sum()))
+    return said, scores
+
+
+@pytest.mark.parametrize("with_adapter", [False, True])
+@pytest.mark.parametrize("tokens_per_pass", [40, 4096])
+def test_answers_and_probabilities_are_those_of_one_sequence_each(
+    params: Params, images: dict[str, bytes], tmp_path: Path, with_adapter: bool, tokens_per_pass: int
+) -> None:
+    base, processor = load_base(params.model), load_processor(params.model)
+    features = ImageFeatures(tmp_path, images, base, processor)
+    model = adapted(params, seed=1, spread=0.05).eval() if with_adapter else base
+    generated = []
+    for known in (features, None):
+        scorer = Scorer(model, ImageCollator(processor, images, known, 8192), NEW, tokens_per_pass)
+        for image in ("image-0", "image-5"):
+            for prompt, answer in zip(PROMPTS, scorer.ask(image, PROMPTS), strict=True):
+                said, scores = naive(model, processor, images[image], prompt)
+                assert list(answer.tokens) == said
+                assert answer.log_probabilities == pytest.approx(scores, abs=1e-4)
+                generated.append(answer.text)
+    if params.model.base.endswith("demo"):
+        assert len(set(generated)) > 2, "a model that has learned to answer does so"

@@ -1,0 +1,216 @@
+"""Scores of generated texts, checked against answers counted by hand."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.inference.conditions import Asked
+from abo_vqa.inference.prompt_tree import Answer
+from abo_vqa.metrics.answers import (
+    baseline,
+    check_micro_average,
+    exact_match,
+    expected_calibration_error,
+    flatten,
+    macro_f1,
+    score_answers,
+    summarise,
+    token_f1,
+)
+
+
+class OnesForEqual:
+    """A stand-in for BERTScore that can be worked out in the head."""
+
+    def score(self, predictions, answers):
+        return np.array([[float(p == a)] * 3 for p, a in zip(predictions, answers, strict=True)]).reshape(-1, 3)
+
+
+def question(qa_id: str, kind: str, answer: str, *others: str, image: str = "i1") -> dict:
+    return {"qa_id": qa_id, "image_id": image, "question_type": kind, "answer": answer, "options": [answer, *others]}
+
+
+def scored(
+    rows: list[dict], said: list, condition: str = "options", scores: list | None = None, unasked: dict | None = None
+) -> pd.DataFrame:
+    """Score one text a question, or one for each order of the options; all options are equally likely by default."""
+    texts = [[text] if isinstance(text, str) else text for text in said]
+    asked = [
+        Asked(row["qa_id"], row["image_id"], "?", tuple(row["options"]), rotations(row, len(each), condition), False)
+        for row, each in zip(rows, texts, strict=True)
+    ]
+    answers = [
+        [Answer(text, (), tuple(scores[n] if scores else [-1.0] * len(row["options"])), (2,) * len(row["options"]))
+         for text in each]
+        for n, (row, each) in enumerate(zip(rows, texts, strict=True))
+    ]  # fmt: skip
+    known = {option: 0.0 for row in rows for option in row["options"]} | (unasked or {})
+    return score_answers({row["qa_id"]: row for row in rows}, asked, answers, condition, OnesForEqual(), known)
+
+
+def rotations(row: dict, count: int, condition: str) -> tuple:
+    options = tuple(row["options"])
+    return () if condition == "open" else tuple(options[n:] + options[:n] for n in range(count))
+
+
+QUESTIONS = [
+    question("q1", "color", "red", "blue", "green", "black"),
+    question("q2", "color", "blue", "red", "green", "black"),
+    question("q3", "counting", "2", "1", "3", "4"),
+    question("q4", "yes/no", "yes", "no", "maybe", "partially", image="i2"),
+]
+
+
+def test_exact_match_is_after_normalisation_and_never_empty():
+    assert exact_match("Two.", "2")
+    assert exact_match("RED\nreally", "red")
+    assert not exact_match("red one", "red")
+    assert not exact_match("", "")
+
+
+def test_macro_f1_by_hand():
+    # red: precision 1/2, recall 1/2; blue: never predicted.
+    assert macro_f1(["red", "red", "green"], ["red", "blue", "red"]) == pytest.approx((0.5 + 0) / 2)
+    assert macro_f1(["red", "blue"], ["red", "blue"]) == 1
+
+
+def test_an_invented_word_is_a_miss_but_no_class_of_its_own():
+    # red: precision 1, recall 1/2, F1 2/3; blue: 1. With a class for "teal" the mean would be 5/9.
+    assert macro_f1(["red", "teal", "blue"], ["red", "red", "blue"]) == pytest.approx((2 / 3 + 1) / 2)
+
+
+def test_summary_by_hand():
+    given_answers = ["Red.", "purple", "two", ""]
+    table = scored(QUESTIONS, given_answers)
+    assert list(table["prediction"]) == ["red", "purple", "2", ""]
+    assert list(table["correct"]) == [True, False, True, False]
+    assert list(table["generated"]) == [[text] for text in given_answers]
+
+    summary = summarise(table)
+    total = summary["options"]["total"]
+    assert (total["n"], total["accuracy"], total["unparsable"], total["bertscore_f1"]) == (4, 0.5, 0.5, 0.5)
+    color = summary["options"]["by_type"]["color"]
+    assert (color["n"], color["accuracy"], color["unparsable"]) == (2, 0.5, 0.5)
+    assert color["macro_f1"] == pytest.approx((1 + 0) / 2)
+    assert set(summary["options"]["by_type"]) == {"color", "counting", "yes/no"}
+
+
+def test_under_open_only_an_empty_prediction_is_unparsable():
+    table = scored(QUESTIONS, ["red", "purple", "2", " ."], "open")
+    assert summarise(table)["open"]["total"]["unparsable"] == 0.25
+
+
+def test_options_are_compared_after_normalisation():
+    row = question("q1", "counting", "two", "one", "three", "four")
+    table = scored([row], ["2"])
+    total = summarise(table)["options"]["total"]
+    assert (total["accuracy"], total["macro_f1"], total["unparsable"]) == (1, 1, 0)
+
+
+def test_rows_micro_average_to_the_total_and_a_broken_one_is_refused():
+    parts = [scored(QUESTIONS, ["red", "x", "2", "no"], name) for name in ("open", "options")]
+    summary = summarise(pd.concat(parts, ignore_index=True))
+    check_micro_average(summary)
+    for name in ("accuracy", "unparsable", "bertscore_f1", "token_f1", "ranked_pmi"):
+        broken = {"open": {**summary["open"], "total": {**summary["open"]["total"], name: 0.9}}}
+        with pytest.raises(InputError, match=name):
+            check_micro_average(broken)
+    del summary["options"]["by_type"]["color"]
+    with pytest.raises(InputError, match="hold 2 questions, the total 4"):
+        check_micro_average(summary)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["color", "shape", "yes/no"]), st.sampled_from("abcd"), st.sampled_from("abcd?")),
+        min_size=1,
+        max_size=30,
+    )
+)
+def test_any_answers_micro_average(drawn):
+    rows = [question(f"q{i}", kind, answer, *"abcd") for i, (kind, answer, _) in enumerate(drawn)]
+    summary = summarise(scored(rows, [said for *_, said in drawn]))
+    check_micro_average(summary)
+    right = sum(answer == said for _, answer, said in drawn)
+    assert summary["options"]["total"]["accuracy"] == pytest.approx(right / len(drawn))
+
+
+def test_flat_names_have_no_slash_from_the_type():
+    flat = flatten(summarise(scored(QUESTIONS, ["red", "x", "2", "no"])))
+    assert flat["options/accuracy"] == 0.5
+    assert flat["options/yes_no/accuracy"] == 0.0
+    assert flat["options/counting/n"] == 1.0
+    assert all(isinstance(value, float) for value in flat.values())
+
+
+def test_a_question_is_right_if_it_is_in_every_order():
+    said = [["red"] * 4, ["blue", "blue", "red", "blue"], ["3"] * 4, ["yes", "no", "yes", "perhaps"]]
+    table = scored(QUESTIONS, said, "circular")
+    assert list(table["correct"]) == [True, False, False, False]
+    assert list(table["prediction"]) == ["red", "", "3", ""]
+    assert list(table["unparsable"]) == [False, False, False, True]
+    assert list(table["token_f1"]) == [1, 0.75, 0, 0.5]
+    assert list(table["bertscore_f1"]) == [1, 0.75, 0, 0.5]
+
+
+def test_options_are_ranked_three_ways():
+    row = question("q1", "color", "dark red", "red", "teal", "blue")
+    table = scored([row], ["?"], scores=[[-3.0, -2.5, -4.0, -9.0]], unasked={"dark red": -6.0, "teal": -8.0})
+    [found] = table.to_dict("records")
+    assert not found["ranked"], "red is likelier"
+    assert not found["ranked_pmi"], "teal gains most from being asked"
+    assert found["probabilities"] == pytest.approx(
+        np.exp([-3, -2.5, -4, -9]) / np.exp([-3, -2.5, -4, -9]).sum(), abs=1e-6
+    )
+    assert scored([row], ["?"], scores=[[-1.0, -2.5, -4.0, -9.0]])["ranked"].all()
+
+
+def test_an_option_of_more_tokens_is_ranked_by_their_mean():
+    row = question("q1", "color", "dark red", "red")
+    asked = Asked("q1", "i1", "?", ("dark red", "red"), (("dark red", "red"),), False)
+    answer = Answer("red", (), (-4.0, -3.0), (4, 2))
+    known = {"dark red": 0.0, "red": 0.0}
+    [found] = score_answers({"q1": row}, [asked], [[answer]], "options", OnesForEqual(), known).to_dict("records")
+    assert (found["ranked"], found["ranked_per_token"]) == (False, True)
+
+
+def test_accuracy_by_the_place_of_the_right_option():
+    rows = [question(f"q{n}", "color", "red", "blue") for n in range(3)]
+    rows.append(rows[0] | {"qa_id": "q3", "options": ["blue", "red"]})
+    table = scored(rows, ["red", "red", "blue", "blue"])
+    positions = summarise(table)["options"]["by_position"]
+    assert {place: (row["n"], row["accuracy"]) for place, row in positions.items()} == {"0": (3, 2 / 3), "1": (1, 0)}
+    assert summarise(scored(rows, ["red"] * 4, "open"))["open"]["by_position"] == {}
+
+
+def test_token_f1_by_hand():
+    assert token_f1("dark red", "red") == pytest.approx(2 / 3)
+    assert (token_f1("", "red"), token_f1("blue", "red"), token_f1("red", "red")) == (0, 0, 1)
+
+
+def test_calibration_by_hand():
+    # 0.9 and right twice of four, 0.55 and right once of one.
+    rows = [[0.9, 0.1]] * 4 + [[0.55, 0.45]]
+    right = [True, True, False, False, True]
+    assert expected_calibration_error(rows, right) == pytest.approx((4 * 0.4 + 0.45) / 5)
+    assert expected_calibration_error([[1.0, 0.0]], [True]) == 0
+
+
+def test_bertscore_is_rescaled_by_what_different_answers_score():
+    class Fixed:
+        def score(self, predictions, answers):
+            return np.array([[1.0] * 3 if p == a else [0.6] * 3 for p, a in zip(predictions, answers, strict=True)])
+
+    assert baseline(["blue", "red"], Fixed()) == pytest.approx([0.6] * 3)
+    assert baseline(["red"], Fixed()) == pytest.approx([0] * 3), "nothing to compare"
+    row = question("q1", "color", "red", "blue")
+    asked = Asked("q1", "i1", "?", ("red", "blue"), (("red", "blue"),), False)
+    other = Asked("q2", "i1", "?", ("red", "blue"), (("red", "blue"),), False)
+    rows = {"q1": row, "q2": row | {"qa_id": "q2", "answer": "blue"}}
+    answer = Answer("red", (), (-1.0, -2.0), (2, 2))
+    table = score_answers(rows, [asked, other], [[answer], [answer]], "options", Fixed(), {"red": 0.0, "blue": 0.0})
+    assert list(table["bertscore_f1"]) == [1, 0.6]
+    assert list(table["bertscore_f1_rescaled"]) == pytest.approx([1, 0])

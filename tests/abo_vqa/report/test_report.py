@@ -1,0 +1,262 @@
+"""The report says what the tables say, loads nothing, escapes what it shows, and its gallery can be filtered."""
+
+import base64
+import io
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from PIL import Image
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from abo_vqa.audit.stage import PLOT
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
+from abo_vqa.comparison.stage import main as compare
+from abo_vqa.metrics.answers import calibration, expected_calibration_error
+from abo_vqa.report.confusion import OTHER, confusable, confusion
+from abo_vqa.report.html import pick_gallery
+from abo_vqa.report.stage import REPORT, main
+from abo_vqa.statistics.display import percent, span
+from paths import ROOT
+from pretended import CONDITIONS, MODELS, three, write_project
+from project import chromium
+
+PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+# reports/training/ARM.json as a training writes it.
+TOOK = {
+    "clipped_share": 0.775,
+    "final_loss": 0.22,
+    "kept_step": 178,
+    "parameters": 2_092_160,
+    "peak_memory_mb": 1141.8,
+    "questions": 1600,
+    "questions_per_second": 15.6,
+    "resumed_step": 0,
+    "seconds": 102.6,
+    "steps": 178,
+    "trainable_parameters": 163_840,
+    "trainable_share": 0.0783,
+    "validation_accuracy": 0.73,
+}
+
+
+def jpeg(color: tuple[int, int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (32, 32), color).save(buffer, "jpeg")
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory, request: Any, empty_store: bytes) -> Path:
+    """A project whose report is made, from predictions of models that know more or less."""
+    folder = tmp_path_factory.mktemp("report")
+    root = ROOT
+    write_project(folder, root, three(base=0.4, standard=0.5, options=0.8), empty_store)
+    questions = pd.read_parquet(folder / "tables/splits/test.parquet")
+    questions.loc[questions["qa_id"] == "q0000", "question"] = "<script>document.title = 'taken over'</script> & so?"
+    questions.to_parquet(folder / "tables/splits/test.parquet")
+    images = [
+        {"image_id": image_id, "image": {"bytes": jpeg((place % 256, 80, 80)), "path": None}}
+        for place, image_id in enumerate(sorted(set(questions["image_id"])))
+    ]
+    pd.DataFrame(images).to_parquet(folder / "tables/sample.parquet")
+    for name in ("reports/curves", "reports/training", "reports/plots"):
+        (folder / name).mkdir()
+    for arm in ("standard", "options"):
+        curve = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5], PRE_CLIP: [2.0, 0.1], POST_CLIP: [0.3, 0.1]})
+        curve.assign(**{ACCURACY: [None, 0.7]}).to_csv(folder / f"reports/curves/{arm}.csv", index=False)
+        (folder / f"reports/training/{arm}.json").write_text(json.dumps(TOOK))
+    shutil.copy(root / PLOT, folder / PLOT)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        compare()
+        main()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Browser, project: Path) -> Iterator[Page]:
+    """The report, open; fails if it asked for anything but itself, or its script broke."""
+    page = browser.new_page(viewport=DESKTOP)
+    asked: list[str] = []
+    broken: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.on("pageerror", lambda error: broken.append(str(error)))
+    page.goto((project / REPORT).as_uri())
+    yield page
+    assert [url for url in asked if not url.startswith("data:")] == [(project / REPORT).as_uri()]
+    assert not broken
+    page.close()
+
+
+def test_the_report_holds_what_the_comparison_holds(project: Path, page: Page):
+    comparison = json.loads((project / "reports/comparison.json").read_text())
+    verdict = page.locator(".verdict > li")
+    assert verdict.locator("h3").all_inner_texts() == [row["question"] for row in comparison["verdict"]["questions"]]
+    for place, row in enumerate(comparison["verdict"]["questions"]):
+        badges = {text.lower() for text in verdict.nth(place).locator(".badge").all_inner_texts()}
+        assert badges == {part["answer"].split(",")[0] for part in row["parts"]}
+    rows = page.locator(".factorial tr").all()
+    assert rows[0].locator("th").all_inner_texts()[1:4] == MODELS
+    for row, condition in zip(rows[1:], CONDITIONS, strict=True):
+        assert row.locator("th").inner_text() == condition
+        cells = [re.sub(r"\s+", " ", text) for text in row.locator("td").all_inner_texts()]
+        totals = [comparison["results"][model][condition]["total"] for model in MODELS]
+        assert cells[:3] == [f"{percent(total['accuracy'], 1)} {span(total)}" for total in totals]
+    drawn = {image.get_attribute("alt") for image in page.locator("img.figure").all()}
+    assert len(drawn) == 5
+    widths = page.evaluate("[...document.querySelectorAll('img')].map(image => image.naturalWidth)")
+    assert min(widths) > 0
+
+
+def test_what_made_it_is_told(project: Path, page: Page):
+    assert page.locator("pre").text_content() == (project / "params.yaml").read_text()
+    packages = {row.locator("td").first.text_content() for row in page.locator("#made ~ details tr").all()[1:]}
+    assert {"torch", "trl", "mlflow"} <= packages
+    assert page.get_by_text("made outside a repository").is_visible()
+
+
+def test_the_data_hashes_are_dvcs(root: Path, monkeypatch: pytest.MonkeyPatch):
+    from abo_vqa.report.stage import provenance
+
+    monkeypatch.chdir(root)
+    found = provenance()
+    lock = (root / "dvc.lock").read_text()
+    assert re.fullmatch(r"[0-9a-f]{40}", found.commit)
+    assert {"data", "tables/splits/test.parquet", "models/adapters/options"} <= found.data.keys()
+    assert all(md5 in lock for path, md5 in found.data.items() if path != "data")
+    assert not [path for path in found.data if path.startswith("src")]
+
+
+def test_what_is_shown_is_escaped(project: Path):
+    everything = (project / REPORT).read_text()
+    assert "<script>document.title" not in everything
+    assert not re.search(r"""(src|href)=["'](?!data:|#)""", everything)
+
+
+def test_the_gallery_is_filtered_by_type_and_by_who_is_right(project: Path, page: Page):
+    ids = {image.get_attribute("alt") for image in page.locator(".card > img").all()}
+    tables = {name: pd.read_parquet(project / f"tables/predictions/{name}.parquet") for name in MODELS}
+    shown = {name: table[table["image_id"].isin(ids)] for name, table in tables.items()}
+
+    def count() -> str:
+        visible = page.locator(".question:visible").count()
+        assert page.locator("#count").inner_text() == f"{visible} questions"
+        empty = [card for card in page.locator(".card:visible").all() if not card.locator(".question:visible").count()]
+        assert not empty
+        return visible
+
+    everything = shown["base"][shown["base"]["condition"] == "open"]
+    assert count() == len(everything) == 5 * 60
+    page.select_option("[data-filter=type]", "color")
+    assert count() == (everything["question_type"] == "color").sum()
+    page.select_option("[data-filter=condition]", "circular")
+    page.select_option("[data-model='0']", "0")
+    page.select_option("[data-model='2']", "1")
+    right = {
+        name: table[table["condition"] == "circular"].set_index("qa_id")["correct"] for name, table in shown.items()
+    }
+    kinds = everything.set_index("qa_id")["question_type"]
+    assert count() == (~right["base"] & right["options"] & (kinds == "color")).sum() > 0
+    page.select_option("[data-filter=condition]", "matched")  # not every question is asked under it
+    matched = {
+        name: table[table["condition"] == "matched"].set_index("qa_id")["correct"] for name, table in shown.items()
+    }
+    assert count() == (~matched["base"] & matched["options"] & kinds.reindex(matched["base"].index).eq("color")).sum()
+
+
+@pytest.mark.parametrize("viewport", [PHONE, DESKTOP])
+def test_the_page_is_as_wide_as_the_screen(page: Page, viewport: dict[str, int]):
+    page.set_viewport_size(viewport)  # type: ignore[arg-type]
+    for details in page.locator("details").all():
+        details.evaluate("each => each.open = true")
+    assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+
+
+def test_the_report_prints(page: Page):
+    page.emulate_media(media="print")
+    assert not page.locator(".filters").is_visible()
+    assert page.pdf()[:5] == b"%PDF-"
+
+
+def test_two_reports_are_the_same_to_the_byte(project: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(project)
+    before = (project / REPORT).read_bytes()
+    main()
+    assert (project / REPORT).read_bytes() == before
+
+
+def test_a_missing_comparison_is_named(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copy(project / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"reports/comparison\.json: not found; .*dvc repro compare"):
+        main()
+
+
+def test_a_gallery_image_has_all_its_questions_and_answers():
+    tables = three(base=0.4, standard=0.5, options=0.8)
+    asked = tables["base"][tables["base"]["condition"] == "options"]
+    rows = asked.assign(question="What?", image_path="00/a.jpg").to_dict("records")
+    images = {row["image_id"]: row["image_id"].encode() for row in rows}
+    cards = pick_gallery(rows, tables, images, 3, 1)
+    assert [card["image"].decode() for card in cards] == [card["image_id"] for card in cards]
+    assert [card["image_id"] for card in pick_gallery(rows[::-1], tables, images, 3, 1)] == [
+        c["image_id"] for c in cards
+    ]
+    assert len(pick_gallery(rows, tables, images, 10_000, 1)) == len(images)
+    for card in cards:
+        assert len(card["questions"]) == 5
+        for row in card["questions"]:
+            for condition, answer in row["answers"].items():
+                for model, one in answer["by_model"].items():
+                    table = tables[model]
+                    [found] = table[(table["qa_id"] == row["qa_id"]) & (table["condition"] == condition)].to_dict(
+                        "records"
+                    )
+                    assert (one["said"], one["right"]) == (found["prediction"], found["correct"])
+
+
+def test_confusion_counts_every_question_once():
+    table = three(base=0.4, standard=0.5, options=0.8)["standard"]
+    asked = table[table["condition"] == "options"]
+    kinds = confusable(asked)
+    assert list(kinds) == sorted(kinds, key=lambda kind: -(asked["question_type"] == kind).sum())
+    for kind, answers in kinds.items():
+        part = asked[asked["question_type"] == kind]
+        counts = confusion(part, answers)
+        assert counts.to_numpy().sum() == len(part)
+        assert sum(counts.loc[word, word] for word in answers) == part["correct"].sum()
+        few = confusion(part, answers[:2])
+        assert few.to_numpy().sum() == len(part) and few.loc[OTHER].sum() == (~part["answer"].isin(answers[:2])).sum()
+
+
+def test_calibration_is_what_the_error_is_made_of():
+    probabilities = [[0.95, 0.05], [0.91, 0.09], [0.55, 0.45], [1.0, 0.0]]
+    bins = calibration(probabilities, [True, False, True, True])
+    assert bins["share"].tolist() == [0.25, 0.75]
+    assert bins["confidence"].tolist() == pytest.approx([0.55, (0.95 + 0.91 + 1) / 3])
+    assert bins["accuracy"].tolist() == pytest.approx([1, 2 / 3])
+    error = 0.25 * 0.45 + 0.75 * abs((0.95 + 0.91 + 1) / 3 - 2 / 3)
+    assert expected_calibration_error(probabilities, [True, False, True, True]) == pytest.approx(error)
+
+
+def test_embedded_images_are_the_samples(project: Path, page: Page):
+    sample = pd.read_parquet(project / "tables/sample.parquet").set_index("image_id")["image"]
+    for image in page.locator(".card > img").all()[:5]:
+        source = image.get_attribute("src") or ""
+        assert base64.b64decode(source.partition("base64,")[2]) == sample[image.get_attribute("alt")]["bytes"]

@@ -1,0 +1,74 @@
+"""What training shows in which order, drawn from the seed; labels other than the answer are refused."""
+
+from itertools import groupby
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.params import Params
+from abo_vqa.common.params.model import ArmParams
+from abo_vqa.model.base.loading import load_processor
+from abo_vqa.model.collators import IGNORED, QuestionCollator
+from abo_vqa.training.plan import audit_labels, training_plan, training_questions
+
+ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
+NEVER = ArmParams(options_first=0.0, options_last=0.0)
+
+
+def test_the_audit_refuses_the_papers_labels(
+    tiny_params: Params, rows: list[dict[str, Any]], images: dict[str, bytes]
+) -> None:
+    class PromptTail(QuestionCollator):
+        """Un-masks the end of the prompt and never appends the answer, as the paper's collator does."""
+
+        def __call__(self, examples: Any) -> dict[str, Any]:
+            batch = super().__call__(examples)
+            shifted = batch["input_ids"].roll(4, dims=1)
+            batch["labels"][batch["labels"] != IGNORED] = shifted[batch["labels"] != IGNORED]
+            return batch
+
+    processor = load_processor(tiny_params.model)
+    dataset = training_questions(rows, ALWAYS, 1, 3, by_image=False)
+    assert "labels: " in audit_labels(QuestionCollator(processor, images, 4096), dataset)
+    with pytest.raises(InputError, match="the labels decode to"):
+        audit_labels(PromptTail(processor, images, 4096), dataset)
+
+
+def images_of(questions: int) -> list[str]:
+    """Three questions an image, those of one image not side by side."""
+    return [f"image-{index % max(1, questions // 3)}" for index in range(questions)]
+
+
+@given(st.integers(1, 60), st.floats(0.1, 3), st.integers(0, 2**32 - 1), st.booleans())
+def test_the_plan_shows_every_question_once_an_epoch(questions: int, epochs: float, seed: int, by_image: bool) -> None:
+    plan = training_plan(images_of(questions), epochs, ALWAYS, seed, by_image)
+    assert len(plan) == round(questions * epochs)
+    for start in range(0, len(plan), questions):
+        epoch = [index for index, _ in plan[start : start + questions]]
+        assert len(set(epoch)) == len(epoch)
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1))
+def test_by_image_the_questions_of_an_image_stay_together(questions: int, seed: int) -> None:
+    images = images_of(questions)
+    shown = [images[index] for index, _ in training_plan(images, 1, ALWAYS, seed, by_image=True)]
+    assert len(list(groupby(shown))) == len(set(images))
+
+
+@given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.booleans())
+def test_arms_differ_in_nothing_but_the_options(questions: int, seed: int, by_image: bool) -> None:
+    shown = training_plan(images_of(questions), 2, ALWAYS, seed, by_image)
+    hidden = training_plan(images_of(questions), 2, NEVER, seed, by_image)
+    assert [index for index, _ in shown] == [index for index, _ in hidden]
+    assert all(options for _, options in shown)
+    assert not any(options for _, options in hidden)
+
+
+def test_a_curriculum_goes_from_first_to_last_share() -> None:
+    plan = training_plan(images_of(4000), 1, ArmParams(options_first=1.0, options_last=0.0), 5, by_image=True)
+    first, last = plan[:1000], plan[-1000:]
+    assert sum(options for _, options in first) > 820
+    assert sum(options for _, options in last) < 180

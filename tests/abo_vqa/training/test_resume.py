@@ -1,0 +1,122 @@
+"""A training killed at any moment goes on where it was and ends with the same bytes; two processes train as one."""
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from abo_vqa.common.layout import PRE_CLIP
+from abo_vqa.common.params import Params
+from abo_vqa.training.history import history, last_checkpoint
+from arm_run import run_arm
+from paths import SUPPORT
+
+
+def with_train(params: Params, **changes: Any) -> Params:
+    return params.model_copy(update={"train": params.train.model_copy(update=changes)})
+
+
+def made(folder: Path) -> dict[str, bytes]:
+    files = [folder / "curve.json", *(folder / "adapter").iterdir()]
+    return {file.name: file.read_bytes() for file in files}
+
+
+@pytest.mark.slow
+def test_twenty_kills_change_no_byte(tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = with_train(tiny_params, epochs=30, save_steps=2, log_steps=1000)
+    # Children fork from a process that has imported everything, so that kills hit the training, not the imports.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SUPPORT), *sys.path]))
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["arm_run"])
+
+    def start(folder: Path) -> Any:
+        folder.mkdir(exist_ok=True)
+        child = processes.Process(target=run_arm, args=(folder, params))
+        child.start()
+        return child
+
+    def steps_done(folder: Path) -> int:
+        rows = folder / "rows.txt"
+        return len(rows.read_text().splitlines()) if rows.exists() else 0
+
+    undisturbed = start(tmp_path / "undisturbed")
+    undisturbed.join()
+    assert undisturbed.exitcode == 0
+    # A life ends by the steps it has made, not by the clock, so that a fast machine kills as often as a slow one; the
+    # moment within the step is the clock's.
+    rng, kills, saved = random.Random(5), 0, [0]
+    while True:
+        (tmp_path / "killed/rows.txt").unlink(missing_ok=True)
+        child = start(tmp_path / "killed")
+        if kills == 20:
+            child.join()
+            break
+        last = saved[-1] + rng.randrange(1, 5)
+        while child.is_alive() and steps_done(tmp_path / "killed") < last:
+            time.sleep(0.002)
+        step_ends = time.monotonic() + rng.uniform(0, 0.3)
+        while child.is_alive() and time.monotonic() < step_ends and steps_done(tmp_path / "killed") <= last:
+            time.sleep(0.002)
+        assert child.is_alive(), f"finished after {kills} kills: train for longer"
+        os.kill(child.pid, signal.SIGKILL)
+        child.join()
+        kills += 1
+        checkpoint = last_checkpoint(tmp_path / "killed/checkpoints")
+        saved.append(len([row for row in history(checkpoint) if PRE_CLIP in row]) if checkpoint else 0)
+    assert child.exitcode == 0
+    assert len(set(saved)) > 3, f"the kills have to fall between checkpoints, not before the first: {saved}"
+    assert made(tmp_path / "killed") == made(tmp_path / "undisturbed")
+    assert len(list((tmp_path / "killed/checkpoints").iterdir())) <= 3, "disk use is bounded"
+
+
+def test_a_checkpoint_cut_off_in_writing_is_not_used(tmp_path: Path) -> None:
+    for step, state in ((2, '{"log_history": []}'), (4, '{"log_hist'), (6, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if state is not None:
+            (folder / "trainer_state.json").write_text(state)
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    assert last_checkpoint(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(tiny_params: Params, tmp_path: Path) -> None:
+    lora = tiny_params.train.lora.model_copy(update={"dropout": 0.0})
+    curves = {}
+    for processes in (1, 2):
+        folder = tmp_path / str(processes)
+        folder.mkdir()
+        params = with_train(tiny_params, lora=lora, epochs=2, processes=processes)
+        (folder / "params.json").write_text(params.model_dump_json(by_alias=True))
+        launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+        script = SUPPORT / "arm_run.py"
+        command = [sys.executable, *launch, str(script), str(folder), str(folder / "params.json")]
+        paths = os.pathsep.join([*sys.path, str(script.parent)])
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        curves[processes] = json.loads((folder / "curve.json").read_text())
+    assert len(curves[1]) == len(curves[2]) == 4
+    for one, two in zip(curves[1], curves[2], strict=True):
+        for name in ("loss", PRE_CLIP, "learning_rate"):
+            assert two[name] == pytest.approx(one[name], rel=1e-5), name
+    assert any("validation/accuracy" in row for row in curves[2])
+
+
+def test_early_stopping_keeps_the_best(tiny_params: Params, tmp_path: Path) -> None:
+    # With a rate of nearly nothing no validation is better than the first.
+    params = with_train(tiny_params, learning_rate=1e-12, epochs=12, save_steps=2, patience=2)
+    started = time.monotonic()
+    run_arm(tmp_path, params)
+    curve = json.loads((tmp_path / "curve.json").read_text())
+    assert len(curve) == 6, f"three validations, the first being the best ({time.monotonic() - started:.0f} s)"
+    assert (tmp_path / "adapter/README.md").read_text() == "step 2"

@@ -1,0 +1,150 @@
+"""Predictions of models that were never asked: they know as much as a test wants them to."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from abo_vqa.audit.audit import PREDICTORS
+from abo_vqa.common.params.measure import CompareParams, ConditionParams, PlannedParams
+from abo_vqa.common.params.model import ArmParams
+from abo_vqa.comparison.compare import compare
+from abo_vqa.metrics.answers import BERTSCORE, RANKINGS, RESCALED
+
+WORDS = ["red", "blue", "green", "black"]
+MODELS = ["base", "standard", "options"]
+ARMS = {
+    "standard": ArmParams(options_first=0.0, options_last=0.0),
+    "options": ArmParams(options_first=1.0, options_last=1.0),
+}
+CONDITIONS = {
+    "open": ConditionParams(options="none"),
+    "options": ConditionParams(),
+    "circular": ConditionParams(order="rotated"),
+    "matched": ConditionParams(options="matched"),
+    "blind": ConditionParams(image="blank"),
+}
+PAIRS = [("standard", "base"), ("options", "base"), ("options", "standard")]
+PLANNED = ("open", "options", "circular", "matched")
+
+# What a model says to a question (its number), asked under a condition with the options in that order.
+Model = Callable[[int, str, Sequence[str]], str]
+
+
+def answer(number: int) -> str:
+    return WORDS[number * 7 % 4]
+
+
+def wrong(number: int) -> str:
+    return WORDS[(number * 7 + 1) % 4]
+
+
+def knowing(chance: Mapping[str, float] | float, seed: int) -> Model:
+    """A model that knows a question or not, with the given chance under a condition, in whatever order.
+
+    chance: one number holds with the image, and 0.2 without.
+    """
+    draws = np.random.default_rng(seed).random(600)
+    chances = {**dict.fromkeys(CONDITIONS, chance), "blind": 0.2} if isinstance(chance, float) else chance
+
+    def say(number: int, condition: str, _: Sequence[str]) -> str:
+        return answer(number) if draws[number] < chances[condition] else wrong(number)
+
+    return say
+
+
+def always_first(number: int, condition: str, options: Sequence[str]) -> str:
+    return options[0] if condition != "open" else "red"
+
+
+def predictions(model: Model, first: float = 0.25, count: int = 600) -> pd.DataFrame:
+    """The model's predictions; five questions an image; the right option is the first in that share of questions."""
+    rows = []
+    for condition, shown in CONDITIONS.items():
+        for number in range(count):
+            if condition == "matched" and number % 5 == 0:
+                continue
+            right = answer(number)
+            place = 0 if number % 20 < 20 * first else 1 + number % 3
+            options = [word for word in WORDS if word != right]
+            options.insert(place, right)
+            orders = [options]
+            if condition == "circular":
+                orders = [options[start:] + options[:start] for start in range(4)]
+            said = [model(number, condition, order) for order in orders]
+            correct = all(text == right for text in said)
+            score = float(np.mean([text == right for text in said]))
+            rows.append(
+                {
+                    "qa_id": f"q{number:04}",
+                    "image_id": f"i{number // 5:04}",
+                    "question_type": ("color", "material", "yes/no")[number % 3],
+                    "condition": condition,
+                    "answer": right,
+                    "options": options,
+                    "answer_index": place,
+                    "shown": shown.options != "none",
+                    "generated": said,
+                    "prediction": said[0] if len(set(said)) == 1 else "",
+                    "correct": correct,
+                    "unparsable": not set(said) <= set(options),
+                    "token_f1": score,
+                    "probabilities": [0.7, 0.1, 0.1, 0.1],
+                    **dict.fromkeys(RANKINGS, correct),
+                    **dict.fromkeys((*BERTSCORE, *RESCALED), score),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def audited(best: float) -> dict[str, Any]:
+    """An audit whose text classifiers score `best`, give or take two points, and the others a tenth."""
+
+    def row(name: str) -> dict[str, Any]:
+        accuracy = best if name == "text classifier" else 1.0 if name == "ceiling" else 0.1
+        return {"total": {"n": 600, "accuracy": accuracy, "low": accuracy - 0.02, "high": accuracy + 0.02}}
+
+    rows = {condition: {name: row(name) for name in names} for condition, names in PREDICTORS.items()}
+    return {"test": rows, "cross_fitted": rows}
+
+
+def settings(
+    pairs: Sequence[tuple[str, str]] = PAIRS, conditions: Sequence[str] = PLANNED, **limits: float
+) -> CompareParams:
+    planned = [PlannedParams(first=first, second=second, conditions=list(conditions)) for first, second in pairs]
+    return CompareParams(confidence=0.95, resamples=300, planned=planned, max_blind=limits)
+
+
+def three(**chances: Any) -> dict[str, pd.DataFrame]:
+    return {name: predictions(knowing(chances[name], seed)) for seed, name in enumerate(MODELS)}
+
+
+def compared(tables: Mapping[str, pd.DataFrame], best: float = 0.3, **given: Any) -> dict[str, Any]:
+    conditions = given.pop("shown", CONDITIONS)
+    return compare(tables, conditions, ARMS, audited(best), given.pop("settings", settings()), 0)
+
+
+@cache
+def options_help() -> dict[str, Any]:
+    """The comparison of an options arm that knows far more than base and a standard arm that does not."""
+    return compared(three(base=0.5, standard=0.5, options=0.8))
+
+
+def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame], store: bytes) -> None:
+    """Write parameters, store, predictions, a test split and an audit as the stages before `compare` leave them."""
+    (folder / "mlflow.db").write_bytes(store)
+    (folder / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
+    for name in ("tables/predictions", "tables/splits", "reports"):
+        (folder / name).mkdir(parents=True)
+    for name, table in tables.items():
+        table.to_parquet(folder / f"tables/predictions/{name}.parquet", index=False)
+    asked = tables["base"][["qa_id", "image_id", "question_type", "condition", "options", "answer"]]
+    test = asked[asked["condition"] == "options"].drop(columns="condition")
+    test["question"], test["image_path"] = "What color is " + test["qa_id"] + "?", "00/" + test["image_id"] + ".jpg"
+    matched = asked[asked["condition"] == "matched"].rename(columns={"options": "matched_options"})
+    test.merge(matched[["qa_id", "matched_options"]], how="left").to_parquet(folder / "tables/splits/test.parquet")
+    (folder / "reports/audit.json").write_text(json.dumps(audited(0.3), sort_keys=True))
