@@ -51,7 +51,7 @@ def test_a_stage_with_a_model_imports_what_it_uses_before_it_reads(clone: Path) 
 
 
 def test_an_import_too_many_is_seen(clone: Path) -> None:
-    stage = clone / "src/abo_vqa/stages/report.py"
+    stage = clone / "src/abo_vqa/report/stage.py"
     kept = stage.read_text()
     stage.write_text(kept.replace("import json\n", "import json\nimport sklearn\n", 1))
     try:
@@ -60,13 +60,22 @@ def test_an_import_too_many_is_seen(clone: Path) -> None:
         stage.write_text(kept)
 
 
-@pytest.mark.parametrize("stage", ["audit", "train --arm options", "evaluate --model options", "compare", "report"])
+@pytest.mark.parametrize(
+    "stage",
+    [
+        "audit.stage",
+        "training.stage --arm options",
+        "inference.stage --model options",
+        "comparison.stage",
+        "report.stage",
+    ],
+)
 def test_a_wrong_parameter_is_reported_before_anything_heavy_is_imported(clone: Path, stage: str) -> None:
     params = clone / "params.yaml"
     kept = params.read_text()
     params.write_text(kept + "\nsead: 1\n")
     try:
-        said = run(f"PYTHONPATH=src python -X importtime -m abo_vqa.common.runner.{stage}", clone, ok=False)
+        said = run(f"PYTHONPATH=src python -X importtime -m abo_vqa.{stage}", clone, ok=False)
     finally:
         params.write_text(kept)
     assert "sead: unknown parameter" in said

@@ -1,10 +1,11 @@
 """Guards that no stage runs code which `dvc.yaml` does not list: a change of it would not rerun the stage."""
 
 import ast
-from functools import cache
 from pathlib import Path
 
 from dvc.repo import Repo
+
+from module_graph import closure, file_of
 
 # How a stage starts, finds its files, fails and reports itself, and the names that are spoken everywhere: changes there
 # are so rare, and what they change so seldom a result, that rerunning everything after each would cost more.
@@ -17,6 +18,8 @@ PLUMBING = {
     "abo_vqa.common.params.group",
     "abo_vqa.common.params.measure",
     "abo_vqa.common.params.model",
+    "abo_vqa.common",
+    "abo_vqa.common.schema",
     "abo_vqa.questions.schema",
     "abo_vqa.common.draws",
     "abo_vqa.common.runner",
@@ -28,43 +31,6 @@ PLUMBING = {
     "abo_vqa.common.tracking.run",
     "abo_vqa.common.tracking.store",
 }
-
-
-def _file(src: Path, module: str) -> Path | None:
-    path = src.joinpath(*module.split("."))
-    return next((there for there in (path.with_suffix(".py"), path / "__init__.py") if there.is_file()), None)
-
-
-@cache
-def imported(src: Path, module: str) -> frozenset[str]:
-    """The project's modules that a module imports anywhere, in functions too, but not for its types alone."""
-    found = set()
-    path = _file(src, module)
-    assert path is not None
-    tree = ast.parse(path.read_text())
-    for node in ast.walk(tree):
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    ours = {name for name in found if name.split(".")[0] == "abo_vqa" and _file(src, name)}
-    parents = {name.rpartition(".")[0] for name in ours}
-    return frozenset(ours | (parents - {""}))
-
-
-def closure(src: Path, module: str) -> set[str]:
-    """The project's modules that a module needs, itself included."""
-    seen: set[str] = set()
-    waiting = [module]
-    while waiting:
-        name = waiting.pop()
-        if name not in seen and name not in PLUMBING:
-            seen.add(name)
-            waiting.extend(imported(src, name))
-    return seen
 
 
 def stages(root: Path) -> dict[str, tuple[str, list[str]]]:
@@ -84,7 +50,7 @@ def test_every_module_of_a_stage_is_a_dependency(root: Path) -> None:
     src = root / "src"
     missing = {}
     for name, (module, deps) in stages(root).items():
-        files = [_file(src, needed) for needed in closure(src, module)]
+        files = [file_of(src, needed) for needed in closure(src, module) - PLUMBING]
         unlisted = [
             str(file.relative_to(root))
             for file in files
@@ -100,7 +66,9 @@ def test_no_stage_depends_on_code_it_does_not_run(root: Path) -> None:
     src = root / "src"
     idle = {}
     for name, (module, deps) in stages(root).items():
-        files = [str(file.relative_to(root)) for needed in closure(src, module) if (file := _file(src, needed))]
+        files = [
+            str(file.relative_to(root)) for needed in closure(src, module) - PLUMBING if (file := file_of(src, needed))
+        ]
         unused = [dep for dep in deps if dep.endswith(".py") and dep not in files]
         if unused:
             idle[name] = unused

@@ -225,7 +225,7 @@ def test_a_truncated_archive_is_named_and_nothing_made_is_lost(finished: Path) -
 
 
 def test_a_temporary_experiment_runs_the_code_of_its_own_checkout(finished: Path) -> None:
-    stage = finished / "src/abo_vqa/stages/split.py"
+    stage = finished / "src/abo_vqa/splits/stage.py"
     original = stage.read_text()
     marked = original.replace("def main() -> None:", 'def main() -> None:\n    print("CHANGED IN", __file__)', 1)
     assert marked != original

@@ -24,7 +24,7 @@ from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.inference.ask import BLANK, ask_all, blank_image
 from abo_vqa.inference.conditions import Distractors, ask_under
 from abo_vqa.inference.prompt_tree import Scorer
-from abo_vqa.metrics.answers import exact_match, summarise
+from abo_vqa.metrics.answers import exact_match, summarize
 from abo_vqa.model.adapters import load_tuned
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures
@@ -33,6 +33,7 @@ from abo_vqa.serving.answering import Answerer, Reply
 from abo_vqa.serving.registry import adapter_digest, register
 from abo_vqa.serving.served_model import MAX_ROWS, REQUIREMENTS, AnswerModel, save_served_model
 from adapted import NoScorer, adapted
+from module_graph import closure, file_of
 from paths import ROOT
 from pictures import REFUSED, WHOLE, encoded
 from pretended import options_help
@@ -259,7 +260,7 @@ def test_accuracy_over_http_is_that_of_the_evaluation(url: str, project: Path, t
     tuned = load_tuned(base, project / "models/adapters/options")
     table = ask_all(Scorer(tuned, collator, 8, 512), rows, asked, NoScorer(), "options")
     accuracies = []
-    for condition, total in summarise(table).items():
+    for condition, total in summarize(table).items():
         sent = [
             {"image": base64.b64encode(images[row["image_id"]]).decode(), "question": row["question"],
              "options": row["options"] if condition == "options" else None}
@@ -301,11 +302,9 @@ def test_a_model_that_is_not_registered_says_so(project: Path, tmp_path: Path, m
 def test_every_library_that_the_served_code_imports_is_required() -> None:
     from importlib.metadata import packages_distributions
 
-    from test_dependencies import _file, closure
-
     src, used = ROOT / "src", set()
     for module in closure(src, "abo_vqa.serving.served_model"):
-        path = _file(src, module)
+        path = file_of(src, module)
         assert path
         used |= set(re.findall(r"^\s*(?:from|import) ([a-zA-Z_0-9]+)", path.read_text(), re.MULTILINE))
     names = packages_distributions()
