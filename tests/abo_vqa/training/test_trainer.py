@@ -14,7 +14,7 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import POST_CLIP, PRE_CLIP
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ArmParams
-from abo_vqa.model.adapters import load_tuned, save_adapter
+from abo_vqa.model.adapters import attach_adapters, save_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.collators import QuestionCollator
 from abo_vqa.model.features import ImageFeatures
@@ -141,7 +141,7 @@ def test_the_saved_adapter_is_the_trained_one(
     params, result, adapter = trained
     collator = QuestionCollator(load_processor(params.model), images, 4096)
     batch = collator([{"qa_id": "q", "image": "image-0", "text": "What color is it?", "answer": "red"}])
-    opened = load_tuned(load_base(params.model), adapter)
+    opened = attach_adapters(load_base(params.model), {"trained": adapter})
     assert isinstance(opened, PeftModel)
     with torch.no_grad():
         expected = result.model.eval()(**batch).logits
@@ -217,7 +217,7 @@ def test_attention_is_the_fastest_that_works_here_unless_asked_for(tiny_params: 
 
 def test_an_adapter_that_is_not_there_is_named(tiny_params: Params, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no adapter here"):
-        load_tuned(load_base(tiny_params.model), tmp_path)
+        attach_adapters(load_base(tiny_params.model), {"options": tmp_path})
 
 
 def published_geometry() -> LlavaConfig:
