@@ -8,16 +8,17 @@ export PYTHONPATH := src
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro test test-fast lint experiments ui serve scale lock dag docs-data docs-params plots-page demo-data \
+.PHONY: help repro test test-fast lint experiments ui serve preset lock dag docs-data docs-params plots-page demo-data \
 	demo-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/installed: requirements.lock
+$(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("abo-vqa needs Python 3.11 or newer, this is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
 repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print the table
@@ -42,35 +43,35 @@ ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
 
 serve: $(VENV)/installed ## answer over HTTP on 127.0.0.1: make serve [MODEL=models:/abo-vqa/2] [PORT=5001]
-	python -m abo_vqa.serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT))
+	abo-vqa serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT))
 
-scale: $(VENV)/installed ## apply a file of overrides to params.yaml: make scale TO=scales/paper.yaml
-	python -m abo_vqa.scale $(or $(TO),$(error give the file: make scale TO=scales/paper.yaml))
+preset: $(VENV)/installed ## apply a preset to params.yaml: make preset TO=paper; without TO list the presets
+	abo-vqa preset $(TO)
 
 dag: $(VENV)/installed ## draw the stages
 	dvc dag
 
 docs-data: $(VENV)/installed ## build reports/data_docs/index.html: the expectations and what they find in the current tables
-	python -m abo_vqa.stages.data_docs
+	abo-vqa data-docs
 
 docs-params: $(VENV)/installed ## write docs/parameters.md from params.yaml and the types of its values
-	python -m abo_vqa.params.reference
+	abo-vqa params --write
 
 plots-page: $(VENV)/installed ## build .dvc/plots/page.html anew, which lets `dvc plots` work offline (needs npm)
 	python .dvc/plots/make_page.py
 
 demo-data: $(VENV)/installed ## draw the demo catalogue anew (the same bytes as the committed one)
-	python -m abo_vqa.demo.catalogue --out data
+	python -m abo_demo.catalogue --out data
 
 demo-model: $(VENV)/installed ## pre-train the demo's base model anew into models/pretraining (about an hour on two cores)
-	python -m abo_vqa.demo.pretrain
+	python -m abo_demo.pretrain
 
 lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet '.[encoder,test,lint]'
 	{ echo '# Exact versions of everything installed; made by `make lock` from pyproject.toml.'; \
 	  echo '# triton has none: every build of torch brings the one that it was made with.'; \
-	  .venv-lock/bin/python -m pip freeze --exclude abo-vqa --exclude triton | sed 's/+cpu//'; } > requirements.lock
+	  .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude abo-vqa --exclude triton | sed 's/+cpu//'; } > requirements.lock
 	rm -rf .venv-lock build src/*.egg-info
 
 clean: ## remove what the pipeline made (not the cache, not the MLflow store)

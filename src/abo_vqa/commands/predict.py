@@ -1,61 +1,94 @@
-"""Ask the base model and the trained arms a question about an image, side by side.
+"""`abo-vqa predict`: ask the base model and the trained arms a question about an image, side by side."""
 
-    PYTHONPATH=src python -m abo_vqa.commands.predict chair.jpg "What color is the chair?" --options red,blue,black,white
-
-Without options the question is asked openly. An option with a comma in it is given by --option, which may be repeated
-and mixed with --options. Models are those of params.yaml (`tested`).
-"""
-
-import argparse
 import logging
 import warnings
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
 
-from abo_vqa.common.errors import InputError, readable_errors
+import typer
+from typer.core import TyperCommand
+
+from abo_vqa.commands.project_option import Project, enter_project, user_path
+from abo_vqa.common.errors import InputError
 
 if TYPE_CHECKING:
     from abo_vqa.serving.answering import Reply
 
-
-def main() -> None:
-    """Check what is asked, ask every model, print the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("image", type=Path, help="JPEG, PNG, WEBP, GIF or BMP file")
-    parser.add_argument("question")
-    parser.add_argument("--options", action="extend", type=_at_commas, metavar="A,B,...", help="options to choose from")
-    parser.add_argument("--option", action="append", dest="options", metavar="TEXT", help="one option, commas and all")
-    parser.add_argument("--model", action="append", metavar="NAME", help="base or an arm; repeatable (default: all)")
-    with readable_errors("predict"):
-        run(parser.parse_args())
+EXAMPLES = """
+abo-vqa predict chair.jpg "What color is the chair?"
+abo-vqa predict chair.jpg "What color is the chair?" --options red,blue,black,white
+abo-vqa predict chair.jpg "Which two?" --options red,blue --option "black, white" --model options
+"""
 
 
-def run(args: argparse.Namespace) -> None:
-    """Do what the command line says."""
-    # Imported one after the other: what is wrong is reported before seconds of importing torch.
+class Command(TyperCommand):
+    """Splits the values of --options at commas, and keeps their order among those of --option."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the arguments with each `--options A,B` as `--option A --option B`."""
+        return super().parse_args(ctx, list(_one_each(args)))
+
+
+def _one_each(arguments: Iterable[str]) -> Iterator[str]:
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, text = argument.partition("=")
+        given = text if equals else next(rest, None) if name == "--options" else None
+        if name != "--options" or given is None:
+            yield argument
+        else:
+            for part in given.split(","):
+                yield from ("--option", part.strip())
+
+
+def main(
+    image: Annotated[Path, typer.Argument(metavar="IMAGE", help="JPEG, PNG, WEBP, GIF or BMP file.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help="The question, in quotes.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--options",
+            "--option",
+            metavar="A,B,...",
+            help="Options to choose from; --option takes a single one that may contain commas. Repeatable. "
+            "Without options the question is open.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="base or an arm. Repeatable. Default: all.", show_default=False),
+    ] = None,
+    project: Project = None,
+) -> None:
+    """Ask the base model and the trained arms about an image.
+
+    Prints a table: a line for every model with its answer and, if options are given, the probability of each. The
+    arms need their adapters: `dvc repro` trains them, `dvc pull` fetches them.
+    """
+    here = enter_project(project)
+    # Imported one after the other: errors are reported before torch, which takes seconds to import.
     from abo_vqa.common.params import read_params
     from abo_vqa.common.params.model import BASE
     from abo_vqa.serving.checks import check_options, check_question, read_image
 
     params = read_params()
-    names = list(dict.fromkeys(args.model or params.tested))
+    names = list(dict.fromkeys(model or params.models()))
     for name in names:
-        if name not in params.tested:
-            raise InputError(f"--model {name}: no such model; params.yaml has {', '.join(params.tested)} (tested)")
-    image, question, options = read_image(args.image), check_question(args.question), check_options(args.options)
+        if name not in params.models():
+            raise InputError(f"--model {name}: no such model; params.yaml has {', '.join(params.models())}")
+    data, question, choices = read_image(user_path(here, image)), check_question(question), check_options(options)
 
-    # What libraries have to say about themselves is no part of an answer.
+    # Keep the libraries' messages out of the answer.
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")
+    from abo_vqa.common.layout import adapter_folder
     from abo_vqa.serving.answering import Answerer, Question
 
-    adapters = {name: Path(params.tested[name]) for name in names if name != BASE}
+    adapters = {name: adapter_folder(name) for name in names if name != BASE}
     answerer = Answerer(params.model, adapters, params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass)
-    print(table({name: answerer.answer_checked(image, [Question(question, options)], name)[0] for name in names}))
-
-
-def _at_commas(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",")]
+    print(table({name: answerer.answer_checked(data, [Question(question, choices)], name)[0] for name in names}))
 
 
 def table(replies: "dict[str, Reply]") -> str:
@@ -68,7 +101,3 @@ def table(replies: "dict[str, Reply]") -> str:
         for name, reply in replies.items()
     ]
     return markdown_table(["model", "answer", *first], rows)
-
-
-if __name__ == "__main__":
-    main()

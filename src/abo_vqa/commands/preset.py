@@ -1,22 +1,89 @@
-"""Apply a committed file of overrides to params.yaml: `make scale TO=scales/paper.yaml`.
+"""`abo-vqa preset`: apply a committed file of overrides to params.yaml."""
 
-Comments and order of params.yaml are kept, and nothing is written unless the result is valid. `git checkout
-params.yaml` goes back.
-"""
-
-import argparse
 import io
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from ruamel.yaml import YAML
+import typer
 
-from abo_vqa.common.errors import InputError, readable_errors
-from abo_vqa.common.params import PARAMS_FILE, check_params
+from abo_vqa.commands.project_option import Project, enter_project, user_path
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.project import PARAMS_FILE, project_root
 
+FOLDER = Path("presets")
 NULL = "tag:yaml.org,2002:null"
+
+EXAMPLES = """
+abo-vqa preset                       # lists the presets
+abo-vqa preset paper                 # presets/paper.yaml
+abo-vqa preset my-values.yaml        # a file of your own
+git checkout params.yaml             # goes back
+"""
+
+
+def _names(incomplete: str) -> list[str]:
+    return [path.stem for path in _presets(project_root()) if path.stem.startswith(incomplete)]
+
+
+def main(
+    preset: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME|FILE",
+            help="Name of a preset, or a YAML file of values as in params.yaml.",
+            autocompletion=_names,
+            show_default=False,
+        ),
+    ] = None,
+    project: Project = None,
+) -> None:
+    """Apply a preset to params.yaml, or list the presets.
+
+    Prints what changed. Keeps comments and order; params.yaml stays as it was unless the result is valid.
+    """
+    here = enter_project(project)
+    if preset is None:
+        width = max((len(path.stem) for path in _presets()), default=0)
+        for path in _presets():
+            print(f"{path.stem:{width}}  {_summary(path)}")
+        return
+    path = _find(preset, here)
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        overrides = YAML(typ="safe", pure=True).load(path)
+    except YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(overrides, Mapping):
+        raise InputError(f"{path}: must hold parameters by name, as params.yaml does")
+    text, changes = apply_overrides(PARAMS_FILE.read_text(encoding="utf-8"), overrides)
+    temporary = PARAMS_FILE.with_suffix(".new")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, PARAMS_FILE)
+    print("\n".join(changes) or "nothing to change")
+
+
+def _find(preset: str, here: Path) -> Path:
+    """Return the file of a preset by its name, or by its path from the folder `here` or from the project's."""
+    candidates = [FOLDER / f"{preset}.yaml", user_path(here, Path(preset)), Path(preset)]
+    for path in candidates:
+        if path.is_file():
+            return path
+    known = ", ".join(path.stem for path in _presets())
+    raise InputError(f"{preset}: neither a preset nor a file; presets are {known or 'none'}")
+
+
+def _presets(root: Path = Path()) -> list[Path]:
+    return sorted((root / FOLDER).glob("*.yaml"))
+
+
+def _summary(path: Path) -> str:
+    """Return the first comment line of a preset."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return next((line.lstrip("# ") for line in lines if line.startswith("#")), "")
 
 
 def apply_overrides(params: str, overrides: Mapping[str, Any]) -> tuple[str, list[str]]:
@@ -24,6 +91,10 @@ def apply_overrides(params: str, overrides: Mapping[str, Any]) -> tuple[str, lis
 
     Raises ParamsError if a key is unknown or the outcome is not a valid set of parameters.
     """
+    from ruamel.yaml import YAML
+
+    from abo_vqa.common.params import check_params
+
     yaml = YAML()
     yaml.preserve_quotes = True
     yaml.width = 200
@@ -46,26 +117,3 @@ def _merge(document: MutableMapping[str, Any], overrides: Mapping[str, Any], pre
             if old != value:
                 yield f"{name}: {old} -> {value}"
             document[key] = value
-
-
-def main() -> None:
-    """Rewrite params.yaml with the overrides of the given file."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("overrides", type=Path, help="a file of overrides, such as scales/paper.yaml")
-    path = parser.parse_args().overrides
-    with readable_errors("scale"):
-        if not path.is_file():
-            known = ", ".join(str(found) for found in sorted(Path("scales").glob("*.yaml")))
-            raise InputError(f"{path}: not found; there are: {known}")
-        overrides = YAML(typ="safe", pure=True).load(path)
-        if not isinstance(overrides, Mapping):
-            raise InputError(f"{path}: must hold parameters by name, as params.yaml does")
-        text, changes = apply_overrides(PARAMS_FILE.read_text(), overrides)
-        temporary = PARAMS_FILE.with_suffix(".new")
-        temporary.write_text(text)
-        os.replace(temporary, PARAMS_FILE)
-        print("\n".join(changes) or "nothing to change")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,12 +5,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from string import ascii_lowercase
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.questions.words import fold
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # What the columns may be called; the first one that is there counts. A-OKVQA has image_id, choices, correct_choice_idx.
 _IMAGE = ("image", "image_path", "path", "file_name", "image_id")
@@ -60,9 +61,11 @@ def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
     return rows, problems
 
 
-def _read(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> "pd.DataFrame":
     if not path.is_file():
         raise InputError(f"{path}: not found")
+    import pandas as pd
+
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
     try:
         if kind == "parquet":
@@ -88,7 +91,7 @@ def _lines(file: Any) -> Iterator[Any]:
             raise ValueError(f"line {number}: {error}") from None
 
 
-def _column(table: pd.DataFrame, names: Sequence[str]) -> str | None:
+def _column(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
     return next((name for name in names if name in table), None)
 
 

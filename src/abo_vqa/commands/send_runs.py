@@ -1,19 +1,23 @@
-"""Send what earlier runs could not, as every later run does too: `PYTHONPATH=src python -m abo_vqa.common.tracking`."""
+"""`abo-vqa send-runs`: send to the MLflow server what earlier runs could not."""
 
-from abo_vqa.common.errors import readable_errors
-from abo_vqa.common.tracking.store import open_store, outbox_folder
+from abo_vqa.commands.project_option import Project, enter_project
+
+EXAMPLES = """
+MLFLOW_TRACKING_URI=http://server:5000 abo-vqa send-runs
+"""
 
 
-def main() -> None:
-    """Open the store, which sends what is kept, and say what is still waiting."""
+def main(project: Project = None) -> None:
+    """Send runs that were kept while the MLflow server was away.
+
+    Every later run that reaches the server sends them too.
+    """
+    enter_project(project)
+    from abo_vqa.common.tracking.store import open_store, outbox_folder
+
     waiting = [path.parent.name for path in outbox_folder().glob("*/owner.json")]
-    with readable_errors("tracking"):
-        client, _ = open_store()
+    client, _ = open_store()
     left = [name for name in waiting if (outbox_folder() / name).is_dir()]
     print(
         f"{len(waiting) - len(left)} runs sent to {client.tracking_uri}; {len(left)} wait: {', '.join(left) or 'none'}"
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,16 +1,15 @@
-"""Serve a registered version over HTTP with `mlflow models serve`, on this machine's loopback.
+"""`abo-vqa serve`: serve a registered version over HTTP with `mlflow models serve`, on this machine's loopback."""
 
-PYTHONPATH=src python -m abo_vqa.commands.serve [--model models:/abo-vqa/2] [--port 5001]
-"""
-
-import argparse
 import os
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from abo_vqa.common.errors import InputError, readable_errors
+import typer
+
+from abo_vqa.commands.project_option import Project, enter_project
+from abo_vqa.common.errors import InputError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -18,15 +17,31 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 5001  # MLflow's own 5000 is the UI's
 
 
-def main() -> None:
-    """Find the version, then become MLflow's server."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", help="MLflow's name of a model (default: models:/abo-vqa@champion)")
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=DEFAULT_PORT)
-    args = parser.parse_args()
-    with readable_errors("serve"):
-        command, environment = server(args.model, args.host, args.port)
+EXAMPLES = """
+abo-vqa serve                                    # the champion, http://127.0.0.1:5001
+abo-vqa serve --model models:/abo-vqa/1 --port 5002
+"""
+
+
+def main(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URI", help="MLflow's name of a model. Default: models:/abo-vqa@champion.", show_default=False
+        ),
+    ] = None,
+    host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Port to listen on.")] = DEFAULT_PORT,
+    project: Project = None,
+) -> None:
+    """Answer questions over HTTP with a registered model.
+
+    Runs `mlflow models serve` until Ctrl-C. Ask it with POST requests to /invocations; docs/serving.md shows one.
+    """
+    here = enter_project(project)
+    if model and (here / model).is_dir():
+        model = str(here / model)
+    command, environment = server(model, host, port)
     os.execve(sys.executable, command, environment)
 
 
@@ -69,10 +84,6 @@ def _require_version(client: "MlflowClient", uri: str) -> None:
             f"models:/{model}/{found.version} ({found.tags.get(ARM, 'unknown')} arm)"
             for found in versions(client, model)
         ]
-        register = "run `dvc repro` or, after a `dvc pull`, `PYTHONPATH=src python -m abo_vqa.serving.registry`"
+        register = "run `dvc repro` or, after a `dvc pull`, `abo-vqa register`"
         known = f"there are {', '.join(there)}" if there else f"none is registered: {register}"
         raise InputError(f"{uri}: no such version ({error.message.strip()}); {known}") from None
-
-
-if __name__ == "__main__":
-    main()

@@ -1,23 +1,18 @@
-"""Pool the runs of several seeds: how much of every accuracy and difference is the seed's luck?
+"""`abo-vqa sweep`: pool the runs of several seeds; how much of every accuracy and difference is the seed's luck?
 
-    dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start
-    PYTHONPATH=src python -m abo_vqa.commands.sweep                     # the last commit and what differs in the seed alone
-    PYTHONPATH=src python -m abo_vqa.commands.sweep main exp-1 exp-2    # these: branches, tags, commits or experiments
-
-Prints Markdown: of each accuracy and each planned difference the mean over seeds, the standard deviation and a
-Student-t interval of the mean. A seed draws the sample, the splits and the training; the spread holds the luck of all.
+A seed draws the sample, the splits and the training; the spread over seeds includes all three.
 """
 
-import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Annotated, Any
 
-from ruamel.yaml import YAML
+import typer
 
-from abo_vqa.common.errors import InputError, readable_errors
+from abo_vqa.commands.project_option import Project, enter_project
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.project import git
 
 COMPARISON = "reports/comparison.json"
@@ -26,14 +21,31 @@ PARAMS = "params.yaml"
 Json = dict[str, Any]
 
 
-def main() -> None:
-    """Print the pooled table of the revisions given, or of HEAD and its experiments."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("revisions", nargs="*", help="commits, branches, tags or DVC experiments, one a seed")
-    revisions = parser.parse_args().revisions
-    with readable_errors("sweep"):
-        found = read_revisions(revisions) if revisions else read_experiments()
-        print(render(found))
+EXAMPLES = """
+dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start    # first: the runs
+abo-vqa sweep                        # the last commit and its experiments that differ in the seed alone
+abo-vqa sweep main exp-1 exp-2       # these
+"""
+
+
+def main(
+    revisions: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="REVISION",
+            help="Commits, branches, tags or DVC experiments, one per seed. Default: HEAD and its experiments.",
+            show_default=False,
+        ),
+    ] = None,
+    project: Project = None,
+) -> None:
+    """Pool the runs of several seeds: mean, deviation, interval.
+
+    Prints Markdown: for each accuracy and each planned difference the mean over seeds, the standard deviation, and a
+    Student-t interval of the mean.
+    """
+    enter_project(project)
+    print(render(read_revisions(revisions) if revisions else read_experiments()))
 
 
 def read_revisions(revisions: Sequence[str], folder: Path = Path(".")) -> dict[str, Json]:
@@ -178,6 +190,8 @@ def _spread(values: Sequence[float], confidence: float) -> Json:
 
 def _different(first: str, second: str, folder: Path) -> list[str]:
     """Return the parameters, by their dotted names and without the seed, that two commits do not share."""
+    from ruamel.yaml import YAML
+
     yaml = YAML(typ="safe", pure=True)
     one, other = (_flat(yaml.load(_show(commit, PARAMS, folder) or "{}")) for commit in (first, second))
     return sorted(key for key in one.keys() | other.keys() if key != "seed" and one.get(key) != other.get(key))
@@ -202,7 +216,3 @@ def _commit(name: str, folder: Path) -> str:
 
 def _show(commit: str, path: str, folder: Path) -> str | None:
     return git("show", f"{commit}:{path}", folder=folder)
-
-
-if __name__ == "__main__":
-    main()

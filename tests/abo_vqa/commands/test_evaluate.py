@@ -1,4 +1,4 @@
-"""`python -m abo_vqa.commands.evaluate` on sets that are not ours, with base and adapters over it."""
+"""`abo-vqa evaluate` on sets that are not ours, with base and adapters over it."""
 
 import json
 import os
@@ -12,10 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from abo_vqa.commands.evaluate import main
+from abo_vqa.commands import evaluate as command
+from abo_vqa.commands.app import main
 from abo_vqa.common.params import Params
 from abo_vqa.inference.prompt_tree import Prompt, Scorer
-from abo_vqa.model.adapters import each_model, load_tuned
+from abo_vqa.model.adapters import attach_adapters, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
@@ -56,7 +57,7 @@ def coco(tmp_path: Path, images: dict[str, bytes]) -> Path:
 
 
 def evaluate(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "abo_vqa.commands.evaluate", *map(str, arguments)]
+    command = [sys.executable, "-m", "abo_vqa.commands.app", "evaluate", *map(str, arguments)]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True)
 
@@ -91,10 +92,13 @@ def test_switched_adapters_answer_as_reloaded_ones(
         return Scorer(model, collator, 6, 512).ask("image-3", prompts)
 
     loaded = {"base": load_base(params)} | {
-        name: load_tuned(load_base(params), folder) for name, folder in adapters.items()
+        name: attach_adapters(load_base(params), {name: folder}) for name, folder in adapters.items()
     }
     alone = {name: ask(model) for name, model in loaded.items()}
-    switched = {name: ask(model) for name, model, _ in each_model(load_base(params), adapters)}
+    model, switched = attach_adapters(load_base(params), adapters), {}
+    for name in ("base", *adapters):
+        with use_adapter(model, name):
+            switched[name] = ask(model)
     assert list(switched) == ["base", "first", "second"]
     for name, answers in switched.items():
         for one, other in zip(answers, alone[name], strict=True):
@@ -105,7 +109,7 @@ def test_switched_adapters_answer_as_reloaded_ones(
 
 def refusal(arguments: list[Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     """Return what the command says, in this process, before it gives up."""
-    monkeypatch.setattr(sys, "argv", ["evaluate", *map(str, arguments)])
+    monkeypatch.setattr(sys, "argv", ["abo-vqa", "evaluate", *map(str, arguments)])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert stopped.value.code
@@ -148,3 +152,13 @@ def test_wrong_arguments_are_named(
 ) -> None:
     command = [coco / "aokvqa_v1p0_val.json", "--base", root / "models/demo", *arguments]
     assert says in refusal(command, monkeypatch, capsys)
+
+
+def test_conditions_are_a_list_or_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    monkeypatch.setattr(command, "run", lambda args: seen.append(args.conditions))
+    for given in (["--conditions", "blind", "open", "--conditions", "options", "a.csv"], ["a.csv"]):
+        monkeypatch.setattr(sys, "argv", ["abo-vqa", "evaluate", "--base", "b", *given])
+        with pytest.raises(SystemExit):
+            main()
+    assert seen == [["blind", "open", "options"], ["open", "options", "circular", "blind"]]

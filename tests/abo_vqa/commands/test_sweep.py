@@ -79,7 +79,7 @@ def test_mean_and_spread_are_students(repository):
 
 def test_the_command_prints_the_table(repository, root):
     def sweep(*revisions: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "abo_vqa.commands.sweep", *revisions]
+        command = [sys.executable, "-m", "abo_vqa.commands.app", "sweep", *revisions]
         return subprocess.run(
             command, cwd=repository, capture_output=True, text=True, env={"PYTHONPATH": f"{root}/src"}
         )

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from abo_vqa.commands.params import PAGE, Parameter, comment, parameters, render
+from abo_vqa.commands.parameter_page import PAGE, Parameter, comment, parameters, render
 from abo_vqa.common.params import read_params
 from abo_vqa.common.tracking.run import flatten_params
 
@@ -21,7 +21,7 @@ def known(sources: tuple[str, str]) -> dict[str, Parameter]:
 
 
 def test_the_committed_page_is_the_one_that_is_made(root: Path, sources: tuple[str, str]) -> None:
-    assert (root / PAGE).read_text(encoding="utf-8") == render(*sources), "run `make docs-params`"
+    assert (root / PAGE).read_text(encoding="utf-8") == render(*sources), "run `abo-vqa params --write`"
 
 
 def test_every_parameter_is_described_and_read_by_a_stage(known: dict[str, Parameter]) -> None:

@@ -1,0 +1,54 @@
+"""The command `abo-vqa`: one subcommand per module of this package.
+
+Modules import what is slow inside their functions: help, completion and wrong arguments take no import of torch.
+"""
+
+from textwrap import indent
+from types import ModuleType
+
+import typer
+from typer.core import TyperCommand
+
+from abo_vqa.commands import data_docs, evaluate, params, pin, predict, preset, register, send_runs, serve, sweep
+from abo_vqa.common.errors import readable_errors
+
+# In the order of the help. A module has main(), whose docstring and annotations are the help, and EXAMPLES.
+COMMANDS: dict[str, ModuleType] = {
+    "predict": predict,
+    "serve": serve,
+    "evaluate": evaluate,
+    "params": params,
+    "preset": preset,
+    "pin": pin,
+    "sweep": sweep,
+    "register": register,
+    "send-runs": send_runs,
+    "data-docs": data_docs,
+}
+# The line \b keeps typer from filling the paragraph's lines.
+_EXAMPLES = "\b\nExamples:\n{}"
+
+app = typer.Typer(
+    help="Ask, serve and evaluate models; change parameters; pool runs.",
+    epilog="Help on a command: abo-vqa COMMAND -h. The experiment itself: dvc repro.",
+    no_args_is_help=True,
+    # Plain text: it can be searched and copied, and rich, which draws the boxes, need not be imported.
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+for name, module in COMMANDS.items():
+    app.command(
+        name,
+        cls=getattr(module, "Command", TyperCommand),
+        epilog=_EXAMPLES.format(indent(module.EXAMPLES.strip(), "  ")),
+    )(readable_errors(name)(module.main))
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="abo-vqa")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""`abo-vqa pin`: write down which commit of a Hugging Face model the project uses."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from abo_vqa.commands.project_option import Project, enter_project
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.storage import replacing
+
+EXAMPLES = """
+abo-vqa pin Intel/llava-gemma-2b                    # its newest commit
+abo-vqa pin Intel/llava-gemma-2b --commit 1a2b3c... # this one; needs no network
+"""
+FOLDER = Path("models/hub")
+
+
+def main(
+    model: Annotated[str, typer.Argument(metavar="ID", help="Model on the Hugging Face hub, OWNER/NAME.")],
+    commit: Annotated[
+        str | None, typer.Option(metavar="COMMIT", help="Commit to use instead of the newest.", show_default=False)
+    ] = None,
+    project: Project = None,
+) -> None:
+    """Pin a model on the Hugging Face hub, so that DVC sees which one is used.
+
+    Writes models/hub/NAME.json with the id and the commit; set model.base or generate.vlm.base to that file. Pinning
+    again moves to the newest commit, and `dvc repro` then reruns what depends on the model.
+    """
+    enter_project(project)
+    owner, _, name = model.partition("/")
+    if not owner or not name or "/" in name:
+        raise InputError(f"{model}: wanted OWNER/NAME, as in Intel/llava-gemma-2b")
+    path = FOLDER / f"{name}.json"
+    pin = {"id": model, "commit": commit or newest(model)}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(pin, indent=2) + "\n", encoding="utf-8")
+    print(f"{path}: {path.read_text(encoding='utf-8')}\nUse it: dvc exp run -S model.base={path}")
+
+
+def newest(model: str) -> str:
+    """Return the newest commit of a model on the hub; InputError if there is none or the hub cannot be reached."""
+    # Imported here: it takes a second that help and wrong arguments need not wait for.
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().model_info(model, timeout=20).sha)
+    except (
+        Exception
+    ) as error:  # the HTTP library under huggingface_hub, and so its exceptions, changes with its version
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{model}: its commit cannot be looked up ({reason}); give one with --commit") from None
