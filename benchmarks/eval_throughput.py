@@ -19,14 +19,14 @@ import torch
 from geometry import photographs, questions, save_model
 from train_throughput import machine
 
+from abo_vqa.common.params import read_params
 from abo_vqa.inference.ask import BLANK, blank_image
-from abo_vqa.model.collators import Question, encode_prompts
-from abo_vqa.model.features import ImageFeatures
+from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.base.prompts import question_text
-from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
+from abo_vqa.model.collators import Question, encode_prompts
+from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.common.params import read_params
 
 NEW, PER_IMAGE, IMAGE_TOKENS = 8, 5, 576
 
@@ -47,7 +47,7 @@ def main() -> None:
         dtype = "bfloat16" if args.full else "float32"
         quantization = params.model.quantization.model_copy(update={"compute_dtype": dtype})
         settings = params.model.model_copy(
-            update={"base": str(folder / "model"), "revision": None, "quantization": quantization}
+            update={"base": str(folder / "model"), "quantization": quantization}
         )
         model, processor = load_base(settings), load_processor(settings)
         started = time.perf_counter()

@@ -2,7 +2,8 @@
 
     PYTHONPATH=src python benchmarks/generating.py
     PYTHONPATH=src python benchmarks/generating.py --base llava-hf/llava-v1.6-mistral-7b-hf --4bit --dtype float16 \
-        --prompt src/abo_vqa/model/question_prompt.txt --longest-question 120 --longest-word 16 --max-new-tokens 500
+        --prompt src/abo_vqa/generators/question_prompt.txt --longest-question 120 --longest-word 16 \
+        --max-new-tokens 500
 """
 
 import argparse
@@ -16,11 +17,11 @@ from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from abo_demo.scene import draw_scene, sample_scene
-from abo_vqa.generators.vlm_writer import Picture, QuestionWriter, generate_batches
+from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.params import check_params
 from abo_vqa.common.params.data import VlmParams
+from abo_vqa.generators.vlm_writer import Picture, QuestionWriter, generate_batches
 from abo_vqa.questions.parse import parse_output
-from abo_vqa.common.draws import derive_rng
 
 
 def main() -> None:

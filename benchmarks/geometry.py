@@ -18,9 +18,9 @@ from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig, LlavaForCon
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from abo_demo.base_model import SPECIAL, train_tokenizer
+from abo_vqa.common.schema import RawOutput
 from abo_vqa.model.base.loading import CHAT_TEMPLATE
 from abo_vqa.questions.parse import flatten
-from abo_vqa.common.schema import RawOutput
 
 PATCH = 14
 RECORDED = "qa/llava_v1.6_mistral_7b_raw.jsonl.gz"

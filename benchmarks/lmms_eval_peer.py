@@ -1,4 +1,4 @@
-"""The demo's test questions through lmms-eval and through `abo_vqa.commands.evaluate`: the same answers, and the time of each.
+"""The demo's test questions through lmms-eval and through `abo-vqa evaluate`: the same answers, and the time of each.
 
     PYTHONPATH=src python benchmarks/lmms_eval_peer.py PYTHON [--questions 808] [--conditions open options]
 
@@ -22,10 +22,10 @@ from textwrap import dedent
 import pandas as pd
 from train_throughput import machine
 
-from abo_vqa.commands.evaluate import BASE
+from abo_vqa.common.layout import read_image_bytes, read_questions
+from abo_vqa.common.params.model import BASE
 from abo_vqa.metrics.answers import exact_match
 from abo_vqa.model.base.prompts import question_text
-from abo_vqa.common.layout import read_image_bytes, read_questions
 
 NEW = 8
 TASK = """
@@ -119,7 +119,7 @@ def through_ours(args: argparse.Namespace, rows: list[dict], folder: Path) -> tu
     ]
     path, output = folder / "questions.jsonl", folder / "ours.parquet"
     pd.DataFrame(asked).to_json(path, orient="records", lines=True)
-    command = f"{sys.executable} -m abo_vqa.commands.evaluate {path} --images {folder} --base {args.base} --no-4bit"
+    command = f"{sys.executable} -m abo_vqa.commands.app evaluate {path} --images {folder} --base {args.base} --no-4bit"
     command += f" --max-new-tokens {NEW} --output {output} --conditions"
     # Vision features of an earlier run would be found again.
     fresh = os.environ | {"DVC_ROOT": str(folder), "PYTHONPATH": "src"}

@@ -4,8 +4,9 @@
 
 Wants the splits of a finished `dvc repro`. Both ways train with params.yaml, the same 18 questions a step and the same
 number of steps, from the same first adapter; only the order differs (batches.training_plan). Both orders run as shared-
-image batches, which give the losses and weights of one sequence a question (tests/model/test_shared_image.py). Each
-seed draws another order, another first adapter and another dropout. Every arm is asked as it was trained.
+image batches, which give the losses and weights of one sequence a question
+(tests/abo_vqa/model/test_shared_image.py). Each seed draws another order, another first adapter and another dropout.
+Every arm is asked as it was trained.
 
 Two intervals of the difference image minus question: over training seeds (Student's t), and over test images, of the
 mean over the seeds that ran.
@@ -22,17 +23,17 @@ import pandas as pd
 import torch
 from scipy.stats import t
 
-from abo_vqa.statistics.intervals import cluster_interval
-from abo_vqa.metrics.answers import exact_match
-from abo_vqa.training.plan import asked_row, training_questions
-from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.base.loading import load_base, load_processor
-from abo_vqa.inference.prompt_tree import Prompt, Scorer
-from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.training.trainer import train_arm
-from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.layout import feature_folder, read_image_bytes, read_questions
+from abo_vqa.common.params import Params, read_params
+from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.metrics.answers import exact_match
+from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.features import ImageFeatures
+from abo_vqa.model.shared_image import ImageCollator
+from abo_vqa.statistics.intervals import cluster_interval
+from abo_vqa.training.plan import asked_row, training_questions
+from abo_vqa.training.trainer import train_arm
 
 PACKINGS = ("image", "question")
 

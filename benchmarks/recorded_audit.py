@@ -18,16 +18,16 @@ import pandas as pd
 from abo_vqa.audit.audit import texts_of
 from abo_vqa.audit.text_only import REFERENCES, WITH_OPTIONS, first_option
 from abo_vqa.audit.text_only_embeddings import Vectors, embed
-from abo_vqa.statistics.intervals import cluster_interval
-from abo_vqa.statistics.display import markdown_table
-from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.layout import with_options
-from abo_vqa.splits.matching import Matching, match_questions
+from abo_vqa.common.params import Params, read_params
+from abo_vqa.common.schema import COLOR, COUNTING, MATERIAL, SHAPE, SPLITS, TEST, TRAIN, YES_NO
 from abo_vqa.generators.recorded import read_recorded
-from abo_vqa.common.schema import (COLOR, COUNTING, MATERIAL, SHAPE, SPLITS, TEST, TRAIN, YES_NO)
 from abo_vqa.questions.schema import Question
-from abo_vqa.splits.assign import assign_splits
 from abo_vqa.questions.validate import curate
+from abo_vqa.splits.assign import assign_splits
+from abo_vqa.splits.matching import Matching, match_questions
+from abo_vqa.statistics.display import markdown_table
+from abo_vqa.statistics.intervals import cluster_interval
 
 FOUR = (COLOR, MATERIAL, SHAPE, COUNTING)
 GROUPS: Mapping[str, tuple[str, ...]] = {"the four kinds": FOUR, **{kind: (kind,) for kind in (*FOUR, YES_NO)}}

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from abo_vqa.common.params import read_params
-from abo_vqa.questions.parse import read_output
-from abo_vqa.generators.recorded import read_recorded
 from abo_vqa.common.schema import RawOutput
+from abo_vqa.generators.recorded import read_recorded
+from abo_vqa.questions.parse import read_output
 from abo_vqa.questions.validate import check_clean, curate
 
 

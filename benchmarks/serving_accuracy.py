@@ -17,8 +17,8 @@ from typing import Any
 
 import pandas as pd
 
+from abo_vqa.common.layout import COMPARISON, PREDICTIONS, read_image_bytes, read_questions
 from abo_vqa.metrics.answers import exact_match
-from abo_vqa.common.layout import (COMPARISON, PREDICTIONS, read_image_bytes, read_questions)
 
 
 def main() -> None:

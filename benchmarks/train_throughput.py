@@ -75,10 +75,10 @@ def train(contender: str, folder: Path, steps: int) -> dict[str, Any]:
     from geometry import photographs
     from transformers import TrainerCallback
 
-    from abo_vqa.training.plan import training_questions
-    from abo_vqa.model.base.loading import load_base, load_processor
     from abo_vqa.common.params import read_params
     from abo_vqa.common.params.model import ArmParams
+    from abo_vqa.model.base.loading import load_base, load_processor
+    from abo_vqa.training.plan import training_questions
 
     rows = json.loads((folder / "rows.json").read_text())
     images = photographs({row["image_id"] for row in rows})
@@ -86,7 +86,7 @@ def train(contender: str, folder: Path, steps: int) -> dict[str, Any]:
     cuda = torch.cuda.is_available()
     quantization = params.model.quantization.model_copy(update={"compute_dtype": "bfloat16" if cuda else "float32"})
     model_params = params.model.model_copy(
-        update={"base": str(folder / "model"), "revision": None, "quantization": quantization}
+        update={"base": str(folder / "model"), "quantization": quantization}
     )
     lora = params.train.lora.model_copy(update={"dropout": 0.0})
     passes = {"batch_size": 3, "accumulation": 6} if contender in (STOCK, NAIVE) and not cuda else {}
@@ -165,9 +165,8 @@ def stock(
     from trl import SFTTrainer
 
     from abo_vqa.common.storage import open_image
-    from abo_vqa.training.trainer import lora_config
     from abo_vqa.model.base.prompts import user_turn
-    from abo_vqa.training.trainer import trainer_arguments
+    from abo_vqa.training.trainer import lora_config, trainer_arguments
 
     examples = [
         {
@@ -202,10 +201,10 @@ def ours(
     count: Tokens,
 ) -> Any:
     """Train as the stage train does."""
-    from abo_vqa.training import trainer as training
     from abo_vqa.model.collators import QuestionCollator
     from abo_vqa.model.features import ImageFeatures
     from abo_vqa.model.shared_image import ImageCollator
+    from abo_vqa.training import trainer as training
 
     if contender == NAIVE:
         collator: Any = QuestionCollator(processor, images, 8192)

@@ -1,4 +1,4 @@
-"""Draw the demo catalogue: `PYTHONPATH=src python -m abo_demo.catalogue --seed 7 --out data`.
+"""Draw the demo catalogue: `python -m abo_demo.catalogue --seed 7 --out data`.
 
 Writes abo-listings.tar and abo-images-small.tar, laid out as ABO publishes them and with ABO's dirt in ABO's
 proportions. The same seed and size give the same bytes, on the versions that images/README.md names.

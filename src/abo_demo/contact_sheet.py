@@ -1,4 +1,4 @@
-"""Draw docs/contact-sheet.png, the demo at a glance: `PYTHONPATH=src python -m abo_demo.contact_sheet`."""
+"""Draw docs/contact-sheet.png, the demo at a glance: `python -m abo_demo.contact_sheet`."""
 
 from __future__ import annotations
 

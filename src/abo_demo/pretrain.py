@@ -1,4 +1,4 @@
-"""Pre-train the demo's base model on generic drawn scenes: `PYTHONPATH=src python -m abo_demo.pretrain`.
+"""Pre-train the demo's base model on generic drawn scenes: `python -m abo_demo.pretrain`.
 
 First the vision tower learns to name what it sees, as CLIP's did before it became LLaVA's; then the whole model learns
 to answer. It never sees an image of the demo catalogue, nor the experiment's prompts. All questions of an image share

@@ -75,7 +75,7 @@ def commit(folder: Path, message: str) -> None:
 
 def scale(folder: Path, overrides: Path) -> None:
     """Apply a file of overrides to the clone's params.yaml and commit it."""
-    run(f"PYTHONPATH=src python -m abo_vqa.commands.preset {overrides}", folder)
+    run(f"abo-vqa preset {overrides}", folder)
     commit(folder, f"scale {overrides.name}")
 
 

@@ -289,9 +289,7 @@ def test_a_store_out_of_reach_is_a_warning_that_says_what_to_do(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("abo-vqa registry: warning: the adapters are not registered as versions of 'abo-vqa': ")
-    assert "127.0.0.1" in err and err.endswith(
-        "To register them later: PYTHONPATH=src python -m abo_vqa.serving.registry\n"
-    )
+    assert "127.0.0.1" in err and err.endswith("To register them later: abo-vqa register\n")
 
 
 def run(*arguments: str, folder: Path, **more: str) -> "subprocess.Popen[str]":

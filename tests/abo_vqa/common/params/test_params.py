@@ -54,8 +54,11 @@ def test_the_committed_parameters_are_valid(root: Path) -> None:
         ("evaluate.conditions.open.options", "telepathy", "evaluate.conditions.open.options"),
         ("evaluate.conditions.options.count", 9, "evaluate.conditions.options.count"),
         ("evaluate.conditions.matched.count", 3, "matched options come as they are"),
-        ("compare.planned", [{"first": "options", "second": "rival", "conditions": ["open"]}], "rival is not tested"),
-        ("tested.oracle", "models/oracle", "tested.oracle: neither base nor an arm"),
+        (
+            "compare.planned",
+            [{"first": "options", "second": "rival", "conditions": ["open"]}],
+            "no model rival; there are",
+        ),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], key: str, value: Any, says: str) -> None:
@@ -119,7 +122,7 @@ def paper(root: Path) -> Params:
 
 def test_scales_keep_every_comment(root: Path) -> None:
     before = (root / "params.yaml").read_text()
-    for scale in sorted((root / "scales").glob("*.yaml")):
+    for scale in sorted((root / "presets").glob("*.yaml")):
         after, changes = apply_overrides(before, safe.load(scale))
         assert changes
         # Lines that a scale adds, as the rows of a list, come without a comment.
