@@ -8,7 +8,6 @@ import typer
 
 from abo_vqa.commands.project_option import Project, enter_project
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.storage import replacing
 
 EXAMPLES = """
 abo-vqa pin Intel/llava-gemma-2b                    # its newest commit
@@ -24,7 +23,7 @@ def main(
     ] = None,
     project: Project = None,
 ) -> None:
-    """Pin a model on the Hugging Face hub, so that DVC sees which one is used.
+    """Pin a Hugging Face model, so that DVC sees its commit.
 
     Writes models/hub/NAME.json with the id and the commit; set model.base or generate.vlm.base to that file. Pinning
     again moves to the newest commit, and `dvc repro` then reruns what depends on the model.
@@ -35,6 +34,8 @@ def main(
         raise InputError(f"{model}: wanted OWNER/NAME, as in Intel/llava-gemma-2b")
     path = FOLDER / f"{name}.json"
     pin = {"id": model, "commit": commit or newest(model)}
+    from abo_vqa.common.storage import replacing
+
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(pin, indent=2) + "\n", encoding="utf-8")
     print(f"{path}: {path.read_text(encoding='utf-8')}\nUse it: dvc exp run -S model.base={path}")
