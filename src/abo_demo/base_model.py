@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -16,7 +15,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-import abo_vqa.model
+from abo_vqa.model.base.loading import CHAT_TEMPLATE
 
 IMAGE_SIZE = 112  # pixels; with 14-pixel patches an image is 64 tokens, the real model's 336 make it 576
 PATCH_SIZE = 14
@@ -66,14 +65,13 @@ def build_processor(tokenizer: GemmaTokenizer) -> LlavaProcessor:
     # Resized without cropping: a crop could cut off some of the items that a counting question asks for.
     square = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     image_processor = CLIPImageProcessorPil(size=square, crop_size=square, do_center_crop=False)
-    template = Path(abo_vqa.model.__path__[0], "chat_template.jinja").read_text()
     return LlavaProcessor(
         image_processor=image_processor,
         tokenizer=tokenizer,
         patch_size=PATCH_SIZE,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=template,
+        chat_template=CHAT_TEMPLATE.read_text(),
     )
 
 

@@ -1,10 +1,10 @@
-"""A file that keeps what a long stage has made so far, so that it goes on where it was killed."""
+"""A file in which a long computation keeps its results one by one, so that a killed one resumes where it stopped."""
 
 import json
-import os
+import sqlite3
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,58 +12,70 @@ from filelock import FileLock, Timeout
 
 from abo_vqa.common.errors import InputError
 
+# Keys are JSON too, which is ASCII: SQLite refuses the lone surrogates that some file names contain.
+TABLE = "CREATE TABLE IF NOT EXISTS entries (place INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, entry TEXT)"
+
 
 class Journal:
-    """Append-only JSON lines, each on the disk before the next is begun; opened by `open_journal`."""
+    """JSON entries under unique keys, in order of insertion, in one SQLite file; opened by `open_journal`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path, self._connection = path, connection
 
-    def read(self) -> list[dict[str, Any]]:
-        """Return all entries; a last line that was cut off in the middle is removed from the file.
+    def append(self, key: str, entry: Any) -> None:
+        """Add an entry; once this returns, a crash of the machine does not lose it. ValueError if the key exists."""
+        row = (json.dumps(key), json.dumps(entry))
+        try:
+            self._connection.execute("INSERT INTO entries (key, entry) VALUES (?, ?)", row)
+        except sqlite3.IntegrityError:
+            raise ValueError(f"{self.path}: it has an entry with the key {key!r} already") from None
 
-        Raises InputError naming a damaged line before the last one.
-        """
-        if not self.path.exists():
-            return []
-        entries = []
-        whole = 0
-        lines = self.path.read_bytes().splitlines(keepends=True)
-        for number, line in enumerate(lines, 1):
-            try:
-                if not line.endswith(b"\n"):
-                    raise ValueError("no end of line")
-                entries.append(json.loads(line))
-            except ValueError as error:
-                if number == len(lines):
-                    break
-                raise InputError(
-                    f"{self.path}, line {number}: damaged ({error}); delete this line and those after it to go on from "
-                    "there, or the file to begin anew"
-                ) from None
-            whole += len(line)
-        os.truncate(self.path, whole)
-        return entries
+    def keys(self) -> list[str]:
+        """Return all keys in order of insertion."""
+        return self._column("key")
 
-    def append(self, entry: Mapping[str, Any]) -> None:
-        """Add an entry; when this returns, a crash of the machine does not lose it."""
-        with self.path.open("ab") as file:
-            file.write(json.dumps(entry).encode("ascii") + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+    def read(self) -> list[Any]:
+        """Return all entries in order of insertion."""
+        return self._column("entry")
+
+    def remove(self, key: str) -> None:
+        """Delete one entry, as durably as it was added."""
+        self._connection.execute("DELETE FROM entries WHERE key = ?", (json.dumps(key),))
+
+    def _column(self, name: str) -> list[Any]:
+        rows = self._connection.execute(f"SELECT {name} FROM entries ORDER BY place").fetchall()
+        try:
+            return [json.loads(value) for (value,) in rows]
+        except ValueError as error:
+            raise sqlite3.DatabaseError(error) from error
 
 
 @contextmanager
 def open_journal(path: Path) -> Iterator[Journal]:
-    """Open the journal at `path` for this process alone; another that wants it waits until it is closed."""
+    """Open the journal at `path` for this process alone; another process waits until it is closed.
+
+    Raises InputError if the file is damaged.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"))
+    lock = FileLock(path.with_suffix(".lock"))  # waiting for SQLite's own lock could not be interrupted by Ctrl-C
     try:
         lock.acquire(timeout=0)
     except Timeout:
         print(f"{path}: another process is writing it; waiting for it to end", file=sys.stderr)
         lock.acquire()
     try:
-        yield Journal(path)
+        # isolation_level=None: every statement is a transaction.
+        with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            connection.text_factory = bytes  # damaged text is reported by _column
+            connection.execute("PRAGMA synchronous = EXTRA")  # with FULL a power failure can undo the last transaction
+            connection.execute(TABLE)
+            [found] = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if found != b"ok":
+                raise sqlite3.DatabaseError(found.decode().splitlines()[-1])
+            yield Journal(path, connection)
+    except sqlite3.DatabaseError as error:
+        if type(error) is not sqlite3.DatabaseError:  # subclasses: a full disk, missing permissions
+            raise
+        raise InputError(f"{path}: damaged ({error}); delete this file to begin again without its entries") from error
     finally:
         lock.release()

@@ -70,6 +70,15 @@ def failure_of(text: str, ended: bool, schema: dict[str, Any]) -> str | None:
     return None if Draft202012Validator(schema).is_valid(value) else OTHER_FORM
 
 
+def count_questions(text: str) -> int:
+    """Return how many questions an output lists, whatever their form; 0 if it is not JSON or has no list of them."""
+    try:
+        questions = json.loads(text)["questions"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return 0
+    return len(questions) if isinstance(questions, list) else 0
+
+
 def _object(properties: dict[str, Any]) -> dict[str, Any]:
     required = list(properties)
     return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}

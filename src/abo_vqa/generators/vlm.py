@@ -1,11 +1,10 @@
 """The stage generate's source `vlm`: a model writes, a journal keeps, and the journal becomes the outputs.
 
-The journal is named after all that its outputs depend on, and is no output of DVC, which removes those before it runs a
-stage. So a killed run goes on where it was, and one that has ended is not repeated.
+The journal is named after the digest of all that its outputs depend on. It is not an output of DVC, which removes
+outputs before it runs a stage. So a killed run resumes, and a finished one is not repeated.
 """
 
 import hashlib
-import json
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from abo_vqa.common.digests import code_digest, digest, model_identity, package_versions
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.journal import Journal, open_journal
 from abo_vqa.common.layout import SAMPLE
@@ -24,7 +24,7 @@ from abo_vqa.common.project import project_root
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.common.storage import read_table
 from abo_vqa.common.tracking.run import Run, tracked_run
-from abo_vqa.questions.parse import parse_output
+from abo_vqa.generators.output_schema import count_questions
 
 if TYPE_CHECKING:
     from abo_vqa.generators.vlm_writer import Batch, Picture
@@ -33,6 +33,8 @@ GENERATOR = "vlm"
 # Under the root that also holds the store of runs, so that an experiment in a temporary folder goes on with what an
 # earlier one has made.
 JOURNALS = Path("tables/generating")
+# Outputs made with another version of one of these are not used again.
+PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "xgrammar", "pillow")
 
 
 def generate_with_model(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
@@ -41,22 +43,21 @@ def generate_with_model(rows: Sequence[Mapping[str, Any]], params: Params) -> tu
     Raises InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and used again.
     """
     # Imported here: the other sources need no torch.
-    from abo_vqa.generators.vlm_writer import Picture, code_identity, model_identity, most_new_tokens
+    from abo_vqa.generators.vlm_writer import Picture, most_new_tokens
 
     vlm = params.generate.vlm
     prompt = _read_prompt(vlm)
     images = read_table(SAMPLE, "sample", ["image_path", "image"])
     pictures = [Picture(row["image_path"], row["image"]["bytes"]) for row in images]
-    model = model_identity(vlm)
-    contents = _digest([[picture.path, hashlib.sha256(picture.data).hexdigest()] for picture in pictures])
-    everything = [vlm.model_dump(), prompt, params.seed, model, code_identity(), contents]
-    with open_journal(project_root() / JOURNALS / f"{_digest(everything)}.jsonl") as journal:
+    model = model_identity(vlm.base, "generate.vlm.base")
+    inputs = _inputs_digest(vlm, prompt, params.seed, model, pictures)
+    with open_journal(project_root() / JOURNALS / f"{inputs}.db") as journal:
         _write_missing(journal, pictures, prompt, params)
         batches = journal.read()
     outputs = [output for batch in batches for output in batch["outputs"]]
-    said = _digest(prompt)
+    prompt_digest = digest(prompt)
     raw = [
-        RawOutput(row["product_id"], row["image_path"], GENERATOR, params.seed, output["text"], vlm.base, said)
+        RawOutput(row["product_id"], row["image_path"], GENERATOR, params.seed, output["text"], vlm.base, prompt_digest)
         for row, output in zip(rows, outputs, strict=True)
         if output["text"] is not None
     ]
@@ -65,14 +66,27 @@ def generate_with_model(rows: Sequence[Mapping[str, Any]], params: Params) -> tu
         "products_without_output": len(rows) - len(raw),
         "outputs_valid": sum(output["failure"] is None for output in outputs),
         "failures": dict(Counter(output["failure"] for output in outputs if output["failure"])),
-        "questions": sum(len(parse_output(output.output)) for output in raw),
+        "questions": sum(count_questions(output.output) for output in raw),
         "model": {"base": vlm.base, "version": model},
-        "prompt": {"digest": said, "text": prompt},
+        "prompt": {"digest": prompt_digest, "text": prompt},
         "constrained": vlm.constrained,
         "max_new_tokens": most_new_tokens(vlm),
         "batch_sizes": sorted({len(batch["outputs"]) for batch in batches}),
     }
     return raw, report
+
+
+def _inputs_digest(vlm: VlmParams, prompt: str, seed: int, model: str, pictures: "Sequence[Picture]") -> str:
+    """Return the digest of all that the outputs depend on.
+
+    vlm.batch_size is part of it: the last bits of the scores differ with the batch's shape (see vlm_writer), so another
+    size can draw other tokens.
+    """
+    contents = [[picture.path, hashlib.sha256(picture.data).hexdigest()] for picture in pictures]
+    code = code_digest("abo_vqa.generators.vlm_writer")
+    # The file behind `prompt` and the folder behind `base` count by content, not by name.
+    settings = vlm.model_dump(mode="json", exclude={"base", "prompt"})
+    return digest([settings, prompt, seed, model, code, package_versions(PACKAGES), contents])
 
 
 def _write_missing(journal: Journal, pictures: "Sequence[Picture]", prompt: str, params: Params) -> None:
@@ -93,7 +107,8 @@ def _write_missing(journal: Journal, pictures: "Sequence[Picture]", prompt: str,
         writer = QuestionWriter(vlm, prompt, params.seed)
         progress = _Progress(run, done)
         for batch in generate_batches(writer, pictures[done:], batch_size):
-            journal.append(asdict(batch))
+            journal.append(str(done), asdict(batch))  # the key is the place of its first picture
+            done += len(batch.outputs)
             bar.update(len(batch.outputs))
             progress.log(batch)
 
@@ -110,7 +125,7 @@ class _Progress:
     def log(self, batch: "Batch") -> None:
         """Log the batch that has just been generated."""
         self._images += len(batch.outputs)
-        self._questions += sum(len(parse_output(output.text or "")) for output in batch.outputs)
+        self._questions += sum(count_questions(output.text or "") for output in batch.outputs)
         self._failures.update(output.failure for output in batch.outputs if output.failure)
         rates: dict[str, float] = {
             "generate/images": self._images,
@@ -127,7 +142,3 @@ def _read_prompt(vlm: VlmParams) -> str:
         return Path(vlm.prompt).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"generate.vlm.prompt: {vlm.prompt}: cannot be read ({error}); give a text file") from None
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]

@@ -8,30 +8,27 @@ Where a batch does not fit into memory, smaller ones follow, and the same holds 
 """
 
 import gc
-import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 import xgrammar
 from PIL import Image
-from transformers import AutoConfig, AutoProcessor, GenerationConfig
+from transformers import AutoProcessor, GenerationConfig
 
+from abo_vqa.common.digests import cannot_open_model
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import VlmParams
+from abo_vqa.common.project import model_source
 from abo_vqa.generators.output_schema import failure_of, longest_output, question_schema
 from abo_vqa.generators.sampling import logits_processors
 from abo_vqa.model.base.loading import load_base
 from abo_vqa.model.base.prompts import adds_begin_token, render_prompt
 
 OUT_OF_MEMORY = "out_of_memory"
-_CODE = ("generating.py", "loading.py", "question_schema.py", "sampling.py")
-_PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "xgrammar", "pillow")
 
 
 @dataclass(frozen=True)
@@ -108,12 +105,13 @@ class QuestionWriter:
         self._params, self._seed = params, seed
         self._schema = question_schema(params.longest_question, params.longest_word)
         try:
-            self._processor = AutoProcessor.from_pretrained(params.base, revision=params.revision, backend="pil")
+            name, commit = model_source(params.base, "generate.vlm.base")
+            self._processor = AutoProcessor.from_pretrained(name, revision=commit, backend="pil")
             self._model: Any = load_base(params)
         except InputError:
             raise
         except (OSError, ValueError) as error:
-            raise _cannot_open(params, error) from error
+            raise cannot_open_model(params.base, "generate.vlm.base", error) from error
         if not getattr(self._processor, "chat_template", None):
             raise InputError(f"generate.vlm.base: {params.base} has no chat template, so it cannot be asked anything")
         tokenizer = self._processor.tokenizer
@@ -189,42 +187,8 @@ def most_new_tokens(params: VlmParams) -> int:
     return len(longest_output(params.longest_question, params.longest_word)) + 1
 
 
-def model_identity(params: VlmParams) -> str:
-    """Return what tells one version of the model from another: the hub's commit, or a hash of a folder's files.
-
-    Raises InputError if the model cannot be found.
-    """
-    folder = Path(params.base)
-    if not folder.is_dir():
-        try:
-            return str(AutoConfig.from_pretrained(params.base, revision=params.revision)._commit_hash)
-        except (OSError, ValueError) as error:
-            raise _cannot_open(params, error) from error
-    digest = hashlib.sha256()
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        digest.update(f"{path.relative_to(folder).as_posix()} {content}\n".encode())
-    return digest.hexdigest()
-
-
-def code_identity() -> dict[str, str]:
-    """Return what else outputs depend on: versions of the packages and a hash of the code that writes them."""
-    folder = Path(__file__).parent
-    code = b"".join((folder / name).read_bytes() for name in _CODE)
-    return {name: version(name) for name in _PACKAGES} | {"code": hashlib.sha256(code).hexdigest()}
-
-
 def _open(picture: Picture) -> Image.Image:
     try:
         return Image.open(io.BytesIO(picture.data)).convert("RGB")
     except OSError as error:
         raise InputError(f"{picture.path}: the image cannot be read ({error}); run `dvc repro -f sample`") from error
-
-
-def _cannot_open(params: VlmParams, error: Exception) -> InputError:
-    reason = (str(error).splitlines() or ["no reason given"])[0]
-    return InputError(
-        f"generate.vlm.base: cannot open {params.base!r}: {reason} "
-        "(give a model folder, or an id that can be downloaded)"
-    )

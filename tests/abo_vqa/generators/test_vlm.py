@@ -3,12 +3,14 @@
 import io
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +23,10 @@ from ruamel.yaml import YAML
 from abo_demo.scene import draw_scene, sample_scene
 from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.draws import derive_rng
-from abo_vqa.common.errors import InputError
-from abo_vqa.common.journal import open_journal
 from abo_vqa.common.params import Params, check_params
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.schema import RawOutput
+from abo_vqa.generators import vlm
 from abo_vqa.generators import vlm_writer as generating
 from abo_vqa.generators.stage import COLUMNS, main
 from abo_vqa.questions.parse import parse_output
@@ -85,12 +86,17 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
     return run_in
 
 
-def journal_lines(folder: Path) -> list[bytes]:
-    return [line for path in sorted((folder / "tables/generating").glob("*.jsonl")) for line in path.open("rb")]
+def journal_entries(folder: Path) -> list[Any]:
+    """Return what the journal holds, without waiting for the process that writes it."""
+    entries: list[Any] = []
+    for path in sorted((folder / "tables/generating").glob("*.db")):
+        with closing(sqlite3.connect(path)) as connection, suppress(sqlite3.OperationalError):  # no table yet
+            entries += [json.loads(text) for (text,) in connection.execute("SELECT entry FROM entries ORDER BY place")]
+    return entries
 
 
-def kill_after(batches: int, delay: float, folder: Path, root: Path) -> list[bytes]:
-    """Run the stage in its own process, SIGKILL it `delay` seconds after its journal has so many lines; return them."""
+def kill_after(batches: int, delay: float, folder: Path, root: Path) -> list[Any]:
+    """Run the stage in its own process, SIGKILL it `delay` seconds after so many batches; return its journal."""
     process = subprocess.Popen(
         [sys.executable, "-m", "abo_vqa.generators.stage"],
         cwd=folder,
@@ -98,14 +104,14 @@ def kill_after(batches: int, delay: float, folder: Path, root: Path) -> list[byt
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    while len(journal_lines(folder)) < batches:
+    while len(journal_entries(folder)) < batches:
         assert process.poll() is None, process.communicate()[0].decode()
         time.sleep(0.01)
     time.sleep(delay)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    return journal_lines(folder)
+    return journal_entries(folder)
 
 
 @pytest.mark.slow
@@ -115,23 +121,19 @@ def test_a_killed_run_goes_on_and_ends_like_one_that_was_not(
     whole, killed = project(), project()
     run(whole)
     rng = derive_rng(int(time.time()), "kill")  # another moment every time
-    before: list[bytes] = []
+    before: list[Any] = []
     for batches in (1, 3):
         after = kill_after(batches, rng.uniform(0, 0.4), killed, root)
         assert after[: len(before)] == before, "something generated before was lost or made again"
-        before = [line for line in after if line.endswith(b"\n")]
+        before = after
         assert not (killed / MADE[0]).exists()
-    # As a power failure leaves it.
-    [journal] = (killed / "tables/generating").glob("*.jsonl")
-    with journal.open("ab") as file:
-        file.write(before[0][:-20])
     capsys.readouterr()
     run(killed)
     assert f"{len(before) * BATCH}/{IMAGES}" in capsys.readouterr().err
     for name in MADE:
         assert (killed / name).read_bytes() == (whole / name).read_bytes(), name
-    assert journal_lines(killed)[: len(before)] == before
-    assert journal_lines(killed) == journal_lines(whole)
+    assert journal_entries(killed)[: len(before)] == before
+    assert journal_entries(killed) == journal_entries(whole)
     check_outputs(whole)
     check_runs(whole, killed)
     # And once more: nothing is left to do.
@@ -239,59 +241,56 @@ def test_a_run_that_was_halved_goes_on_with_halves(
     assert asked == [BATCH, 2, 2, 2] + [2] * (IMAGES // 2 - 2)
 
 
+def test_outputs_are_used_again_only_if_nothing_changed_that_decides_them(
+    project: Callable[..., Path], run: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = 0
+
+    class Counting(generating.QuestionWriter):
+        """Counts its batches."""
+
+        def __call__(self, pictures: Sequence[generating.Picture]) -> list[generating.Output]:
+            nonlocal written
+            written += 1
+            return [generating.Output(picture.path, "{}", None) for picture in pictures]
+
+    monkeypatch.setattr(generating, "QuestionWriter", Counting)
+    folder = project(batch_size=IMAGES)
+    values = safe.load(folder / "params.yaml")
+    settings = values["generate"]["vlm"]
+
+    def runs_anew() -> bool:
+        before = written
+        YAML().dump(values, folder / "params.yaml")
+        run(folder)
+        return written > before
+
+    assert runs_anew()
+    copy = Path(shutil.copytree(settings["base"], folder / "copy"))
+    (copy / "README.md").write_text("A model.")
+    settings |= {"base": str(copy), "prompt": str(folder / "prompt.txt")}
+    values["train"]["learning_rate"] = 0.5
+    assert not runs_anew()
+    # Last bits of the scores depend on the batch's shape.
+    settings["batch_size"] = IMAGES - 1
+    assert runs_anew()
+    settings["sampling"]["temperature"] = 0.5
+    assert runs_anew()
+    (folder / "prompt.txt").write_text("Write five.")
+    assert runs_anew()
+    (copy / "added_tokens.json").write_text("{}")
+    assert runs_anew()
+    assert not runs_anew()
+    monkeypatch.setattr(vlm, "code_digest", lambda module: f"other code of {module}")
+    assert runs_anew()
+
+
 def test_a_prompt_that_is_not_there_is_named(
     project: Callable[..., Path], run: Callable[[Path], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
         run(project(prompt="nowhere.txt"))
     assert "generate.vlm.prompt: nowhere.txt: cannot be read" in capsys.readouterr().err
-
-
-# The journal.
-
-
-def test_a_torn_last_line_is_dropped_wherever_it_was_torn(tmp_path: Path) -> None:
-    path = tmp_path / "deep/journal.jsonl"
-    entries = [{"number": 1, "text": "é\n"}, {"number": 2}, {"number": 3}]
-    with open_journal(path) as journal:
-        for entry in entries:
-            journal.append(entry)
-    whole = path.read_bytes()
-    last = whole.rindex(b"{")
-    for end in range(last, len(whole)):
-        path.write_bytes(whole[:end])
-        with open_journal(path) as journal:
-            assert journal.read() == entries[:2]
-            assert path.read_bytes() == whole[:last]
-            journal.append(entries[2])
-            assert journal.read() == entries
-        assert path.read_bytes() == whole
-
-
-def test_a_line_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    path.write_bytes(b'{"a": 1}\n\0\0\0\n{"a": 3}\n')
-    with open_journal(path) as journal, pytest.raises(InputError, match=r"journal\.jsonl, line 2: damaged"):
-        journal.read()
-    assert path.read_bytes().endswith(b'{"a": 3}\n')
-
-
-def test_a_second_writer_waits(tmp_path: Path) -> None:
-    path = tmp_path / "journal.jsonl"
-    seen: list[list[dict[str, Any]]] = []
-
-    def second() -> None:
-        with open_journal(path) as journal:
-            seen.append(journal.read())
-
-    with open_journal(path) as journal:
-        thread = threading.Thread(target=second)
-        thread.start()
-        thread.join(0.3)
-        assert thread.is_alive()
-        journal.append({"a": 1})
-    thread.join(10)
-    assert seen == [[{"a": 1}]]
 
 
 # The paper's scale.

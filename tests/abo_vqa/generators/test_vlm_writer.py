@@ -30,6 +30,7 @@ from abo_vqa.generators.output_schema import (
     NOT_JSON,
     OTHER_FORM,
     TRUNCATED,
+    count_questions,
     failure_of,
     longest_output,
     question_schema,
@@ -42,7 +43,6 @@ from abo_vqa.generators.vlm_writer import (
     QuestionWriter,
     compile_grammar,
     generate_batches,
-    model_identity,
     most_new_tokens,
 )
 from paths import ROOT
@@ -408,8 +408,6 @@ def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
     for base in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InputError, match=r"generate\.vlm\.base: cannot open"):
             QuestionWriter(vlm_params(base), PROMPT, seed=1)
-    with pytest.raises(InputError, match=r"generate\.vlm\.base: cannot open"):
-        model_identity(vlm_params(tmp_path / "nowhere"))
 
 
 def test_a_model_without_chat_template_is_named(tiny_vlm: Path, tmp_path: Path) -> None:
@@ -436,8 +434,21 @@ def test_an_unreadable_image_is_named(tiny_vlm: Path) -> None:
         QuestionWriter(vlm_params(tiny_vlm), PROMPT, seed=1)([Picture("torn.jpg", b"\xff\xd8\xff")])
 
 
-def test_a_models_identity_is_its_files(tiny_vlm: Path, tmp_path: Path) -> None:
-    copy = shutil.copytree(tiny_vlm, tmp_path / "copy")
-    assert model_identity(vlm_params(copy)) == model_identity(vlm_params(tiny_vlm))
-    (copy / "chat_template.json").write_text("{}")
-    assert model_identity(vlm_params(copy)) != model_identity(vlm_params(tiny_vlm))
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        (longest_output(24, 5), 5),
+        ('{"questions": []}', 0),
+        ('{"questions": ["?", 1]}', 2),
+        ('{"questions": "five"}', 0),
+        ('{"questions": null}', 0),
+        ('{"answers": [1]}', 0),
+        ("[1]", 0),
+        ("3", 0),
+        ('{"questions": [', 0),
+        ("[" * 100_000, 0),
+        ("", 0),
+    ],
+)
+def test_questions_of_an_output_are_counted(text: str, count: int) -> None:
+    assert count_questions(text) == count

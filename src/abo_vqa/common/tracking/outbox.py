@@ -6,8 +6,9 @@ import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
-from abo_vqa.common.storage import replacing
+from abo_vqa.common.journal import open_journal
 from abo_vqa.common.tracking.process import Process, this_process
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 # {"tags": {name: value}}, {"dataset": {...}, "context": what for}, {"artifact": path}, or
 # {"ended": status, "at": milliseconds}.
 Entry = dict[str, Any]
+# The journal of the entries that wait, in the folder of their run.
+ENTRIES = "entries.db"
 # A server that was not there is not asked again before this many seconds: every try costs some.
 _PATIENCE = 60.0
 _OUTAGES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
@@ -91,14 +94,14 @@ class Outbox:
         if "artifact" in entry:
             # As it is now: a temporary experiment's folder is gone when the server is back.
             entry = {"artifact": str(_copy(Path(entry["artifact"]), self._folder / "artifacts"))}
-        with (self._folder / "entries.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        with open_journal(self._folder / ENTRIES) as journal:
+            journal.append(uuid4().hex, entry)
 
     def _warn(self, error: Exception) -> None:
         print(
             f"warning: the MLflow server {self._client.tracking_uri} cannot be reached; what run {self._run_id} logs "
             f"is kept in {self._folder} and sent by the next run that reaches it, or by "
-            f"`PYTHONPATH=src python -m abo_vqa.common.tracking`: {str(error)[:200]}",
+            f"`abo-vqa send-runs`: {str(error)[:200]}",
             file=sys.stderr,
         )
 
@@ -119,14 +122,10 @@ def send_kept(client: "MlflowClient", folder: Path) -> list[str]:
 
 def send_folder(client: "MlflowClient", folder: Path) -> None:
     """Send the entries that a run has left in its folder, in their order, and remove it."""
-    file = folder / "entries.jsonl"
-    lines = file.read_text(encoding="utf-8").splitlines(keepends=True)
-    for done, line in enumerate(lines, start=1):
-        # What a killed process wrote half is not an entry.
-        if line.endswith("\n"):
-            post(client, folder.name, json.loads(line))
-        with replacing(file) as temporary:
-            temporary.write_text("".join(lines[done:]), encoding="utf-8")
+    with open_journal(folder / ENTRIES) as journal:
+        for key, entry in zip(journal.keys(), journal.read(), strict=True):
+            post(client, folder.name, entry)
+            journal.remove(key)
     shutil.rmtree(folder)
 
 

@@ -1,0 +1,162 @@
+"""Digests of what a journal or a checkpoint depends on: code, packages, model folders and values.
+
+Stored work is named after them, so that work with other inputs is never resumed.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.project import model_source
+
+SRC = Path(__file__).parents[2]
+# Part of every stage's code, but unable to decide a result: tracking reports what was computed; the two modules of
+# parameters declare values, which callers digest; a change of the digests themselves shows in what they return. With
+# them, a new tag or a parameter of another stage would discard hours of work.
+WITHOUT_RESULT = (
+    "abo_vqa.common.tracking", "abo_vqa.common.params.data", "abo_vqa.common.params.measure", "abo_vqa.common.digests",
+)  # fmt: skip
+# Files of a model folder that no loader opens.
+NOT_LOADED = ("*.md", "LICENSE*", ".*")
+
+
+def digest(value: Any) -> str:
+    """Return 16 hexadecimal digits for a JSON value; the order of an object's keys does not matter."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def package_versions(names: Iterable[str]) -> dict[str, str]:
+    """Return the installed version of each package."""
+    return {name: version(name) for name in names}
+
+
+def code_files(module: str, src: Path = SRC, without: Iterable[str] = ()) -> list[Path]:
+    """Return the files in `src` that a module runs: itself, all that it imports, their packages and data files.
+
+    Imports in functions count, imports for types alone do not. A data file counts if a module beside it names it in a
+    string. without: modules and packages that are left out, with what only they import.
+    """
+    left_out, files, waiting, seen = tuple(without), set(), [module], set()
+    while waiting:
+        name = waiting.pop()
+        path = _file(name, src)
+        if name in seen or path is None or any(f"{name}.".startswith(f"{other}.") for other in left_out):
+            continue
+        seen.add(name)
+        tree = _code(path)
+        files |= {path, *_data_files(tree, path.parent)}
+        waiting += [*_imports(tree, name, is_package=path.name == "__init__.py"), *_parents(name)]
+    return sorted(files)
+
+
+def code_digest(module: str, src: Path = SRC) -> str:
+    """Return the SHA-256 of the code that a module runs and that can decide a result.
+
+    Modules are compared by their syntax trees, so comments, docstrings and layout change nothing.
+    """
+    found = hashlib.sha256()
+    for path in code_files(module, src, WITHOUT_RESULT):
+        content = ast.dump(_code(path)).encode() if path.suffix == ".py" else path.read_bytes()
+        found.update(f"{path.relative_to(src).as_posix()} {hashlib.sha256(content).hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def folder_digest(folder: Path, ignore: Iterable[str] = NOT_LOADED) -> str:
+    """Return the SHA-256 of a folder's files and their names, without those that match one of the patterns."""
+    found, patterns = hashlib.sha256(), tuple(ignore)
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder)
+        if any(fnmatch(part, pattern) for part in name.parts for pattern in patterns):
+            continue
+        with path.open("rb") as file:
+            found.update(f"{name.as_posix()} {hashlib.file_digest(file, 'sha256').hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
+def model_identity(base: str, parameter: str) -> str:
+    """Return what distinguishes two versions of a model: the digest of a folder, or the id and commit on the hub.
+
+    parameter: the full name of the parameter that holds `base`; the InputError for an unknown model names it.
+    """
+    if Path(base).is_dir():
+        return folder_digest(Path(base))
+    name, commit = model_source(base, parameter)
+    if commit:
+        return f"{name}@{commit}"
+    # Imported here: it takes seconds, and digests of code need none of it.
+    from transformers import AutoConfig
+
+    try:
+        return f"{name}@{AutoConfig.from_pretrained(name)._commit_hash}"
+    except (OSError, ValueError) as error:
+        raise cannot_open_model(base, parameter, error) from error
+
+
+def cannot_open_model(base: str, parameter: str, error: Exception) -> InputError:
+    """Return the error for a model that transformers cannot open."""
+    reason = (str(error).splitlines() or ["no reason given"])[0]
+    return InputError(
+        f"{parameter}: cannot open {base!r}: {reason} (give a model folder, or an id that can be downloaded)"
+    )
+
+
+def md5_of(path: Path) -> str:
+    """Return the MD5 of a file or folder as dvc.lock has it: a folder's is that of the list of its files."""
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "md5").hexdigest()
+    files = sorted(
+        (file for file in path.rglob("*") if file.is_file()), key=lambda file: file.relative_to(path).as_posix()
+    )
+    listed = [{"md5": md5_of(file), "relpath": file.relative_to(path).as_posix()} for file in files]
+    return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
+
+
+def _file(module: str, src: Path) -> Path | None:
+    path = src.joinpath(*module.split("."))
+    return next((found for found in (path / "__init__.py", path.with_suffix(".py")) if found.is_file()), None)
+
+
+def _parents(module: str) -> Iterator[str]:
+    while module := module.rpartition(".")[0]:
+        yield module
+
+
+def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
+    """Yield every name that could be an imported module; `from package import name` may mean either."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                base = parts[: len(parts) - node.level + is_package]
+                source = ".".join([*base, source] if source else base)
+            yield source
+            yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def _data_files(tree: ast.Module, folder: Path) -> Iterator[Path]:
+    beside = {path.name: path for path in folder.iterdir() if path.is_file() and path.suffix != ".py"}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value in beside:
+            yield beside[node.value]
+
+
+def _code(path: Path) -> ast.Module:
+    """Return a module's syntax tree without docstrings and without what only a type checker sees."""
+    tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING":
+            node.body = []
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            if ast.get_docstring(node, clean=False) is not None:
+                node.body = node.body[1:]
+    return tree
