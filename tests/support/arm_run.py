@@ -23,7 +23,8 @@ from drawn import draw_images, draw_rows
 MIXED = ArmParams(options_first=0.5, options_last=0.5)
 
 
-def run_arm(folder: Path, params: Params) -> None:
+def run_arm(folder: Path, params: Params, stop_in_step: int | None = None) -> None:
+    """Train in `folder`, validated unless train.validation_questions is 0; KeyboardInterrupt in the given step."""
     torch.set_num_threads(1)
     images = draw_images()
     rows = draw_rows(images)
@@ -32,12 +33,14 @@ def run_arm(folder: Path, params: Params) -> None:
     asked = [dataset[place] for place in range(6)]
     torch.manual_seed(1)
     scratch = folder / "checkpoints"
-    validation = [collator(asked) | {"questions": len(asked)}]
+    validation = [collator(asked) | {"questions": len(asked)}] if params.train.validation_questions else []
     with (folder / "rows.txt").open("w", buffering=1) as rows:  # whoever watches sees every step as it is done
 
         def note(row: Row) -> None:
             if PRE_CLIP in row:
                 rows.write(f"{row['step']}\n")
+                if row["step"] == stop_in_step:
+                    raise KeyboardInterrupt
 
         result = train_arm(load_base(params.model), collator, dataset, validation, params.train, 3, scratch, note)
     save_adapter(result.model, folder / "adapter", "base", f"step {result.kept_step}")

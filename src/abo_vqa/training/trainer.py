@@ -123,6 +123,15 @@ class ArmTrainer(SFTTrainer):
         self._on_row(row)
 
 
+class UseCurrentSteps(TrainerCallback):
+    """Applies the parameters' intervals to a resumed run, where the Trainer would keep those of the checkpoint."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Overwrite the intervals and the batch size that were restored with the checkpoint."""
+        state.compute_steps(args, state.max_steps)
+        state.train_batch_size = args.train_batch_size
+
+
 def answer_logits(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits before every labelled token, of shape (labelled, vocabulary), and these tokens."""
     rest = {name: value for name, value in inputs.items() if name not in ("labels", "image_features")}
@@ -214,7 +223,7 @@ def train_arm(
             data_collator=collator,
             processing_class=collator.processor,
             peft_config=lora_config(params.lora),
-            callbacks=[*callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
+            callbacks=[UseCurrentSteps(), *callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
         )
     except ValueError as error:
         if "Target modules" in str(error):  # PEFT's own words when none is found

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from abo_vqa.common.layout import PRE_CLIP
 from abo_vqa.common.params import Params
@@ -120,3 +122,53 @@ def test_early_stopping_keeps_the_best(tiny_params: Params, tmp_path: Path) -> N
     curve = json.loads((tmp_path / "curve.json").read_text())
     assert len(curve) == 6, f"three validations, the first being the best ({time.monotonic() - started:.0f} s)"
     assert (tmp_path / "adapter/README.md").read_text() == "step 2"
+
+
+def adapter_after(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "adapter/adapter_model.safetensors")
+
+
+def interrupt(folder: Path, params: Params, step: int) -> None:
+    folder.mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        run_arm(folder, params, stop_in_step=step)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 2, "accumulation": 4},
+        {"batch_size": 1, "accumulation": 8, "gradient_checkpointing": True},
+        {"batch_size": 8, "accumulation": 1, "save_steps": 4, "log_steps": 3},
+    ],
+)
+def test_another_division_of_a_step_goes_on_to_the_same_adapter(
+    tiny_params: Params, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    # Without dropout, whose masks depend on the batch's shape. 92 questions: the last step is half full.
+    lora = tiny_params.train.lora.model_copy(update={"dropout": 0.0})
+    params = with_train(tiny_params, lora=lora, epochs=5.75, save_steps=3, validation_questions=0)
+    (tmp_path / "whole").mkdir()
+    run_arm(tmp_path / "whole", params)
+    interrupt(tmp_path / "halved", params, step=8)
+    assert last_checkpoint(tmp_path / "halved/checkpoints").name == "checkpoint-6"
+    run_arm(tmp_path / "halved", with_train(params, **changes))
+    curves = {name: json.loads((tmp_path / name / "curve.json").read_text()) for name in ("whole", "halved")}
+    assert [row["step"] for row in curves["halved"]] == list(range(1, 13))
+    assert curves["halved"][:6] == curves["whole"][:6], "restored, not made again"
+    for whole, halved in zip(curves["whole"], curves["halved"], strict=True):
+        for name in ("loss", PRE_CLIP, "learning_rate"):
+            assert halved[name] == pytest.approx(whole[name], rel=1e-4), name
+    whole, halved = adapter_after(tmp_path / "whole"), adapter_after(tmp_path / "halved")
+    assert whole.keys() == halved.keys()
+    for name, weight in whole.items():
+        torch.testing.assert_close(halved[name], weight, rtol=1e-3, atol=1e-5)
+
+
+def test_a_new_interval_holds_from_the_checkpoint_on(tiny_params: Params, tmp_path: Path) -> None:
+    params = with_train(tiny_params, epochs=6, save_steps=3, log_steps=100)
+    interrupt(tmp_path / "run", params, step=8)
+    run_arm(tmp_path / "run", with_train(params, save_steps=4, log_steps=1, batch_size=2, accumulation=4))
+    curve = json.loads((tmp_path / "run/curve.json").read_text())
+    assert [row["step"] for row in curve] == list(range(1, 13))
+    assert [row["step"] for row in curve if "validation/accuracy" in row] == [3, 6, 8, 12]
