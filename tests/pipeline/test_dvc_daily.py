@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import resource
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ CHROMIUM = next(
     (path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))), ""
 )
 MODELS = ["base", "standard", "options"]
+AFTER_ANSWERS = {"score", "compare", "register", "report"}
 CONDITIONS = ["open", "options", "circular", "matched", "blind"]
 ACCURACIES = {f"{model}.{condition}/accuracy" for model in MODELS for condition in CONDITIONS}
 
@@ -31,7 +31,7 @@ def clone(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the finished clone, with the experiment `half` of half an arm; back at its commit afterwards."""
     folder = copy_project(repro_once, tmp_path_factory.mktemp("daily") / "abo-vqa")
     said = run("dvc exp run --name half -S arms.options.options_last=0.5", folder)
-    assert stages_run(said) == ["train@options", "evaluate@options", "compare", "report"]
+    assert set(stages_run(said)) == {"train@options", "evaluate@options", *AFTER_ANSWERS}
     back(folder)
     return folder
 
@@ -49,14 +49,15 @@ def unchanged(clone: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("change", "ran"),
     [
-        ("-S report.gallery_images=5", ["report"]),
-        ("-S compare.resamples=150", ["compare", "report"]),
-        ("-S 'compare.max_blind.open=0.01' -S report.gallery_images=6", ["compare", "report"]),
-        ("-S validate.max_quarantined=0.8", ["validate"]),  # its outputs are the same, so that nothing else runs
+        ("-S report.gallery_images=5", {"report"}),
+        ("-S compare.resamples=150", {"compare", "register", "report"}),
+        ("-S 'compare.max_blind.open=0.01' -S report.gallery_images=6", {"compare", "register", "report"}),
+        # Its outputs are the same; the report prints all parameters.
+        ("-S validate.max_quarantined=0.8", {"validate", "report"}),
     ],
 )
-def test_an_experiment_runs_what_depends_on_its_parameters(clone: Path, change: str, ran: list[str]) -> None:
-    assert stages_run(run(f"dvc exp run {change}", clone)) == ran
+def test_an_experiment_runs_what_depends_on_its_parameters(clone: Path, change: str, ran: set[str]) -> None:
+    assert set(stages_run(run(f"dvc exp run {change}", clone))) == ran
 
 
 def test_experiments_are_shown_in_columns_one_can_read(clone: Path) -> None:
@@ -155,18 +156,6 @@ def test_adapters_are_had_by_name(clone: Path, tmp_path: Path) -> None:
         run(f"dvc artifacts get {clone} {name} --rev v1.0.0 -o {tmp_path / name}", tmp_path)
         made = clone / artifact["path"] / "adapter_model.safetensors"
         assert (tmp_path / name / made.name).read_bytes() == made.read_bytes()
-
-
-def test_nothing_to_do_is_done_in_under_three_seconds(clone: Path) -> None:
-    """By the processor's time: the other tests' processes take the wall's."""
-    run("dvc repro", clone)
-    spent = []
-    for _ in range(2):
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        assert stages_run(run("dvc repro", clone)) == []
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-    assert min(spent) < 3
 
 
 def test_four_experiments_in_two_workers_leave_every_run_in_a_fresh_store(clone: Path) -> None:

@@ -13,7 +13,7 @@ from abo_vqa.audit.audit import PREDICTORS
 from abo_vqa.common.params.measure import CompareParams, ConditionParams, PlannedParams
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.comparison.compare import compare
-from abo_vqa.metrics.answers import BERTSCORE, RANKINGS, RESCALED
+from abo_vqa.metrics.answers import BERTSCORE, RANKINGS, RESCALED, calibration, summarize
 
 WORDS = ["red", "blue", "green", "black"]
 MODELS = ["base", "standard", "options"]
@@ -85,11 +85,13 @@ def predictions(model: Model, first: float = 0.25, count: int = 600) -> pd.DataF
                     "question_type": ("color", "material", "yes/no")[number % 3],
                     "condition": condition,
                     "answer": right,
+                    "gold": right,
                     "options": options,
                     "answer_index": place,
                     "shown": shown.options != "none",
                     "generated": said,
                     "prediction": said[0] if len(set(said)) == 1 else "",
+                    "picked": options.index(said[0]) if said[0] in options else -1,
                     "correct": correct,
                     "unparsable": not set(said) <= set(options),
                     "token_f1": score,
@@ -125,7 +127,8 @@ def three(**chances: Any) -> dict[str, pd.DataFrame]:
 
 def compared(tables: Mapping[str, pd.DataFrame], best: float = 0.3, **given: Any) -> dict[str, Any]:
     conditions = given.pop("shown", CONDITIONS)
-    return compare(tables, conditions, ARMS, audited(best), given.pop("settings", settings()), 0)
+    summaries = {name: summarize(table) for name, table in tables.items()}
+    return compare(tables, summaries, conditions, ARMS, audited(best), given.pop("settings", settings()), 0)
 
 
 @cache
@@ -135,7 +138,7 @@ def options_help() -> dict[str, Any]:
 
 
 def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame], store: bytes) -> None:
-    """Write parameters, store, predictions, a test split and an audit as the stages before `compare` leave them."""
+    """Write parameters, store, scored answers, a test split and an audit as the stages before `compare` leave them."""
     (folder / "mlflow.db").write_bytes(store)
     (folder / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
     for name in ("tables/predictions", "tables/splits", "reports"):
@@ -148,3 +151,16 @@ def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame], 
     matched = asked[asked["condition"] == "matched"].rename(columns={"options": "matched_options"})
     test.merge(matched[["qa_id", "matched_options"]], how="left").to_parquet(folder / "tables/splits/test.parquet")
     (folder / "reports/audit.json").write_text(json.dumps(audited(0.3), sort_keys=True))
+    write_scores(folder, tables)
+
+
+def write_scores(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write reports/scores.json as the stage `score` does."""
+    scores = {}
+    for name, table in tables.items():
+        bins = {
+            str(condition): calibration(list(part["probabilities"]), list(part["ranked"])).to_dict("records")
+            for condition, part in table.groupby("condition", sort=False)
+        }
+        scores[name] = {"summary": summarize(table), "calibration": bins}
+    (folder / "reports/scores.json").write_text(json.dumps(scores, sort_keys=True))

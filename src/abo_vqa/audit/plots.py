@@ -4,8 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from abo_vqa.common.schema import CEILING, CHANCE, CROSS_FITTED, MATCHED, OPTIONS, REFERENCES, TEST
-from abo_vqa.comparison.text_only import best_blind
+from abo_vqa.common.schema import CEILING, CHANCE, CROSS_FITTED, MATCHED, OPTIONS, REFERENCES, TEST, best_baseline
 from abo_vqa.figures import COLORS, figure
 
 _SPLIT_NAMES = {CROSS_FITTED: "train, cross-fitted"}
@@ -26,7 +25,7 @@ def plot_audit(report: Mapping[str, Any], path: Path) -> None:
             totals = {part: [found[n]["total"] for n in names[condition]] for part, found in parts.items() if found}
             _draw(left, names[condition], totals)
             left.set_title(f"{condition}: every predictor", loc="left")
-            best = best_blind(report, condition)
+            best = best_baseline(report, condition)
             by_type = {
                 part: [found[best]["by_type"].get(kind) for kind in kinds[condition]]
                 for part, found in parts.items()
@@ -52,7 +51,7 @@ def _parts(report: Mapping[str, Any]) -> list[str]:
 
 
 def _kinds(report: Mapping[str, Any], condition: str) -> list[str]:
-    found = report[TEST][condition][best_blind(report, condition)]["by_type"]
+    found = report[TEST][condition][best_baseline(report, condition)]["by_type"]
     return sorted(found, key=lambda kind: (-found[kind]["n"], kind))
 
 

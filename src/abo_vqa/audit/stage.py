@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from abo_vqa.common.layout import AUDIT, RUNS
+from abo_vqa.common.layout import AUDIT
 from abo_vqa.common.layout import split_table as path_of
 from abo_vqa.common.params import read_params
 from abo_vqa.common.runner import run_stage
@@ -46,7 +46,7 @@ def main() -> None:
         )
         for path in (AUDIT, TABLE, PLOT):
             run.log_artifact(path)
-        write_json(RUNS / "audit.json", {"run_id": run.id})
+        run.tag_output(AUDIT)
     print(split_table(report))
 
 

@@ -134,6 +134,7 @@ def _basis(points: Array) -> Array:
 def _described(table: pd.DataFrame, vectors: Vectors, space: tuple[Array, Array]) -> Array:
     """Return what each option is like, of shape (options, features)."""
     rows = []
+    types = list(QUESTION_TYPES)
     for kind, question, options in zip(table["question_type"], table["question"], table["options"], strict=True):
         asked, offered = vectors[question], _stack(options, vectors)
         to_question = offered @ asked
@@ -141,7 +142,7 @@ def _described(table: pd.DataFrame, vectors: Vectors, space: tuple[Array, Array]
         numbers = np.array([float(option) if option.isascii() and option.isdigit() else -1.0 for option in options])
         words = set(question.lower().strip(" ?.").split())
         own = [
-            np.full(len(options), float(QUESTION_TYPES.index(kind)) if kind in QUESTION_TYPES else -1.0),
+            np.full(len(options), float(types.index(kind)) if kind in types else -1.0),
             np.arange(len(options)),
             np.array([len(option) for option in options]),
             np.array([option in words for option in options]),

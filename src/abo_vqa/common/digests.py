@@ -49,7 +49,7 @@ def code_files(module: str, src: Path = SRC, without: Iterable[str] = ()) -> lis
         if name in seen or path is None or any(f"{name}.".startswith(f"{other}.") for other in left_out):
             continue
         seen.add(name)
-        tree = _code(path)
+        tree = code_of(path)
         files |= {path, *_data_files(tree, path.parent)}
         waiting += [*_imports(tree, name, is_package=path.name == "__init__.py"), *_parents(name)]
     return sorted(files)
@@ -62,7 +62,7 @@ def code_digest(module: str, src: Path = SRC) -> str:
     """
     found = hashlib.sha256()
     for path in code_files(module, src, WITHOUT_RESULT):
-        content = ast.dump(_code(path)).encode() if path.suffix == ".py" else path.read_bytes()
+        content = ast.dump(code_of(path)).encode() if path.suffix == ".py" else path.read_bytes()
         found.update(f"{path.relative_to(src).as_posix()} {hashlib.sha256(content).hexdigest()}\n".encode())
     return found.hexdigest()
 
@@ -150,7 +150,7 @@ def _data_files(tree: ast.Module, folder: Path) -> Iterator[Path]:
             yield beside[node.value]
 
 
-def _code(path: Path) -> ast.Module:
+def code_of(path: Path) -> ast.Module:
     """Return a module's syntax tree without docstrings and without what only a type checker sees."""
     tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
     for node in ast.walk(tree):

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.project import project_root
 from abo_vqa.common.storage import read_table
 
 SAMPLE = Path("tables/sample.parquet")
@@ -12,14 +13,21 @@ RAW = Path("tables/raw.jsonl")
 QUESTIONS = Path("tables/questions.parquet")
 QUARANTINE = Path("tables/quarantine.parquet")
 SPLITS = Path("tables/splits")
+ANSWERS = Path("tables/answers")
 PREDICTIONS = Path("tables/predictions")
 ADAPTERS = Path("models/adapters")
 CHECKPOINTS = Path("models/checkpoints")
 CURVES = Path("reports/curves")
 TRAINING = Path("reports/training")
-RUNS = Path("reports/runs")
 AUDIT = Path("reports/audit.json")
+SCORES = Path("reports/scores.json")
 COMPARISON = Path("reports/comparison.json")
+# Under the project's root: an experiment in a temporary folder goes on with what an earlier one has made.
+FEATURES = Path("models/features")
+JOURNALS = Path("tables/asking")
+# Columns of reports/curves/ARM.csv beside step, loss and learning_rate.
+PRE_CLIP, POST_CLIP, ACCURACY = "grad_norm/pre_clip", "grad_norm/post_clip", "validation/accuracy"
+RANKED = "ranked"  # column of tables/predictions: whether the likeliest option is the right one
 
 
 def split_table(split: str) -> Path:
@@ -27,11 +35,29 @@ def split_table(split: str) -> Path:
     return SPLITS / f"{split}.parquet"
 
 
-def feature_folder() -> Path:
-    """Return where vision features are kept: with the project, so that experiments in other folders share them."""
-    from abo_vqa.common.project import project_root
+def adapter_folder(arm: str) -> Path:
+    """Return the PEFT folder of an arm."""
+    return ADAPTERS / arm
 
-    return project_root() / "models/features"
+
+def answers_table(model: str) -> Path:
+    """Return the table of what a model answered."""
+    return ANSWERS / f"{model}.parquet"
+
+
+def predictions_table(model: str) -> Path:
+    """Return the table of a model's scored answers."""
+    return PREDICTIONS / f"{model}.parquet"
+
+
+def feature_folder() -> Path:
+    """Return where vision features are cached."""
+    return project_root() / FEATURES
+
+
+def journal_folder() -> Path:
+    """Return where answers are kept until a model has been asked everything."""
+    return project_root() / JOURNALS
 
 
 def read_questions(split: str) -> list[dict[str, Any]]:
@@ -63,6 +89,3 @@ def with_options(rows: Sequence[dict[str, Any]], strategy: Literal["given", "mat
 def _as_matched(row: dict[str, Any]) -> dict[str, Any]:
     options = list(row["matched_options"])
     return row | {"options": options, "answer_index": options.index(row["answer"])}
-
-
-PRE_CLIP, POST_CLIP, ACCURACY = "grad_norm/pre_clip", "grad_norm/post_clip", "validation/accuracy"

@@ -1,5 +1,6 @@
 """The project around the code: its folder, what git knows of it, and models that installed packages carry."""
 
+import json
 import os
 import subprocess
 from importlib.util import find_spec
@@ -36,6 +37,28 @@ def project_root() -> Path:
         return Path(anchor).resolve()
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / PARAMS_FILE).is_file()), here)
+
+
+def model_source(base: str, parameter: str) -> tuple[str, str | None]:
+    """Return the folder or Hugging Face id that a base names, and the commit of the id.
+
+    base: a folder, an id (the commit is then None: the newest), or a pin file NAME.json with both, as `abo-vqa pin`
+    writes it: DVC watches that file, so that a base on the hub is a dependency like one in a folder. Raises InputError
+    if the pin cannot be read or has no commit yet.
+    """
+    path = Path(base)
+    if path.suffix != ".json":
+        return base, None
+    try:
+        pin = json.loads(path.read_text(encoding="utf-8"))
+        name, commit = pin["id"], pin["commit"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{parameter}: {base} is no pin of a Hugging Face model ({error!r}); `abo-vqa pin ID` writes one"
+        ) from None
+    if not commit:
+        raise InputError(f"{parameter}: {base} has no commit yet; `abo-vqa pin {name}` looks it up and writes it there")
+    return name, commit
 
 
 def resolve_model(name: str, parameter: str) -> str:

@@ -1,4 +1,4 @@
-"""What dvc.yaml runs: one thin module a stage, which reads, calls, writes and logs."""
+"""How a stage starts and ends: signals, readable errors, and the execution's run in MLflow if it fails."""
 
 import os
 import signal
@@ -6,17 +6,27 @@ import sys
 from collections.abc import Callable
 
 from abo_vqa.common.errors import readable_errors
+from abo_vqa.common.tracking.process import pipeline
 
-# Threads that wait give their core away. Spinning, which OpenMP does otherwise, costs two stages at once several times
-# their speed. It has to be said before torch is loaded.
+# Let idle OpenMP threads sleep instead of spin; two concurrent stages otherwise slow each other down several times.
+# Must be set before torch is imported.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+TERMINATED = 128 + signal.SIGTERM
 
 
 def run_stage(name: str, stage: Callable[[], None]) -> None:
     """Run one stage; an InputError becomes a plain message and exit status 1, SIGTERM an ordinary exit.
 
-    An ordinary exit lets every `with` block close, so that an MLflow run ends as FAILED instead of RUNNING for ever.
+    An ordinary exit lets every `with` block close, so that an MLflow run ends as FAILED instead of RUNNING forever.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with readable_errors(name):
-        stage()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        with readable_errors(name):
+            stage()
+    except (Exception, SystemExit) as error:
+        if pipeline() and getattr(error, "code", 1) != TERMINATED:
+            # Imported here: MLflow takes seconds, and the message is on the screen before them.
+            from abo_vqa.common.tracking.run import fail_pipeline
+
+            fail_pipeline()
+        raise

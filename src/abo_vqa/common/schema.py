@@ -1,11 +1,40 @@
 """The vocabulary that stages share: question types, splits, and what a generator returns."""
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 YES_NO, COLOR, MATERIAL, SHAPE = "yes/no", "color", "material", "shape"
 COUNTING, COMPARISON, ATTRIBUTE = "counting", "comparison", "attribute"
-QUESTION_TYPES = (YES_NO, COLOR, MATERIAL, SHAPE, COUNTING, COMPARISON, ATTRIBUTE)
 EXISTENTIAL = "existential"
+
+
+class QuestionType(NamedTuple):
+    """A type that results are reported by.
+
+    kind: what generators call such questions. subject: what an attribute question about it mentions; without one, all
+    questions of the kind that no subject claims are of this type.
+    """
+
+    name: str
+    kind: str
+    subject: re.Pattern[str] | None = None
+
+
+# The only list of question types; a new attribute is a row here.
+QUESTION_TYPES = {
+    found.name: found
+    for found in (
+        QuestionType(YES_NO, EXISTENTIAL),
+        QuestionType(COLOR, ATTRIBUTE, re.compile(r"\bcolou?r", re.IGNORECASE)),
+        QuestionType(MATERIAL, ATTRIBUTE, re.compile(r"\b(?:materials?|made (?:of|from|out)|fabric)\b", re.IGNORECASE)),
+        QuestionType(SHAPE, ATTRIBUTE, re.compile(r"\bshaped?\b", re.IGNORECASE)),
+        QuestionType(COUNTING, COUNTING),
+        QuestionType(COMPARISON, COMPARISON),
+        QuestionType(ATTRIBUTE, ATTRIBUTE),
+    )
+}
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
 # What the paper asks about every image (section 3.1): so many questions of each kind.
 COMPOSITION = {EXISTENTIAL: 1, ATTRIBUTE: 2, COUNTING: 1, COMPARISON: 1}
@@ -33,3 +62,9 @@ class RawOutput:
     output: str
     model: str | None = None
     prompt: str | None = None
+
+
+def best_baseline(report: Mapping[str, Any], condition: str) -> str:
+    """Return the name of the text-only baseline that scores highest on the test split; report: the audit's."""
+    rows = {name: row["total"] for name, row in report[TEST][condition].items() if name not in REFERENCES}
+    return max(rows, key=lambda name: (rows[name]["accuracy"], name))

@@ -1,4 +1,4 @@
-"""The comparison: every model under every condition, and the planned differences; measure/verdict.py draws from it."""
+"""The comparison: every model under every condition, and the planned differences between them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,21 +7,22 @@ import pandas as pd
 
 from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.layout import RANKED
 from abo_vqa.common.params.measure import CompareParams, ConditionParams
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.common.schema import MATCHED, OPEN, OPTIONS, TEST
 from abo_vqa.comparison.text_only import against_blind
 from abo_vqa.comparison.verdict import verdict
-from abo_vqa.metrics.answers import RANKED, check_micro_average, summarise
-from abo_vqa.questions.words import normalise
 from abo_vqa.statistics.intervals import MeanDifference, align, cluster_interval, mean_difference, paired_difference
 
 Json = dict[str, Any]
+Summary = Mapping[str, Mapping[str, Any]]
 Tables = Mapping[str, pd.DataFrame]
 
 
 def compare(
     predictions: Tables,
+    summaries: Mapping[str, Summary],
     conditions: Mapping[str, ConditionParams],
     arms: Mapping[str, ArmParams],
     audit: Mapping[str, Any],
@@ -30,10 +31,10 @@ def compare(
 ) -> Json:
     """Return everything that reports/comparison.json holds, the verdict included.
 
-    predictions: by model, in the order of the tables, each as measure.metrics.score_answers gives them. conditions:
-    what each of them showed; one under which nothing was asked is left out. audit: what measure.audit.audit returned
-    for the same questions. Raises InputError if two models answered different questions, or the rows by type do not
-    average to their total.
+    predictions: by model, in the order of the tables, each as metrics.answers.score_answers returns them; summaries: by
+    model, as metrics.answers.summarize returns them. conditions: what each of them showed; one under which nothing was
+    asked is left out. audit: what audit.audit.audit returned for the same questions. Raises InputError if two models
+    answered different questions.
     """
     models = list(predictions)
     asked = _asked(predictions, conditions)
@@ -41,7 +42,8 @@ def compare(
         for condition in asked:
             align(_under(predictions[models[0]], condition), _under(predictions[name], condition))
     results = {
-        name: _results(table, settings, derive_seed(seed, "compare", name)) for name, table in predictions.items()
+        name: _results(table, summaries[name], settings, derive_seed(seed, "compare", name))
+        for name, table in predictions.items()
     }
     twins = {name: twin for name in asked if (twin := blind_twin(name, asked, conditions))}
     planned = [(p.first, p.second, c) for p in settings.planned for c in p.conditions if c in asked]
@@ -142,10 +144,7 @@ def _under(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     return table[table["condition"] == condition]
 
 
-def _results(table: pd.DataFrame, settings: CompareParams, seed: int) -> Json:
-    summary = summarise(table)
-    check_micro_average(summary)
-
+def _results(table: pd.DataFrame, summary: Summary, settings: CompareParams, seed: int) -> Json:
     def with_interval(row: Mapping[str, float], part: pd.DataFrame) -> Json:
         images = part["image_id"].to_list()
         found = cluster_interval(part["correct"], images, settings.confidence, settings.resamples, seed)
@@ -154,7 +153,6 @@ def _results(table: pd.DataFrame, settings: CompareParams, seed: int) -> Json:
     results = {}
     for condition, group in summary.items():
         asked = _under(table, condition)
-        picks = _picks(asked)
         results[condition] = {
             "total": with_interval(group["total"], asked),
             "by_type": {
@@ -163,22 +161,13 @@ def _results(table: pd.DataFrame, settings: CompareParams, seed: int) -> Json:
             },
             "by_position": {
                 place: with_interval(
-                    {**row, "picked": float((picks == int(place)).mean())}, asked[asked["answer_index"] == int(place)]
+                    {**row, "picked": float((asked["picked"] == int(place)).mean())},
+                    asked[asked["answer_index"] == int(place)],
                 )
                 for place, row in group["by_position"].items()
             },
         }
     return results
-
-
-def _picks(asked: pd.DataFrame) -> "pd.Series[int]":
-    """Return the place, in the order shown first, of the option that was answered first; -1 where it is none."""
-
-    def place(options: Sequence[str], generated: Sequence[str]) -> int:
-        said, shown = normalise(generated[0]), [normalise(option) for option in options]
-        return shown.index(said) if said in shown else -1
-
-    return pd.Series(list(map(place, asked["options"], asked["generated"])), asked.index)
 
 
 def _above_blind(

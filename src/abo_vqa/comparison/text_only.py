@@ -3,13 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from abo_vqa.common.schema import REFERENCES, TEST
-
-
-def best_blind(report: Mapping[str, Any], condition: str) -> str:
-    """Return the name of the predictor without an image that scores highest on the test split."""
-    rows = {name: row["total"] for name, row in report[TEST][condition].items() if name not in REFERENCES}
-    return max(rows, key=lambda name: (rows[name]["accuracy"], name))
+from abo_vqa.common.schema import TEST, best_baseline
 
 
 def against_blind(
@@ -19,7 +13,7 @@ def against_blind(
 
     limit: the blind score above which nothing is called a gain (compare.max_blind); None for no limit.
     """
-    name = best_blind(report, condition)
+    name = best_baseline(report, condition)
     blind = report[TEST][condition][name]["total"]
     # Intervals that do not overlap: valid whatever the correlation of the two, which is not known here.
     if total["low"] > blind["high"]:

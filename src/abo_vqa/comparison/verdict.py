@@ -26,7 +26,7 @@ EVERY_ORDER = "Is each model right in every order of the options more often than
 
 ONE_SEED = (
     "This is one training seed. Intervals and p values speak of other questions and images like these, not of another "
-    "training run; how much is the seed's luck only several can tell (`PYTHONPATH=src python -m abo_vqa.commands.sweep`)."
+    "training run; how much is the seed's luck only several can tell (`abo-vqa sweep`)."
 )
 
 Json = dict[str, Any]
@@ -48,7 +48,7 @@ def verdict(
     }
     groups: dict[str, list[Json]] = {TRAINING: [], OPTIONS_SHOWN: [], OTHER: [], HOLDS: []}
     for part in planned:
-        first, second = part.pop("first"), part.pop("second")
+        first, second = part["first"], part["second"]
         if part["condition"] not in checks:
             groups[_question(first, second, arms)].append(part)
             continue
@@ -93,7 +93,7 @@ def _planned(comparison: Mapping[str, Any], conditions: Conditions, settings: Co
                 part = {"about": about, "condition": condition, "answer": answer, "statement": ""}
             else:
                 part = {**_part(row), "answer": _gain(row, comparison, conditions)}
-            parts.append({"first": first, "second": second, **part})
+            parts.append({"first": first, "second": second, "planned": True, **part})
     return parts
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from abo_vqa.catalog.listing import Listing
 from abo_vqa.common.draws import derive_rng, derive_seed, draw_others
+from abo_vqa.common.params import Params
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.generators.listing_facts import (
     BASIC_COLORS,
@@ -62,6 +63,18 @@ class Generated:
     outputs: list[RawOutput]
     asked: dict[str, int]
     skipped: dict[str, int]
+
+
+def generate(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
+    """Return an output for every row of the sample that states a fact, and counts."""
+    generated = generate_from_metadata([(Listing.from_row(row), row["image_path"]) for row in rows], params.seed)
+    counts = {
+        "outputs": len(generated.outputs),
+        "products_without_output": len(rows) - len(generated.outputs),
+        "asked": generated.asked,
+        "skipped_without_fact": generated.skipped,
+    }
+    return generated.outputs, counts
 
 
 def generate_from_metadata(products: Sequence[tuple[Listing, str]], seed: int) -> Generated:

@@ -9,13 +9,14 @@ import hashlib
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.params import Params
 from abo_vqa.common.schema import RawOutput
 
 GENERATOR = "recorded"
@@ -39,6 +40,22 @@ class Recorded:
     repeated: int
     unknown: list[str]
     products_without: int
+
+
+def generate(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
+    """Return the recorded outputs on the sample's images, and counts."""
+    assert params.generate.recorded is not None  # checked with the parameters
+    products = {row["image_path"]: row["product_id"] for row in rows}
+    recorded = select_recorded(Path(params.generate.recorded), products)
+    counts = {
+        "outputs_read": recorded.read,
+        "outputs": len(recorded.outputs),
+        "outputs_repeated": recorded.repeated,
+        "outputs_for_unknown_images": len(recorded.unknown),
+        "unknown_images": recorded.unknown[:NAMED],
+        "products_without_output": recorded.products_without,
+    }
+    return recorded.outputs, counts
 
 
 def select_recorded(path: Path, products: Mapping[str, str]) -> Recorded:

@@ -37,7 +37,7 @@ JOURNALS = Path("tables/generating")
 PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "xgrammar", "pillow")
 
 
-def generate_with_model(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
+def generate(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
     """Return an output for every row of the sample, in its order, and counts.
 
     Raises InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and used again.

@@ -1,24 +1,26 @@
-"""Ask a model every question under every condition, each image once, and score what it says."""
+"""Ask a model every question under every condition, each image once."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from abo_vqa.inference.conditions import Asked
+from abo_vqa.common.params.model import PromptParams
+from abo_vqa.inference.conditions import BLANK, Asked
 from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
-from abo_vqa.metrics.answers import PairScorer, score_answers
-from abo_vqa.model.base.prompts import OPEN_SUFFIX, question_text
 
-BLANK = "blank"  # id of the image that is shown under a condition with image: blank
+_PRIOR = "prior"  # key of the options' prior log-probabilities, which belong to no question
 _OPTIONS_TOGETHER = 64
+
+Entry = dict[str, Any]
 
 
 def blank_image() -> bytes:
-    """Return a grey picture of the size of ABO's small ones, as a PNG file."""
+    """Return a gray picture of the size of ABO's small ones, as a PNG file."""
     with io.BytesIO() as file:
         Image.new("RGB", (256, 256), (127, 127, 127)).save(file, "PNG")
         return file.getvalue()
@@ -26,49 +28,88 @@ def blank_image() -> bytes:
 
 def ask_all(
     model: Scorer,
+    prompt: PromptParams,
     rows: Sequence[Mapping[str, Any]],
     asked: Mapping[str, Sequence[Asked]],
-    scorer: PairScorer,
     label: str,
+    known: Mapping[str, Any] | None = None,
+    keep: Callable[[str, Any], None] = lambda key, entry: None,
 ) -> pd.DataFrame:
-    """Return the predictions of all conditions, as measure.metrics.score_answers gives them, in their order.
+    """Return the answers under all conditions, a row per question and condition, as `metrics.answers` scores them.
 
-    rows: the questions, by which `asked` (by condition) was made. The model must know the image BLANK. label: names the
-    progress bar.
+    rows: the questions; asked: by condition, how they are asked. The model must know the image BLANK. label: of the
+    progress bar. known: entries kept by an earlier, interrupted call with the same arguments, which are not asked
+    again; keep: called with each new entry, one per image.
+
+    Columns: qa_id, image_id, question_type, condition, answer (the right one), options, shown (whether the options were
+    shown), and, with one element per order of the options, generated, log_probabilities and lengths (of each option,
+    in the order of `options`); prior: each option's log-probability without image and question.
     """
-    prompts: dict[str, dict[Prompt, None]] = {}
+    known = known or {}
+    by_image: dict[str, dict[Prompt, None]] = {}
     for questions in asked.values():
         for question in questions:
-            prompts.setdefault(_image(question), {}).update(dict.fromkeys(_prompts(question)))
+            by_image.setdefault(question.shown_image, {}).update(dict.fromkeys(_prompts(question, prompt)))
     answers: dict[tuple[str, Prompt], Answer] = {}
-    for image, distinct in tqdm(prompts.items(), desc=label, unit=" images", mininterval=2):
-        answers |= {(image, p): answer for p, answer in zip(distinct, model.ask(image, list(distinct)), strict=True)}
-    unasked = _unasked(model, sorted({o for questions in asked.values() for q in questions for o in q.options}))
+    for image, distinct in tqdm(by_image.items(), desc=label, unit=" images", mininterval=2):
+        entry = known.get(image)
+        if entry is None:
+            entry = [asdict(answer) for answer in model.ask(image, list(distinct))]
+            keep(image, entry)
+        answers |= {(image, p): _answer(values) for p, values in zip(distinct, entry, strict=True)}
+    options = sorted({o for questions in asked.values() for q in questions for o in q.options})
+    prior = known.get(_PRIOR)
+    if prior is None:
+        prior = _prior(model, prompt, options)
+        keep(_PRIOR, prior)
     by_id = {row["qa_id"]: row for row in rows}
-    parts = []
-    for condition, questions in asked.items():
-        if not questions:  # `matched` may keep none
-            continue
-        said = [[answers[_image(question), prompt] for prompt in _prompts(question)] for question in questions]
-        parts.append(score_answers(by_id, questions, said, condition, scorer, unasked))
-    return pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(
+        [
+            _row(by_id[question.qa_id], question, condition, prior)
+            | _said([answers[question.shown_image, each] for each in _prompts(question, prompt)])
+            for condition, questions in asked.items()
+            for question in questions
+        ]
+    )
 
 
-def _image(question: Asked) -> str:
-    return BLANK if question.blank else question.image_id
-
-
-def _prompts(question: Asked) -> list[Prompt]:
+def _prompts(question: Asked, prompt: PromptParams) -> list[Prompt]:
     shown = question.rotations or (None,)
-    return [Prompt(question_text(question.question, options), question.options) for options in shown]
+    return [Prompt(prompt.text(question.question, options), question.options) for options in shown]
 
 
-def _unasked(model: Scorer, options: Sequence[str]) -> dict[str, float]:
-    """Return each option's log-probability when nothing is asked about nothing: what its wording alone is worth.
+def _answer(values: Mapping[str, Any]) -> Answer:
+    # JSON has no tuples.
+    return Answer(values["text"], *(tuple(values[name]) for name in ("tokens", "log_probabilities", "lengths")))
+
+
+def _row(row: Mapping[str, Any], question: Asked, condition: str, prior: Mapping[str, float]) -> Entry:
+    return {
+        "qa_id": question.qa_id,
+        "image_id": question.image_id,
+        "question_type": row["question_type"],
+        "condition": condition,
+        "answer": row["answer"],
+        "options": list(question.options),
+        "shown": bool(question.rotations),
+        "prior": [prior[option] for option in question.options],
+    }
+
+
+def _said(answers: Sequence[Answer]) -> Entry:
+    return {
+        "generated": [answer.text for answer in answers],
+        "log_probabilities": [list(answer.log_probabilities) for answer in answers],
+        "lengths": [list(answer.lengths) for answer in answers],
+    }
+
+
+def _prior(model: Scorer, prompt: PromptParams, options: Sequence[str]) -> dict[str, float]:
+    """Return each option's prior log-probability (blank image, no question), the PMI baseline.
 
     The domain premise of Holtzman et al. 2021, for the ranking by pointwise mutual information.
     """
     parts = [tuple(options[start : start + _OPTIONS_TOGETHER]) for start in range(0, len(options), _OPTIONS_TOGETHER)]
-    answers = model.ask(BLANK, [Prompt(OPEN_SUFFIX, part) for part in parts])
+    answers = model.ask(BLANK, [Prompt(prompt.without_question(), part) for part in parts])
     pairs = (zip(part, answer.log_probabilities, strict=True) for part, answer in zip(parts, answers, strict=True))
     return dict(pair for part in pairs for pair in part)

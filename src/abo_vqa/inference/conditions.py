@@ -1,32 +1,35 @@
 """What a model is shown of each question under a condition of params.yaml: which options, how many, in which orders."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any
 
 from abo_vqa.common.draws import derive_rng
-from abo_vqa.common.errors import InputError
+from abo_vqa.common.errors import InputError, choose
 from abo_vqa.common.layout import with_options
 from abo_vqa.common.params.measure import ConditionParams
 
 Row = Mapping[str, Any]
 
 
+BLANK = "blank"  # id of the blank image
+
+
 @dataclass(frozen=True)
 class Asked:
     """One question under one condition.
 
-    options: among which the answer is; rotations: the orders in which they are shown, none where they are not; blank:
-    whether the image is blanked.
+    shown_image: the id of the image that is shown with it. options: among which the answer is; rotations: the orders in
+    which they are shown, none where they are not.
     """
 
     qa_id: str
     image_id: str
+    shown_image: str
     question: str
     options: tuple[str, ...]
     rotations: tuple[tuple[str, ...], ...]
-    blank: bool
 
 
 class Distractors:
@@ -47,49 +50,86 @@ class Distractors:
         return set().union(*self._by_type.values()) - self.near(question_type)
 
 
+# The kinds of conditions, by the values of a condition's keys in params.yaml. A new kind is an entry in one of these.
+# image: the id of what is shown.
+IMAGES: dict[str, Callable[[Row], str]] = {
+    "shown": lambda row: str(row["image_id"]),
+    "blank": lambda row: BLANK,
+}
+# options: the answers that distractors are drawn from; None: the question's own ones stay.
+SOURCES: dict[str, Callable[[Row, Distractors], set[str]] | None] = {
+    "none": None,  # not shown, but ranked
+    "given": None,
+    "matched": None,  # the splits have them beside the given ones
+    "near": lambda row, distractors: distractors.near(row["question_type"]),
+    "far": lambda row, distractors: distractors.far(row["question_type"]),
+}
+
+
+def _shuffled(options: list[str], rng: Random) -> list[str]:
+    shuffled = list(options)
+    rng.shuffle(shuffled)
+    return shuffled
+
+
+# order: the orders in which the options are shown; a question is right only if it is right in all of them.
+ORDERS: dict[str, Callable[[list[str], Random], list[list[str]]]] = {
+    "given": lambda options, rng: [options],
+    "shuffled": lambda options, rng: [_shuffled(options, rng)],
+    "rotated": lambda options, rng: [options[start:] + options[:start] for start in range(len(options))],
+}
+
+
 def ask_under(
     rows: Sequence[Row], name: str, condition: ConditionParams, distractors: Distractors, seed: int
 ) -> list[Asked]:
     """Return the questions as they are asked under a condition; without those that `matched` does not keep.
 
-    Every draw depends on the seed, the condition's options and the question alone. InputError if for a question there
-    are not enough distractors.
+    Every draw depends on the seed, the condition's options and the question alone. Raises InputError for an unknown
+    kind of condition, or if a question has not enough distractors.
     """
-    matched = condition.options == "matched"
-    kept = with_options([dict(row) for row in rows], "matched" if matched else "given")
-    return [_asked(row, name, condition, distractors, seed) for row in kept]
+    parameter = f"evaluate.conditions.{name}"
+    image = choose(IMAGES, condition.image, f"{parameter}.image")
+    source = choose(SOURCES, condition.options, f"{parameter}.options")
+    order = choose(ORDERS, condition.order, f"{parameter}.order")
+    asked = []
+    for row in with_options([dict(row) for row in rows], "matched" if condition.options == "matched" else "given"):
+        rng = derive_rng(seed, "condition", condition.options, condition.order, row["qa_id"])
+        first = source(row, distractors) if source else None
+        options = _options(row, parameter, condition.count, first, distractors, rng)
+        orders = order(options, rng)
+        asked.append(
+            Asked(
+                qa_id=row["qa_id"],
+                image_id=row["image_id"],
+                shown_image=image(row),
+                question=row["question"],
+                options=tuple(orders[0]),
+                rotations=() if condition.options == "none" else tuple(map(tuple, orders)),
+            )
+        )
+    return asked
 
 
-def _asked(row: Row, name: str, condition: ConditionParams, distractors: Distractors, seed: int) -> Asked:
-    rng = derive_rng(seed, "condition", condition.options, condition.order, row["qa_id"])
-    options = _options(row, name, condition, distractors, rng)
-    if condition.order == "shuffled":
-        rng.shuffle(options)
-    if condition.options == "none":
-        rotations: tuple[tuple[str, ...], ...] = ()
-    elif condition.order == "rotated":
-        rotations = tuple(tuple(options[start:] + options[:start]) for start in range(len(options)))
-    else:
-        rotations = (tuple(options),)
-    blank = condition.image == "blank"
-    return Asked(row["qa_id"], row["image_id"], row["question"], tuple(options), rotations, blank)
+def _options(
+    row: Row, parameter: str, wanted: int | None, first: set[str] | None, distractors: Distractors, rng: Random
+) -> list[str]:
+    """Return the options: as given where they are not replaced and are enough, else in random order.
 
-
-def _options(row: Row, name: str, condition: ConditionParams, distractors: Distractors, rng: Random) -> list[str]:
-    """Return the options: as given where they are not replaced and are enough, else in random order."""
+    first: what distractors are drawn from; None for the given ones. Where that is too few (yes and no have hardly a
+    neighbor), given, near and far ones fill up.
+    """
     given, answer, kind = list(row["options"]), row["answer"], row["question_type"]
-    count = condition.count or len(given)
-    sources = {"given": set(given), "near": distractors.near(kind), "far": distractors.far(kind)}
-    # Where a source has too few (yes and no have hardly a neighbour), the next one fills up.
-    first = condition.options if condition.options in sources else "given"
+    count = wanted or len(given)
+    fallbacks = [set(given), distractors.near(kind), distractors.far(kind)]
     chosen = [answer]
-    for source in (first, *(other for other in sources if other != first)):
-        left = sorted(sources[source].difference(chosen))
+    for source in ([first] if first is not None else []) + fallbacks:
+        left = sorted(source.difference(chosen))
         chosen += rng.sample(left, min(count - len(chosen), len(left)))
     if len(chosen) < count:
         raise InputError(
-            f"evaluate.conditions.{name}: question {row['qa_id']} needs {count} options, but the train split has too "
-            "few different answers; lower the count or raise sample.products"
+            f"{parameter}: question {row['qa_id']} needs {count} options, but the train split has too few different "
+            "answers; lower the count or raise sample.products"
         )
     if set(chosen) <= set(given):
         return [option for option in given if option in chosen]

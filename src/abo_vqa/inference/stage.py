@@ -1,13 +1,19 @@
-"""Stage evaluate: one model answers the test questions under every condition."""
+"""Stage evaluate: one model answers the test questions under every condition; nothing is scored here."""
 
 import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+from abo_vqa.common.digests import code_digest, digest, folder_digest, model_identity, package_versions
+from abo_vqa.common.journal import open_journal
 from abo_vqa.common.layout import (
-    ADAPTERS,
-    PREDICTIONS,
-    RUNS,
+    adapter_folder,
+    answers_table,
     feature_folder,
+    journal_folder,
     read_image_bytes,
     read_questions,
     split_table,
@@ -15,11 +21,10 @@ from abo_vqa.common.layout import (
 from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.params.model import BASE
 from abo_vqa.common.runner import run_stage
-from abo_vqa.common.storage import replacing, write_json
-from abo_vqa.inference.conditions import Distractors, ask_under
+from abo_vqa.common.storage import replacing
+from abo_vqa.inference.conditions import Asked, Distractors, ask_under
 
-# Of each condition, what the arm's own run shows too.
-COMPARED = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 def main() -> None:
@@ -34,50 +39,66 @@ def main() -> None:
 
 
 def evaluate(name: str, params: Params) -> None:
-    """Ask the model every test question under every condition; write and log predictions and metrics."""
-    from abo_vqa.common.tracking.run import tracked_run
-    from abo_vqa.inference.ask import BLANK, ask_all, blank_image
-    from abo_vqa.inference.prompt_tree import Scorer
-    from abo_vqa.metrics.answers import flatten, summarise
-    from abo_vqa.metrics.bertscore import BertScorer
-    from abo_vqa.model.adapters import load_tuned
-    from abo_vqa.model.base.loading import load_base, load_processor
-    from abo_vqa.model.features import ImageFeatures
-    from abo_vqa.model.shared_image import ImageCollator
-
-    settings = params.evaluate
+    """Ask the model every test question under every condition; write the answers. A killed evaluation resumes."""
     rows = read_questions("test")
     distractors = Distractors(read_questions("train"))
     asked = {
         condition: ask_under(rows, condition, shown, distractors, params.seed)
-        for condition, shown in settings.conditions.items()
+        for condition, shown in params.evaluate.conditions.items()
     }
+    # Imported here: a wrong parameter is reported before seconds of importing torch.
+    from abo_vqa.common.tracking.run import tracked_run
+    from abo_vqa.inference.ask import BLANK, ask_all, blank_image
+    from abo_vqa.inference.prompt_tree import Scorer
+    from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter
+    from abo_vqa.model.base.loading import load_base, load_processor
+    from abo_vqa.model.features import ImageFeatures
+    from abo_vqa.model.shared_image import ImageCollator
+
     images = read_image_bytes(row["image_id"] for row in rows) | {BLANK: blank_image()}
     tags = {"model": name, "conditions": ", ".join(asked)} | ({} if name == BASE else {"arm": name})
-    with tracked_run(f"evaluate {name}", params, tags) as run:
+    journal_path = _journal_path(name, params, asked, images)
+    with tracked_run(f"evaluate {name}", params, tags) as run, open_journal(journal_path) as journal:
         run.log_dataset(split_table("test"), "evaluation", len(rows))
         processor = load_processor(params.model)
-        model: Any = load_base(params.model)
-        context = model.config.get_text_config().max_position_embeddings
-        # An adapted vision tower sees with other eyes than the base's.
-        frozen = name == BASE or not params.train.lora.vision_tower
-        features = ImageFeatures(feature_folder(), images, model, processor) if frozen else None
-        collator = ImageCollator(processor, images, features, context)
-        if name != BASE:
-            model = load_tuned(model, ADAPTERS / name)
-        scorer = BertScorer(settings.bertscore_model, settings.bertscore_layers)
-        answers = Scorer(model, collator, settings.max_new_tokens, settings.tokens_per_pass)
-        predictions = ask_all(answers, rows, asked, scorer, name)
-        path = PREDICTIONS / f"{name}.parquet"
+        base: Any = load_base(params.model)
+        context = base.config.get_text_config().max_position_embeddings
+        model = attach_adapters(base, {} if name == BASE else {name: adapter_folder(name)})
+        with use_adapter(model, name):
+            # Cached features are valid only while the vision tower is frozen.
+            features = None
+            if not adapts_vision(model, name):
+                features = ImageFeatures(feature_folder(), images, model, processor)
+            collator = ImageCollator(processor, images, features, context)
+            scorer = Scorer(model, collator, params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass)
+            known = dict(zip(journal.keys(), journal.read(), strict=True))
+            answers = ask_all(scorer, params.prompt_of(name), rows, asked, name, known, journal.append)
+        path = answers_table(name)
         with replacing(path) as temporary:
-            predictions.to_parquet(temporary, index=False)
-        found = flatten(summary := summarise(predictions))
-        run.log_metrics(found)
-        # Beside the arm's curves too: in the MLflow UI two arms then compare as a whole.
-        totals = {f"{condition}/{name}": found[f"{condition}/{name}"] for condition in summary for name in COMPARED}
-        run.log_metrics_to(RUNS / f"train-{name}.json", totals)
+            answers.to_parquet(temporary, index=False)
         run.log_artifact(path)
-        write_json(RUNS / f"evaluate-{name}.json", {"run_id": run.id})
+        run.tag_output(path)
+    # Everything is in the table now.
+    journal_path.unlink()
+    resumed = f", {len(known)} of them before it was interrupted" if known else ""
+    print(f"evaluate {name}: {len(answers)} questions about {len(images) - 1} images{resumed}")
+
+
+def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]], images: Mapping[str, bytes]) -> Path:
+    """Return the journal of this evaluation, named after everything that its answers depend on."""
+    inputs = [
+        model_identity(params.model.base, "model.base"),
+        None if name == BASE else folder_digest(adapter_folder(name)),
+        params.model.model_dump(mode="json", exclude={"base"}),
+        params.prompt_of(name).model_dump(),
+        # How the prompts of an image are grouped changes the last bits of their scores.
+        [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass],
+        {condition: [asdict(question) for question in questions] for condition, questions in asked.items()},
+        {image: sha256(data).hexdigest() for image, data in images.items()},
+        code_digest("abo_vqa.inference.ask"),
+        package_versions(LIBRARIES),
+    ]
+    return journal_folder() / f"{name}-{digest(inputs)}.db"
 
 
 if __name__ == "__main__":

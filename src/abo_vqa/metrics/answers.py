@@ -1,26 +1,22 @@
-"""From what a model says to scores: exact match, F1, BERTScore, ranking of the options, calibration; by type."""
+"""Metrics of answers: exact match, F1, BERTScore, ranking of the options, calibration; in total and by type."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.questions.words import normalise
-
-if TYPE_CHECKING:
-    from abo_vqa.inference.conditions import Asked
-    from abo_vqa.inference.prompt_tree import Answer
+from abo_vqa.common.layout import RANKED
+from abo_vqa.questions.words import normalize
 
 BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
 RESCALED = tuple(f"{name}_rescaled" for name in BERTSCORE)
 # How the options are ranked: by summed log-probability, per token, or less what the option has without a question.
-RANKED, RANKED_PER_TOKEN, RANKED_PMI = RANKINGS = ("ranked", "ranked_per_token", "ranked_pmi")
-# What is a mean over questions, and so must agree between the rows by type and the total; macro-F1 and ECE are none.
-MEANS = ("accuracy", "unparsable", "token_f1", *BERTSCORE, *RESCALED, *RANKINGS, "chance")
+RANKED_PER_TOKEN, RANKED_PMI = "ranked_per_token", "ranked_pmi"
+RANKINGS = (RANKED, RANKED_PER_TOKEN, RANKED_PMI)
 _BINS = 10
 
 Row = dict[str, float]
@@ -28,7 +24,7 @@ Summary = dict[str, dict[str, Any]]
 
 
 class PairScorer(Protocol):
-    """Anything that scores predictions against answers, such as measure.bertscore.BertScorer."""
+    """Anything that scores predictions against answers, such as metrics.bertscore.BertScorer."""
 
     def score(self, predictions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
         """Return precision, recall and F1 of each pair, of shape (pairs, 3)."""
@@ -37,8 +33,8 @@ class PairScorer(Protocol):
 
 def exact_match(prediction: str, answer: str) -> bool:
     """Return whether prediction and answer are the same after normalisation; an empty prediction never is."""
-    normalised = normalise(prediction)
-    return normalised != "" and normalised == normalise(answer)
+    normalized = normalize(prediction)
+    return normalized != "" and normalized == normalize(answer)
 
 
 def macro_f1(predictions: Sequence[str], answers: Sequence[str]) -> float:
@@ -56,31 +52,36 @@ def macro_f1(predictions: Sequence[str], answers: Sequence[str]) -> float:
 
 
 def token_f1(prediction: str, answer: str) -> float:
-    """Return the F1 of the words that two normalised texts share (SQuAD's, Rajpurkar et al. 2016)."""
+    """Return the F1 of the words that two normalized texts share (SQuAD's, Rajpurkar et al. 2016)."""
     said, right = prediction.split(), answer.split()
     shared = (Counter(said) & Counter(right)).total()
     return 2 * shared / (len(said) + len(right)) if shared else 0.0
 
 
-def score_answers(
-    rows: Mapping[str, Mapping[str, Any]],
-    asked: Sequence["Asked"],
-    answers: Sequence[Sequence["Answer"]],
-    condition: str,
-    scorer: PairScorer,
-    unasked: Mapping[str, float],
-) -> pd.DataFrame:
-    """Return one row of tables/predictions per question: what was said in every order of the options, and its scores.
+# Metrics of one answer, given prediction and right answer, both normalized. A new one is a function and an entry here:
+# it appears in reports/scores.json, reports/comparison.json and MLflow.
+ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {"token_f1": token_f1}
+# Means over questions, which must agree between the rows by type and their total; macro-F1 and ECE are none.
+MEANS = ("accuracy", "unparsable", *ANSWER_METRICS, *BERTSCORE, *RESCALED, *RANKINGS, "chance")
 
-    rows: by qa_id, with question_type and answer. answers: one per order of the options, their log-probabilities in the
-    order of Asked.options. unasked: each option's log-probability without a question. A question is right if it is in
-    every order; the other scores are means over the orders.
+
+def score_answers(answers: pd.DataFrame, scorer: PairScorer) -> pd.DataFrame:
+    """Return one row of tables/predictions per answer, in their order: what was generated, and its scores.
+
+    answers: as inference.ask.ask_all returns them. A question is right if it is right in every order of the options;
+    the other scores are means over the orders. gold and prediction: the right answer and the one given, normalized;
+    picked: the place of the option that was answered in the first order, -1 where it is none. Raises InputError if a
+    log-probability is not finite.
     """
-    table = pd.DataFrame([_scored(rows[q.qa_id], q, said, unasked) for q, said in zip(asked, answers, strict=True)])
-    table.insert(3, "condition", condition)
-    orders = [len(said) for said in answers]
-    right = np.repeat([normalise(rows[question.qa_id]["answer"]) for question in asked], orders).tolist()
-    said = [normalise(answer.text) for each in answers for answer in each]
+    parts = [_score_condition(part, scorer) for _, part in answers.groupby("condition", sort=False)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def _score_condition(answers: pd.DataFrame, scorer: PairScorer) -> pd.DataFrame:
+    table = pd.DataFrame([_scored(row) for row in answers.to_dict("records")])
+    orders = [len(generated) for generated in answers["generated"]]
+    right = np.repeat(table["gold"], orders).tolist()
+    said = [normalize(text) for generated in answers["generated"] for text in generated]
     starts = np.cumsum([0, *orders[:-1]])
     scores = np.add.reduceat(scorer.score(said, right), starts) / np.array(orders)[:, None]
     floor = baseline(sorted(set(right)), scorer)
@@ -100,39 +101,45 @@ def baseline(answers: Sequence[str], scorer: PairScorer) -> NDArray[np.float64]:
     return scorer.score(*map(list, zip(*different, strict=True))).mean(axis=0)
 
 
-def _scored(
-    row: Mapping[str, Any], asked: "Asked", answers: Sequence["Answer"], unasked: Mapping[str, float]
-) -> dict[str, Any]:
-    right = normalise(row["answer"])
-    said = [normalise(answer.text) for answer in answers]
-    allowed = {normalise(option) for option in asked.options}
-    gold = asked.options.index(row["answer"])
-    scores = np.array([answer.log_probabilities for answer in answers])
+def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
+    right, options = normalize(row["answer"]), list(row["options"])
+    said = [normalize(text) for text in row["generated"]]
+    allowed = [normalize(option) for option in options]
+    gold = options.index(row["answer"])
+    scores = np.array([list(values) for values in row["log_probabilities"]])
+    if not np.isfinite(scores).all():
+        raise InputError(
+            f"question {row['qa_id']} under {row['condition']}: a log-probability is not finite; the model's numbers "
+            "overflow: set model.quantization.compute_dtype to bfloat16 or float32 and run `dvc repro`"
+        )
     ranked = {
         RANKED: scores,
-        RANKED_PER_TOKEN: scores / np.array([answer.lengths for answer in answers]),
-        RANKED_PMI: scores - np.array([unasked[option] for option in asked.options]),
+        RANKED_PER_TOKEN: scores / np.array([list(lengths) for lengths in row["lengths"]]),
+        RANKED_PMI: scores - np.array(row["prior"]),
     }
     chances = np.exp(scores - scores.max(axis=1, keepdims=True))
     return {
-        "qa_id": asked.qa_id,
-        "image_id": asked.image_id,
+        "qa_id": row["qa_id"],
+        "image_id": row["image_id"],
         "question_type": row["question_type"],
+        "condition": row["condition"],
         "answer": row["answer"],
-        "options": list(asked.options),
+        "options": options,
         "answer_index": gold,
-        "shown": bool(asked.rotations),
-        "generated": [answer.text for answer in answers],
+        "shown": bool(row["shown"]),
+        "generated": list(row["generated"]),
+        "gold": right,
         "prediction": said[0] if len(set(said)) == 1 else "",
+        "picked": allowed.index(said[0]) if said[0] in allowed else -1,
         "correct": all(one == right for one in said) and right != "",
-        "unparsable": any(one not in allowed if asked.rotations else one == "" for one in said),
-        "token_f1": float(np.mean([token_f1(one, right) for one in said])),
+        "unparsable": any(one not in allowed if row["shown"] else one == "" for one in said),
+        **{name: float(np.mean([metric(one, right) for one in said])) for name, metric in ANSWER_METRICS.items()},
         "probabilities": (chances / chances.sum(axis=1, keepdims=True)).mean(axis=0).round(6).tolist(),
         **{name: bool((values.argmax(axis=1) == gold).all()) for name, values in ranked.items()},
     }
 
 
-def summarise(predictions: pd.DataFrame) -> Summary:
+def summarize(predictions: pd.DataFrame) -> Summary:
     """Return {condition: {"total": row, "by_type": {question type: row}}}; types without a question are left out.
 
     A row holds n, macro_f1, ece, and the means of MEANS: accuracy of the generated answers and of the three rankings,
@@ -197,11 +204,10 @@ def _position(rows: pd.DataFrame) -> Row:
 
 
 def _row(part: pd.DataFrame) -> Row:
-    answers = [normalise(answer) for answer in part["answer"]]
     columns = part.assign(accuracy=part["correct"], chance=1 / part["options"].map(len))
     return {
         "n": len(part),
-        "macro_f1": macro_f1(list(part["prediction"]), answers),
+        "macro_f1": macro_f1(list(part["prediction"]), list(part["gold"])),
         "ece": expected_calibration_error(list(part["probabilities"]), list(part[RANKED])),
         **{name: float(columns[name].mean()) for name in MEANS},
     }

@@ -23,7 +23,7 @@ class BertScorer:
 
     def __init__(self, model: str, layers: int, batch_size: int = 64) -> None:
         self._name = model
-        self._path = resolve_model(model)
+        self._path = resolve_model(model, _PARAMETER)
         self._layers = layers
         self._batch_size = batch_size
         self._scores: dict[tuple[str, str], tuple[float, ...]] = {}

@@ -2,13 +2,12 @@
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
-from transformers import PreTrainedModel
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import BASE
@@ -37,17 +36,17 @@ def _replace_folder(made: Path, folder: Path) -> None:
         new.replace(folder / new.name)
 
 
-def load_tuned(base: PreTrainedModel, adapter: Path) -> PeftModel:
-    """Lay a trained adapter over a loaded base model; raises InputError if the folder holds none."""
-    if not (adapter / "adapter_config.json").is_file():
-        raise InputError(f"{adapter}: no adapter here; run `dvc repro train`")
-    return PeftModel.from_pretrained(base, str(adapter)).eval()
+def attach_adapters(base: Any, adapters: Mapping[str, Path]) -> Any:
+    """Return the base with all adapters attached by name, in evaluation mode; the base itself if there are none.
 
-
-def lay_over(base: Any, adapters: Mapping[str, Path]) -> Any:
-    """Return the model with all adapters over it, in evaluation mode; the base itself where there are none."""
+    Raises InputError if a folder holds no adapter.
+    """
     model = base
     for name, folder in adapters.items():
+        if not (folder / "adapter_config.json").is_file():
+            raise InputError(
+                f"{folder}: no adapter here; `dvc repro train@{name}` trains it, `dvc pull train@{name}` fetches it"
+            )
         if model is base:
             model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
         else:
@@ -55,21 +54,15 @@ def lay_over(base: Any, adapters: Mapping[str, Path]) -> Any:
     return model.eval()
 
 
-def wearing(model: Any, name: str) -> AbstractContextManager[None]:
-    """Have one adapter of a model of `lay_over` at work inside the block, or for `base` none."""
+def use_adapter(model: Any, name: str) -> AbstractContextManager[None]:
+    """Context manager: activate one adapter of `attach_adapters`, or none for `base`."""
     if name != BASE:
         model.set_adapter(name)
         return nullcontext()
     return model.disable_adapter() if isinstance(model, PeftModel) else nullcontext()
 
 
-def each_model(base: Any, adapters: Mapping[str, Path]) -> Iterator[tuple[str, Any, bool]]:
-    """Yield the base and each adapter over it by name, and whether it sees with other eyes; the base is loaded once."""
-    model = lay_over(base, adapters)
-    for name in (BASE, *adapters):
-        with wearing(model, name):
-            yield name, model, any("vision_tower" in key for key in _adapted(model, name))
-
-
-def _adapted(model: Any, name: str) -> list[str]:
-    return [key for key, _ in model.named_parameters() if f".lora_A.{name}." in key]
+def adapts_vision(model: Any, name: str) -> bool:
+    """Return whether the adapter changes the vision tower, whose cached features are then those of another model."""
+    keys = (key for key, _ in model.named_parameters() if f".lora_A.{name}." in key)
+    return any("vision_tower" in key for key in keys)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from abo_vqa.common.draws import derive_rng, draw_others
-from abo_vqa.common.params.data import RepairParams, ValidateParams
-from abo_vqa.common.schema import ATTRIBUTE, COLOR, COMPARISON, COUNTING, EXISTENTIAL, MATERIAL, SHAPE, YES_NO
+from abo_vqa.common.errors import choose
+from abo_vqa.common.params.data import ValidateParams
+from abo_vqa.common.schema import ATTRIBUTE, COMPARISON, COUNTING, EXISTENTIAL, QUESTION_TYPES, YES_NO
 from abo_vqa.questions.schema import Question
 from abo_vqa.questions.words import DIGITS, fold
 
@@ -21,11 +22,6 @@ _LABEL = re.compile(r"\s*[(\[]?([A-Ha-h])\s*[).:\]]+\s*")
 _LONE_LETTER = re.compile(r"[\W_]*(?:(?:option|answer)\W+)?([a-h])[\W_]*", re.IGNORECASE)
 _LETTERS = "abcdefgh"
 _HOW_MANY = re.compile(r"\b(?:how many|number of)\b", re.IGNORECASE)
-_SUBJECTS = (
-    (COLOR, re.compile(r"\bcolou?r", re.IGNORECASE)),
-    (MATERIAL, re.compile(r"\b(?:materials?|made (?:of|from|out)|fabric)\b", re.IGNORECASE)),
-    (SHAPE, re.compile(r"\bshaped?\b", re.IGNORECASE)),
-)
 
 
 @dataclass(frozen=True)
@@ -41,9 +37,14 @@ class OptionRepair:
     distractors: Mapping[str, Mapping[str, int]]
 
 
-def repair_spelling(questions: Iterable[Question], repairs: RepairParams) -> list[Question]:
-    """Return the questions, in their order, with letters read, texts folded, types split and number words as digits."""
-    wanted = {name: mend for name, mend in _SPELLING.items() if getattr(repairs, name)}
+def repair_spelling(questions: Iterable[Question], repairs: Mapping[str, bool]) -> list[Question]:
+    """Return the questions, in their order, with letters read, texts folded, types split and number words as digits.
+
+    repairs: which are made, by name. Raises InputError for a name that is no repair.
+    """
+    for name in repairs:
+        choose(SPELLING | OPTIONS, name, "validate.repairs")
+    wanted = {name: mend for name, mend in SPELLING.items() if repairs.get(name)}
     return [_mend(question, wanted) for question in questions]
 
 
@@ -54,7 +55,7 @@ def repair_options(questions: Sequence[Question], params: ValidateParams, seed: 
     known, stays wrong.
     """
     setting = OptionRepair(params.options, seed, _distractors(questions, params))
-    wanted = {name: partial(mend, setting) for name, mend in _OPTIONS.items() if getattr(params.repairs, name)}
+    wanted = {name: partial(mend, setting) for name, mend in OPTIONS.items() if params.repairs.get(name)}
     return [_mend(question, wanted) for question in questions]
 
 
@@ -107,7 +108,8 @@ def _question_type(question: Question) -> str:
         return question.kind
     if question.kind != ATTRIBUTE and _HOW_MANY.search(question.question):
         return COUNTING
-    return next((name for name, pattern in _SUBJECTS if pattern.search(question.question)), ATTRIBUTE)
+    about = (t.name for t in QUESTION_TYPES.values() if t.subject and t.subject.search(question.question))
+    return next(about, ATTRIBUTE)
 
 
 def _number_words(question: Question) -> Question:
@@ -174,13 +176,15 @@ def _distractors(questions: Iterable[Question], params: ValidateParams) -> dict[
     return {kind: dict(sorted(values.items())) for kind, values in found.items()}
 
 
-_SPELLING: Mapping[str, Callable[[Question], Question]] = {
+# The repairs by their names in validate.repairs, in the order in which they are made. A new one is a function and an
+# entry here, and its switch in params.yaml.
+SPELLING: dict[str, Callable[[Question], Question]] = {
     "read_letters": _read_letters,
     "fold": _fold,
     "split_types": _split_types,
     "number_words": _number_words,
 }
-_OPTIONS: Mapping[str, Callable[[OptionRepair, Question], Question]] = {
+OPTIONS: dict[str, Callable[..., Question]] = {
     "put_answer_into_options": _put_answer_into_options,
     "drop_extra_option": _drop_extra_option,
     "fill_missing_distractor": _fill_missing_distractor,

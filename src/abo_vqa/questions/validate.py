@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import ValidateParams
-from abo_vqa.common.schema import COUNTING, RawOutput
+from abo_vqa.common.schema import COUNTING, QUESTION_TYPES, RawOutput
 from abo_vqa.questions.accounting import UNPARSABLE, accounting, compositions
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
 from abo_vqa.questions.parse import flatten
@@ -91,6 +91,7 @@ def guarded_questions(questions: Sequence[Question], params: ValidateParams) -> 
     thresholds = {
         "options": params.options,
         "counting_max": params.counting_max,
+        "question_types": list(QUESTION_TYPES),
         "positions": {"values": list(places), "weights": [1 / params.options for _ in places]},
         "uneven": float(chi2.isf(1 / _ONCE_IN, params.options - 1)) / (2 * max(len(questions), 1)),
     }

@@ -31,7 +31,7 @@ def text_of(value: Any) -> str:
         return ""
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Return the one spelling in which answers are compared.
 
     The first line only; lower case; without outer white space and punctuation, single spaces inside (as the

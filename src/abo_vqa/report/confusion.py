@@ -1,10 +1,9 @@
-"""What is taken for what: gold answers against answers given."""
+"""Confusion counts: gold versus predicted answers."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
-
-from abo_vqa.questions.words import normalise
 
 OTHER = "other"
 _MOST_ANSWERS = 10  # in a confusion matrix; the rarer ones are one row
@@ -17,11 +16,10 @@ def confusion(asked: pd.DataFrame, answers: Sequence[str]) -> pd.DataFrame:
     """
     names = [*answers, OTHER]
 
-    def named(words: "pd.Series[str]") -> "pd.Categorical":
-        folded = words.map(normalise)
-        return pd.Categorical(folded.where(folded.isin(answers), OTHER), names)
+    def named(words: "pd.Series[str]") -> Any:
+        return pd.Categorical(words.where(words.isin(answers), OTHER), names)
 
-    gold, given = named(asked["answer"]), named(asked["prediction"])
+    gold, given = named(asked["gold"]), named(asked["prediction"])
     counts = pd.crosstab(gold, given, dropna=False).reindex(index=names, columns=names, fill_value=0)
     return counts.drop(index=[OTHER] if not counts.loc[OTHER].any() else [])
 
@@ -30,7 +28,7 @@ def confusable(asked: pd.DataFrame, kinds: int = 2) -> dict[str, list[str]]:
     """Return the question types with the most questions that have over two answers, each with its commonest answers."""
     found: dict[str, list[str]] = {}
     for kind in asked["question_type"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index:
-        answers = asked.loc[asked["question_type"] == kind, "answer"].map(normalise).value_counts()
+        answers = asked.loc[asked["question_type"] == kind, "gold"].value_counts()
         if len(answers) > 2 and len(found) < kinds:
             commonest = answers.sort_index().sort_values(ascending=False, kind="stable").index[:_MOST_ANSWERS]
             found[str(kind)] = sorted(map(str, commonest), key=lambda word: (len(word) if word.isdigit() else 0, word))

@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from abo_vqa.questions.words import normalise
 from abo_vqa.report import tables
 
 # What the paper prints (section 4.1 and Table 4), in per cent: the totals above the rows by question type, and what
@@ -30,9 +29,6 @@ RESOURCES = (
     ("questions", "training questions", "{:,}", ""),
     ("steps", "optimizer steps", "{:,}", ""),
     ("kept_step", "step whose adapter is kept", "{:,}", ""),
-    ("seconds", "seconds", "{:.0f}", ""),
-    ("questions_per_second", "questions a second", "{:.1f}", ""),
-    ("peak_memory_mb", "peak memory, MB", "{:,.0f}", ""),
     ("validation_accuracy", "validation accuracy", "{:.1%}", ""),
     ("clipped_share", "steps clipped", "{:.0%}", ""),
 )
@@ -42,14 +38,11 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Provenance:
-    """What made the report.
+    """What the report's figures were made from; the same on every machine that reproduces them.
 
-    commit: of the code, empty outside git; changed: paths that differ from it; data: md5 by path, of everything that
-    DVC versions; versions: by package; parameters: the text of params.yaml.
+    data: md5 by path, of everything that DVC versions; versions: by package; parameters: the text of params.yaml.
     """
 
-    commit: str
-    changed: Sequence[str]
     data: Mapping[str, str]
     versions: Mapping[str, str]
     parameters: str
@@ -145,7 +138,7 @@ def _shown(
         answers[condition] = {
             "options": options,
             "by_model": {
-                model: {"said": normalise(answer["prediction"]), "right": bool(answer["correct"])}
+                model: {"said": answer["prediction"], "right": bool(answer["correct"])}
                 for model, answer in there.items()
             },
         }

@@ -1,6 +1,7 @@
 """The comparison as figures: planned differences, training curves, what is taken for what, and calibration."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,6 @@ import pandas as pd
 
 from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
 from abo_vqa.figures import COLORS, figure
-from abo_vqa.metrics.answers import calibration
 from abo_vqa.report.confusion import confusable, confusion
 
 
@@ -77,15 +77,17 @@ def plot_curves(curves: Mapping[str, pd.DataFrame], clip: float, path: Path) -> 
         panels[0][1].legend(frameon=False)
 
 
-def plot_calibration(predictions: Mapping[str, pd.DataFrame], conditions: Sequence[str], path: Path) -> None:
-    """Draw, a model a panel, how often the likeliest option is right by how likely it is, under each condition."""
-    with figure(path, 3.3 * len(predictions) + 0.4, 3.4) as drawn:
-        panels = drawn.subplots(1, len(predictions), squeeze=False, sharey=True)[0]
-        for panel, (model, table) in zip(panels, predictions.items(), strict=True):
+def plot_calibration(bins_of: Mapping[str, Mapping[str, Any]], conditions: Sequence[str], path: Path) -> None:
+    """Draw, a model a panel, how often the likeliest option is right by how likely it is, under each condition.
+
+    bins_of: by model and condition, rows of confidence, accuracy and share.
+    """
+    with figure(path, 3.3 * len(bins_of) + 0.4, 3.4) as drawn:
+        panels = drawn.subplots(1, len(bins_of), squeeze=False, sharey=True)[0]
+        for panel, (model, by_condition) in zip(panels, bins_of.items(), strict=True):
             panel.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle="--", zorder=0)
             for place, condition in enumerate(conditions):
-                asked = table[table["condition"] == condition]
-                bins = calibration(list(asked["probabilities"]), list(asked["ranked"]))
+                bins = pd.DataFrame(by_condition[condition])
                 color = COLORS[place % len(COLORS)]
                 panel.plot(bins["confidence"], bins["accuracy"], color=color, linewidth=1)
                 # The area of a dot is the share of the questions in it.
@@ -123,3 +125,32 @@ def plot_confusion(predictions: Mapping[str, pd.DataFrame], condition: str, path
             row[0].set_ylabel("right answer")
         for panel in panels[-1]:
             panel.set_xlabel("answer given")
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What figures are drawn from.
+
+    comparison: reports/comparison.json; scores: reports/scores.json; predictions: by model; curves: by arm; clip:
+    train.max_grad_norm; judged: the planned conditions; shown: the one whose confusions are drawn.
+    """
+
+    comparison: Mapping[str, Any]
+    scores: Mapping[str, Any]
+    predictions: Mapping[str, pd.DataFrame]
+    curves: Mapping[str, pd.DataFrame]
+    clip: float
+    judged: Sequence[str]
+    shown: str
+
+
+# Figures by name, as in reports/plots/NAME.svg. A new one is a function and an entry here, and its file in dvc.yaml;
+# the report shows it after the others.
+FIGURES: dict[str, Callable[[Figures, Path], None]] = {
+    "forest": lambda given, path: plot_forest(given.comparison, path),
+    "curves": lambda given, path: plot_curves(given.curves, given.clip, path),
+    "calibration": lambda given, path: plot_calibration(
+        {model: found["calibration"] for model, found in given.scores.items()}, given.judged, path
+    ),
+    "confusion": lambda given, path: plot_confusion(given.predictions, given.shown, path),
+}

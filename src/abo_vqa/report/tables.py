@@ -3,8 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from abo_vqa.audit.audit import PREDICTORS
-from abo_vqa.common.schema import TEST
+from abo_vqa.common.schema import CROSS_FITTED, MATCHED, OPEN, OPTIONS, TEST
 from abo_vqa.statistics.display import markdown_table, percent, span
 from abo_vqa.statistics.intervals import POWER
 
@@ -112,9 +111,10 @@ def main_table(comparison: Comparison) -> str:
 def audit_table(audit: Mapping[str, Any]) -> str:
     """Return what the predictors without the image score, as a Markdown table."""
     rows = []
-    for condition in (name for name in PREDICTORS if name in audit[TEST]):
-        for name in PREDICTORS[condition]:
-            total, fitted = (audit[part][condition][name]["total"] for part in (TEST, "cross_fitted"))
+    for condition in (name for name in (OPTIONS, MATCHED, OPEN) if name in audit[TEST]):
+        best_first = sorted(audit[TEST][condition].items(), key=lambda item: (-item[1]["total"]["accuracy"], item[0]))
+        for name, row in best_first:
+            total, fitted = row["total"], audit[CROSS_FITTED][condition][name]["total"]
             shares = percent(total["accuracy"], 1), span(total), percent(fitted["accuracy"], 1)
             rows.append([condition, name, str(total["n"]), *shares])
     return markdown_table(["condition", "predictor", "n", "accuracy", "interval", "cross-fitted"], rows)

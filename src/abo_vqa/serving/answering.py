@@ -7,11 +7,10 @@ from pathlib import Path
 import torch
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.params.model import BASE, ModelParams
+from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, PromptParams
 from abo_vqa.inference.prompt_tree import Prompt, Scorer
-from abo_vqa.model.adapters import lay_over, wearing
+from abo_vqa.model.adapters import attach_adapters, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
-from abo_vqa.model.base.prompts import question_text
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.serving.checks import check_image, check_options, check_question
 
@@ -42,19 +41,23 @@ class Answerer:
     """A base model, loaded once, and any number of adapters over it."""
 
     def __init__(
-        self, params: ModelParams, adapters: Mapping[str, Path], max_new_tokens: int, tokens_per_pass: int
+        self,
+        params: ModelParams,
+        adapters: Mapping[str, Path],
+        max_new_tokens: int,
+        tokens_per_pass: int,
+        prompts: Mapping[str, PromptParams] | None = None,
     ) -> None:
-        """Load the base, and the PEFT folders by name; InputError if there is no such model or adapter."""
-        for name, folder in adapters.items():
-            if not (folder / "adapter_config.json").is_file():
-                raise InputError(
-                    f"{folder}: no adapter here; `dvc repro train@{name}` trains it, `dvc pull train@{name}` fetches it"
-                )
+        """Load the base, and the PEFT folders by name; InputError if there is no such model or adapter.
+
+        prompts: by model; the paper's where none is given.
+        """
         self._processor = load_processor(params)
         base = load_base(params)
         self._context = base.config.get_text_config().max_position_embeddings
-        self._model = lay_over(base, adapters)
+        self._model = attach_adapters(base, adapters)
         self.models = (BASE, *adapters)
+        self._prompts = prompts or {}
         self._limits = max_new_tokens, tokens_per_pass
 
     def answer(self, image: bytes, question: str, options: Sequence[str] | None, model: str = BASE) -> Reply:
@@ -70,8 +73,9 @@ class Answerer:
         for question in questions:
             self._check_tokens(question)
         collator = ImageCollator(self._processor, {_IMAGE: image}, None, self._context)
-        prompts = [Prompt(question_text(q.text, q.options), q.options or ()) for q in questions]
-        with wearing(self._model, model):
+        prompt = self._prompts.get(model, PAPER_PROMPT)
+        prompts = [Prompt(prompt.text(q.text, q.options), q.options or ()) for q in questions]
+        with use_adapter(self._model, model):
             said = Scorer(self._model, collator, *self._limits).ask(_IMAGE, prompts)
         return [
             Reply(answer.text, _shares(question.options, answer.log_probabilities))

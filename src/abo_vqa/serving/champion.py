@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from abo_vqa.common.params.model import BASE
-from abo_vqa.comparison.verdict import HOLDS, TRAINING, YES, label
 
 Comparison = Mapping[str, Any]
+YES = "yes"  # the verdict's word for a gain
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Entry:
 
 def answers_on(arm: str, comparison: Comparison) -> dict[str, str]:
     """Return what the verdict says of arm less base, by condition: yes, no, not shown, or why it cannot be said."""
-    about = f"{label(arm)} − {label(BASE)}"
-    questions = [q for q in comparison["verdict"]["questions"] if q["question"] in (TRAINING, HOLDS)]
-    return {part["condition"]: part["answer"] for q in questions for part in q["parts"] if part["about"] == about}
+    parts = [part for question in comparison["verdict"]["questions"] for part in question["parts"]]
+    planned = [part for part in parts if part.get("planned") and (part["first"], part["second"]) == (arm, BASE)]
+    return {part["condition"]: part["answer"] for part in planned}
 
 
 def accuracies_of(model: str, comparison: Comparison) -> dict[str, float]:

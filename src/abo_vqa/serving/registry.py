@@ -1,11 +1,8 @@
 """Adapters as versions of the registered model `abo-vqa`; the alias `champion` goes where the verdict says yes.
 
-    PYTHONPATH=src python -m abo_vqa.serving.registry
-
-The stage `compare` registers by itself; by hand it is for when the store was out of reach then.
+The stage `register` does it; `abo-vqa register` is for when the store was out of reach then.
 """
 
-import argparse
 import hashlib
 import json
 import os
@@ -18,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from abo_vqa.common.errors import InputError, readable_errors
-from abo_vqa.common.layout import ADAPTERS, COMPARISON, RUNS, split_table
-from abo_vqa.common.params import Params, read_params
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.layout import adapter_folder, split_table
+from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import BASE
 from abo_vqa.common.project import head, project_root
 from abo_vqa.common.storage import require
-from abo_vqa.common.tracking.run import DVC_TAGS, STAGE_TAG
+from abo_vqa.common.tracking.run import DVC_TAGS, STAGE_TAG, find_run
 from abo_vqa.common.tracking.store import open_store
 
 if TYPE_CHECKING:
@@ -44,15 +41,6 @@ _DESCRIPTION = (
 Comparison = Mapping[str, Any]
 
 
-def main() -> None:
-    """Register what the reports of this folder say."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
-    with readable_errors("registry"):
-        params = read_params()
-        comparison = json.loads(require(COMPARISON, "compare").read_text(encoding="utf-8"))
-        print("\n".join(register(comparison, params)))
-
-
 def register_or_warn(comparison: Comparison, params: Params, run_id: str | None = None) -> None:
     """Do as `register` and print what it returns; what goes wrong is a warning, for all files are written by now."""
     from mlflow.exceptions import MlflowException
@@ -62,7 +50,7 @@ def register_or_warn(comparison: Comparison, params: Params, run_id: str | None 
     except (InputError, MlflowException, OSError) as error:  # OSError: what requests raises
         print(
             f"abo-vqa registry: warning: the adapters are not registered as versions of {MODEL!r}: {error}\n"
-            f"Everything else is written. To register them later: PYTHONPATH=src python -m abo_vqa.serving.registry",
+            "Everything else is written. To register them later: abo-vqa register",
             file=sys.stderr,
         )
 
@@ -113,6 +101,11 @@ def adapter_digest(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def results_digests(comparison: Comparison, params: Params) -> dict[str, str]:
+    """Return, by arm, the digest that tells one registered result from another; the same on every machine."""
+    return {arm: _tags(arm, comparison, params)[RESULTS] for arm in comparison["models"] if arm != BASE}
+
+
 def describe(arm: str, comparison: Comparison, params: Params) -> str:
     """Return in words what a version is and what it was measured at."""
     from abo_vqa.serving.champion import accuracies_of, answers_on
@@ -134,7 +127,7 @@ def _tags(arm: str, comparison: Comparison, params: Params) -> dict[str, str]:
 
     tags = {
         ARM: arm,
-        ADAPTER: adapter_digest(ADAPTERS / arm),
+        ADAPTER: adapter_digest(adapter_folder(arm)),
         TEST_DATA: hashlib.sha256(require(split_table("test"), "split").read_bytes()).hexdigest(),
         **{f"{name}/accuracy": f"{accuracy:.6f}" for name, accuracy in accuracies_of(arm, comparison).items()},
         **{f"{name}/verdict": answer for name, answer in answers_on(arm, comparison).items()},
@@ -159,7 +152,7 @@ def _make_model(client: "MlflowClient") -> None:
 @contextmanager
 def _run(client: "MlflowClient", experiment: str, arm: str, given: str | None) -> Iterator[str]:
     """Yield the run to attach an arm's model to: the one that trained it, the given one, or a new one."""
-    if known := _train_run(client, arm) or given:
+    if known := _train_run(arm) or given:
         yield known
         return
     run: str = client.create_run(experiment, run_name=f"register {arm}", tags={ARM: arm}).info.run_id
@@ -171,25 +164,20 @@ def _run(client: "MlflowClient", experiment: str, arm: str, given: str | None) -
     client.set_terminated(run)
 
 
-def _train_run(client: "MlflowClient", arm: str) -> str | None:
+def _train_run(arm: str) -> str | None:
     """Return the run that trained the arm if this store has it; a clone that pulled its adapters has another store."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        run = client.get_run(json.loads((RUNS / f"train-{arm}.json").read_text())["run_id"])
-    except (OSError, MlflowException):
-        return None
-    return run.info.run_id if run.info.lifecycle_stage == "active" else None
+    found = find_run(adapter_folder(arm))
+    return found.id if found else None
 
 
 def _add_version(client: "MlflowClient", run: str, tags: Mapping[str, str], description: str, params: Params) -> str:
-    from abo_vqa.serving.served_model import save_served_model
+    from abo_vqa.serving.packaging import save_served_model
 
     # One run may have trained what is registered twice, with other results: each has a folder of its own.
     place = f"model-{tags[RESULTS][:12]}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
-        save_served_model(folder, tags[ARM], ADAPTERS / tags[ARM], tags[ADAPTER], params)
+        save_served_model(folder, tags[ARM], adapter_folder(tags[ARM]), tags[ADAPTER], params)
         client.log_artifacts(run, str(folder), place)
     source = f"{client.get_run(run).info.artifact_uri}/{place}"
     return str(client.create_model_version(MODEL, source, run, dict(tags), description=description).version)
@@ -205,7 +193,3 @@ def _champion(client: "MlflowClient", condition: str) -> "Entry | None":
     # A version that somebody made by hand has no such tags: nothing is known that speaks for it.
     accuracy, test_data = float(tags.get(f"{condition}/accuracy", 0)), tags.get(TEST_DATA, "")
     return Entry(tags.get(ARM, "unknown"), str(version), {}, accuracy, test_data)
-
-
-if __name__ == "__main__":
-    main()

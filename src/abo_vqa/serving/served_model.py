@@ -1,16 +1,14 @@
 """The model that is registered and served: an MLflow pyfunc that answers rows of image, question and options.
 
-This file is copied into the model's folder and run there (MLflow's models from code), with a copy of this package, the
-adapter, and the base where it is a folder; a base on the Hugging Face hub is named by id and revision.
+This file is copied into the model's folder and run there (MLflow's models from code), with the modules that it imports;
+see packaging.py.
 """
 
 import base64
 import binascii
-import io
 import json
 import os
 import threading
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +16,12 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
-from mlflow.pyfunc import PythonModel, PythonModelContext, save_model
-from mlflow.types import ColSpec, DataType, Schema
-from mlflow.types.schema import AnyType, Map
-from PIL import Image
+from mlflow.pyfunc import PythonModel, PythonModelContext
 from ruamel.yaml import YAML
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.params import Params
-from abo_vqa.common.params.model import ModelParams
+from abo_vqa.common.params.model import ModelParams, PromptParams
 from abo_vqa.serving.checks import check_image, check_options, check_question, read_image
 
 if TYPE_CHECKING:
@@ -39,28 +32,6 @@ IMAGES_VARIABLE = "ABO_VQA_IMAGES"
 MAX_ROWS = 256
 _LONGEST_PATH = 1024  # characters; a longer text is taken for base64 without looking
 _PROBLEMS_NAMED = 3
-# What the copied package imports to load and ask a model.
-REQUIREMENTS = (
-    "mlflow", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "pillow",
-    "numpy", "pandas", "pyarrow", "pydantic", "ruamel.yaml", "tqdm",
-)  # fmt: skip
-SIGNATURE = ModelSignature(
-    # Of any type, so that bytes are allowed, and so that a wrong value is reported with its row.
-    inputs=Schema(
-        [
-            ColSpec(AnyType(), "image"),
-            ColSpec(DataType.string, "question"),
-            ColSpec(AnyType(), "options", required=False),
-        ]
-    ),
-    outputs=Schema(
-        [
-            ColSpec(DataType.string, "answer"),
-            ColSpec(Map(DataType.double), "probabilities", required=False),
-            ColSpec(DataType.string, "model_version"),
-        ]
-    ),
-)
 
 
 class Refused(MlflowException):
@@ -90,7 +61,13 @@ class AnswerModel(PythonModel):
         model = ModelParams.model_validate(
             settings["model"] | {"base": context.artifacts.get("base", settings["base"])}
         )
-        self._answerer = Answerer(model, {self._arm: adapter}, settings["max_new_tokens"], settings["tokens_per_pass"])
+        self._answerer = Answerer(
+            model,
+            {self._arm: adapter},
+            settings["max_new_tokens"],
+            settings["tokens_per_pass"],
+            {self._arm: PromptParams.model_validate(settings["prompt"])},
+        )
         self._version = f"{_registered_as(adapter)}/{settings['adapter'][:12]}"
         # One request at a time: answering in parallel gains nothing on one device, and memory is for one.
         self._turn = threading.Lock()
@@ -185,40 +162,6 @@ def _registered_as(adapter: Path) -> str:
         return "unregistered"
     found = YAML(typ="safe", pure=True).load(meta)
     return f"{found['model_name']}/{found['model_version']}"
-
-
-def save_served_model(folder: Path, arm: str, adapter: Path, digest: str, params: Params) -> None:
-    """Write the model's folder. adapter: the PEFT folder; digest: what names it in `model_version`."""
-    # A bar for every file that is copied, otherwise.
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    base = Path(params.model.base)
-    artifacts = {"adapter": str(adapter)} | ({"base": str(base)} if base.is_dir() else {})
-    config = {
-        "arm": arm,
-        "adapter": digest,
-        "base": params.model.base,
-        "model": params.model.model_dump(exclude={"base"}),
-        "max_new_tokens": params.evaluate.max_new_tokens,
-        "tokens_per_pass": params.evaluate.tokens_per_pass,
-    }
-    save_model(
-        folder,
-        python_model=os.path.relpath(__file__),  # written into the folder, where no other machine's paths belong
-        code_paths=[str(Path(__file__).parent)],
-        artifacts=artifacts,
-        model_config=config,
-        signature=SIGNATURE,
-        input_example=pd.DataFrame([_example()]),
-        # A build's suffix (+cpu) is in no index.
-        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
-    )
-
-
-def _example() -> dict[str, Any]:
-    with io.BytesIO() as file:
-        Image.new("RGB", (64, 64), (200, 30, 30)).save(file, "PNG")
-        image = base64.b64encode(file.getvalue()).decode()
-    return {"image": image, "question": "What color is it?", "options": ["red", "blue", "green", "black"]}
 
 
 mlflow.models.set_model(AnswerModel())

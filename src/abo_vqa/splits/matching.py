@@ -135,7 +135,7 @@ def _match_type(
     chances = np.vstack([fitted.cross_fitted, fitted.others])
     if shown:
         chances = chances * [[answer in words for answer in fitted.vocabulary] for words in shown]
-    chances = _normalised(np.where(_normalised(chances) < params.least_chance, 0, chances))
+    chances = _normalized(np.where(_normalized(chances) < params.least_chance, 0, chances))
     count = 2 if shown else options
     limits = threshold(chances, count)
     place_of = {answer: place for place, answer in enumerate(fitted.vocabulary)}
@@ -162,7 +162,7 @@ def _balanced_options(rows: Sequence[Row], train: Sequence[Row], kind: str, opti
     return [("yes", "no", *common)] * len(rows)
 
 
-def _normalised(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+def _normalized(chances: NDArray[np.float64]) -> NDArray[np.float64]:
     total = chances.sum(axis=1, keepdims=True)
     return np.divide(chances, total, out=np.zeros_like(chances), where=total > 0)
 

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.params.model import ArmParams
-from abo_vqa.model.base.prompts import question_text
+from abo_vqa.common.params.model import PAPER_PROMPT, ArmParams, PromptParams
 from abo_vqa.model.collators import IGNORED
 
 if TYPE_CHECKING:
@@ -15,7 +14,12 @@ if TYPE_CHECKING:
 
 
 def training_questions(
-    rows: Sequence[Mapping[str, Any]], arm: ArmParams, epochs: float, seed: int, by_image: bool
+    rows: Sequence[Mapping[str, Any]],
+    arm: ArmParams,
+    epochs: float,
+    seed: int,
+    by_image: bool,
+    prompt: PromptParams = PAPER_PROMPT,
 ) -> "Dataset":
     """Return all questions of a training run in the order they are shown, epoch after epoch.
 
@@ -26,12 +30,12 @@ def training_questions(
     from datasets import Dataset  # asking needs none of it
 
     plan = training_plan([row["image_id"] for row in rows], epochs, arm, seed, by_image)
-    return Dataset.from_list([asked_row(rows[index], shown) for index, shown in plan])
+    return Dataset.from_list([asked_row(rows[index], shown, prompt) for index, shown in plan])
 
 
-def asked_row(row: Mapping[str, Any], with_options: bool) -> dict[str, str]:
+def asked_row(row: Mapping[str, Any], with_options: bool, prompt: PromptParams = PAPER_PROMPT) -> dict[str, str]:
     """Return a question of the table as the collators take it, its options shown or not."""
-    text = question_text(row["question"], list(row["options"]) if with_options else None)
+    text = prompt.text(row["question"], list(row["options"]) if with_options else None)
     return {"qa_id": row["qa_id"], "image": row["image_id"], "text": text, "answer": row["answer"]}
 
 

@@ -10,16 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from abo_vqa.common.draws import derive_seed
+from abo_vqa.common.digests import code_digest, digest, model_identity, package_versions
 from abo_vqa.common.layout import (
     ADAPTERS,
     CHECKPOINTS,
     CURVES,
-    RUNS,
     TRAINING,
     feature_folder,
     read_image_bytes,
@@ -34,8 +32,15 @@ from abo_vqa.common.storage import replacing, write_json
 if TYPE_CHECKING:
     from abo_vqa.training.trainer import TrainingResult
 
-# A checkpoint made with another version of one of these is another run's.
-LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+# A checkpoint made with another version of one of these is not resumed.
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+# Parameters that change how long a training takes and how much memory it needs, not what it learns; batch_size,
+# accumulation and processes only by their product, the questions of an optimizer step. save_steps does decide which
+# steps are validated, but a resumed run keeps the validations it has and goes on with the new interval.
+NOT_DECISIVE = {
+    "batch_size", "accumulation", "processes", "gradient_checkpointing", "attention", "feature_cache", "save_steps",
+    "log_steps",
+}  # fmt: skip
 
 CARD = """---
 base_model: {base}
@@ -74,14 +79,14 @@ def main() -> None:
 
 
 def train(name: str, params: Params) -> None:
-    """Train the arm `name`, write adapter, curve and run id, and log the run; a killed training goes on."""
+    """Train the arm `name`, write adapter, curve and outcome, and log the run; a killed training resumes."""
     # Imported here: a wrong parameter is reported at once, before seconds of importing torch.
     import torch
     from accelerate import PartialState
 
     from abo_vqa.common.layout import with_options
     from abo_vqa.model.base.loading import load_base, load_processor
-    from abo_vqa.training.plan import audit_labels, training_questions
+    from abo_vqa.training.plan import asked_row, audit_labels, training_questions
     from abo_vqa.training.trainer import attention, train_arm
 
     arm, settings = params.arm(name), params.train
@@ -89,37 +94,40 @@ def train(name: str, params: Params) -> None:
     rows, validation = rows[: settings.max_questions], validation[: settings.validation_questions]
     images = read_image_bytes(row["image_id"] for row in [*rows, *validation])
     data = _data_digest(rows, images)
-    scratch = _checkpoints(name, params, data)
-    by_image = settings.packing == "image"
-    dataset = training_questions(rows, arm, settings.epochs, derive_seed(params.seed, "train"), by_image)
+    scratch = checkpoint_folder(name, params, data)
+    by_image, prompt = settings.packing == "image", params.prompt_of(name)
+    dataset = training_questions(rows, arm, settings.epochs, params.seed_of("train"), by_image, prompt)
     process = PartialState(cpu=not torch.cuda.is_available())
     base = load_base(params.model, attention(settings))
     with process.main_process_first():
         collator = _collator(params, base, load_processor(params.model), images)
     label_example = audit_labels(collator, dataset)
-    torch.manual_seed(derive_seed(params.seed, "adapter"))
-    seed = derive_seed(params.seed, "dropout")
-    batches = _validation_batches(validation, collator, arm.options_last >= 0.5, settings.passes().questions)
+    torch.manual_seed(params.seed_of("adapter"))
+    seed = params.seed_of("dropout")
+    asked = [asked_row(row, arm.options_last >= 0.5, prompt) for row in _by_image(validation)]
+    batches = _validation_batches(asked, collator, settings.passes().questions)
     if not process.is_main_process:
         train_arm(base, collator, dataset, batches, settings, seed, scratch)
         return
     print(f"labels audited; the first question is\n{label_example}", file=sys.stderr)
-    with _tracked(name, params) as (run_id, run, on_row):
+    with _tracked(name, params) as (run, on_row):
         run.log_dataset(split_table("train"), "training", len(rows))
         run.log_dataset(split_table("validation"), "validation", len(validation))
         started = time.monotonic()
         result = train_arm(base, collator, dataset, batches, settings, seed, scratch, on_row)
         seconds = time.monotonic() - started
         adapter, curve = _write(name, params, result, len(rows), data)
-        metrics = _metrics(result, settings, len(rows), seconds)
-        run.log_metrics({f"train/{key}": value for key, value in metrics.items()})
-        write_json(TRAINING / f"{name}.json", metrics)
+        outcome, cost = _outcome(result, settings, len(rows)), _cost(result, settings, seconds)
+        run.log_metrics({f"train/{key}": value for key, value in (outcome | cost).items()})
+        write_json(TRAINING / f"{name}.json", outcome)
         run.log_artifact(adapter)
         run.log_artifact(curve)
-        # A stage restored from DVC's cache logs nothing; this file says which run made what was restored.
-        write_json(RUNS / f"train-{name}.json", {"run_id": run_id})
+        run.tag_output(adapter)
     went_on = f", went on from step {result.resumed_step}" if result.resumed_step else ""
-    print(f"train {name}: {len(result.curve)} steps{went_on}; the adapter of step {result.kept_step} is kept")
+    print(
+        f"train {name}: {len(result.curve)} steps{went_on}; the adapter of step {result.kept_step} is kept; "
+        f"{cost['seconds']:.0f} s, {cost['questions_per_second']:.1f} questions/s, {cost['peak_memory_mb']:,.0f} MB"
+    )
     shutil.rmtree(scratch, ignore_errors=True)
 
 
@@ -136,22 +144,22 @@ def _collator(params: Params, base: Any, processor: Any, images: Mapping[str, by
     return ImageCollator(processor, images, features, context)
 
 
-def _validation_batches(rows: list[dict[str, Any]], collator: Any, with_options: bool, size: int) -> list[Any]:
-    """Return the batches that the training is validated on, asked as the arm is asked at its end."""
-    from abo_vqa.training.plan import asked_row
+def _by_image(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return sorted(rows, key=lambda row: (row["image_id"], row["qa_id"]))
 
-    rows = sorted(rows, key=lambda row: (row["image_id"], row["qa_id"]))
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return [collator([asked_row(row, with_options) for row in part]) | {"questions": len(part)} for part in parts]
+
+def _validation_batches(asked: list[dict[str, str]], collator: Any, size: int) -> list[Any]:
+    parts = [asked[start : start + size] for start in range(0, len(asked), size)]
+    return [collator(part) | {"questions": len(part)} for part in parts]
 
 
 @contextmanager
-def _tracked(name: str, params: Params) -> Iterator[tuple[str, Any, Callable[[dict[str, float]], None]]]:
-    """Open the arm's MLflow run; the third value logs a row of the curve to it."""
+def _tracked(name: str, params: Params) -> Iterator[tuple[Any, Callable[[dict[str, float]], None]]]:
+    """Open the arm's MLflow run; the second value logs a row of the curve to it."""
     from abo_vqa.common.tracking.run import tracked_run
 
     with tracked_run(f"train {name}", params, {"arm": name, "model": name}) as run:
-        yield run.id, run, lambda row: run.log_history([row])
+        yield run, lambda row: run.log_history([row])
 
 
 def _write(name: str, params: Params, result: "TrainingResult", questions: int, data: str) -> tuple[Path, Path]:
@@ -174,36 +182,40 @@ def _write(name: str, params: Params, result: "TrainingResult", questions: int, 
     return adapter, curve
 
 
-def _metrics(
-    result: "TrainingResult", settings: TrainParams, questions: int, seconds: float
-) -> dict[str, float | None]:
-    """Return what the training came to, and what it took (the paper's Table 5).
-
-    seconds, questions_per_second: of this process alone, so from resumed_step on. peak_memory_mb: the GPU's, or else
-    the process's.
-    """
-    import torch
-
+def _outcome(result: "TrainingResult", settings: TrainParams, questions: int) -> dict[str, float | None]:
+    """Return the training's outcome, which is the same on every machine that reproduces it."""
     from abo_vqa.common.layout import PRE_CLIP
 
-    cuda = torch.cuda.is_available()
-    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     steps = [row for row in result.curve if "loss" in row]
-    asked = (len(steps) - result.resumed_step) * settings.batch_size * settings.accumulation
     return {
         "questions": questions,
         "steps": len(steps),
         "kept_step": result.kept_step,
-        "resumed_step": result.resumed_step,
         "final_loss": steps[-1]["loss"],
         "validation_accuracy": result.accuracy,
         "clipped_share": sum(row[PRE_CLIP] > settings.max_grad_norm for row in steps) / len(steps),
         "parameters": result.total,
         "trainable_parameters": result.trainable,
         "trainable_share": result.trainable / result.total,
+    }
+
+
+def _cost(result: "TrainingResult", settings: TrainParams, seconds: float) -> dict[str, float]:
+    """Return what the training took (the paper's Table 5), which differs from run to run and is logged to MLflow only.
+
+    seconds, questions_per_second: of this process alone, so from resumed_step on. peak_memory_mb: the GPU's, or else
+    the process's.
+    """
+    import torch
+
+    cuda = torch.cuda.is_available()
+    peak = torch.cuda.max_memory_allocated() if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    steps = len([row for row in result.curve if "loss" in row]) - result.resumed_step
+    return {
+        "resumed_step": result.resumed_step,
         "peak_memory_mb": peak / 2**20,
         "seconds": seconds,
-        "questions_per_second": asked / seconds,
+        "questions_per_second": steps * settings.batch_size * settings.accumulation / seconds,
     }
 
 
@@ -214,19 +226,26 @@ def _data_digest(rows: list[dict[str, Any]], images: Mapping[str, bytes]) -> str
     return digest.hexdigest()
 
 
-def _checkpoints(name: str, params: Params, data: str) -> Path:
+def checkpoint_folder(name: str, params: Params, data: str) -> Path:
     """Return the folder of this run's checkpoints; those of the arm's runs with other inputs are deleted.
 
-    Its name is a digest of everything that decides about the result, so that no run goes on with another's work.
+    Its name is a digest of everything that decides the result, so that no run resumes another's work.
     """
-    digest = hashlib.sha256(data.encode())
-    inputs = params.model_dump(mode="json", include={"seed", "model", "train"}) | {"arm": vars(params.arm(name))}
-    digest.update(json.dumps([inputs, [version(library) for library in LIBRARIES]], sort_keys=True).encode())
-    sources = [Path(__file__), *Path(__file__).parents[1].joinpath("model").glob("*.*")]
-    for path in sorted(sources) + sorted(path for path in Path(params.model.base).rglob("*") if path.is_file()):
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
-    folder = CHECKPOINTS / f"{name}-{digest.hexdigest()[:16]}"
+    settings = params.train
+    inputs = {
+        "data": data,
+        "seed": params.seed,
+        # The base counts by its content or commit, wherever it lies.
+        "base": model_identity(params.model.base, "model.base"),
+        "model": params.model.model_dump(mode="json", exclude={"base"}),
+        "prompt": params.prompt_of(name).model_dump(mode="json"),
+        "train": settings.model_dump(mode="json", exclude=NOT_DECISIVE),
+        "questions_per_step": settings.batch_size * settings.accumulation,
+        "arm": params.arm(name).model_dump(mode="json", exclude={"prompt"}),
+        "code": code_digest("abo_vqa.training.stage"),
+        "packages": package_versions(PACKAGES),
+    }
+    folder = CHECKPOINTS / f"{name}-{digest(inputs)}"
     for other in CHECKPOINTS.glob(f"{name}-{'[0-9a-f]' * 16}"):
         if other != folder:
             shutil.rmtree(other, ignore_errors=True)

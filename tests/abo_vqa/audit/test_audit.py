@@ -18,9 +18,11 @@ from abo_vqa.audit.stage import main
 from abo_vqa.audit.text_only_embeddings import embed
 from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.layout import AUDIT
 from abo_vqa.common.params import check_params
+from abo_vqa.common.schema import best_baseline
 from abo_vqa.common.storage import write_table
-from abo_vqa.comparison.text_only import best_blind
+from abo_vqa.common.tracking.run import find_run
 from abo_vqa.questions.schema import QUESTION_SCHEMA
 from abo_vqa.splits.matching import match_questions
 from abo_vqa.splits.stage import ADDED_COLUMNS
@@ -127,7 +129,7 @@ def test_a_question_that_gives_its_answer_away_is_found_by_both_families():
         # Four of six words are ever right, each as often as the others; the rest only the question tells.
         assert found["options/frequent option"] < 0.75
         assert found["options/options classifier"] < 0.8
-    assert best_blind(report, "options") in ("text classifier", "embedding trees")
+    assert best_baseline(report, "options") in ("text classifier", "embedding trees")
 
 
 def test_options_that_give_the_answer_away_are_found_without_the_question():
@@ -314,10 +316,11 @@ def test_the_stage_writes_the_same_bytes_twice(tmp_path, monkeypatch, capsys, re
     assert report["validation"]["options"]["first option"]["total"]["n"] == 50
     assert report["test"]["matched"]["chance"]["total"]["n"] == test["balanced"].sum()
     assert "embedding trees" in capsys.readouterr().out
-    [run_id] = json.loads((tmp_path / "reports/runs/audit.json").read_text()).values()
+    run = find_run(AUDIT)
+    assert run
     with sqlite3.connect(tmp_path / "mlflow.db") as store:
-        [[name, status]] = store.execute("select name, status from runs where run_uuid = ?", [run_id]).fetchall()
-        logged = dict(store.execute("select key, value from metrics where run_uuid = ?", [run_id]).fetchall())
+        [[name, status]] = store.execute("select name, status from runs where run_uuid = ?", [run.id]).fetchall()
+        logged = dict(store.execute("select key, value from metrics where run_uuid = ?", [run.id]).fetchall())
     assert (name, status) == ("audit", "FINISHED")
     total = report["test"]["matched"]["embedding trees"]["total"]
     assert logged["test/matched/embedding trees"] == pytest.approx(total["accuracy"])

@@ -1,5 +1,7 @@
 """Scores of generated texts, checked against answers counted by hand."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.inference.conditions import Asked
-from abo_vqa.inference.prompt_tree import Answer
 from abo_vqa.metrics.answers import (
     baseline,
     check_micro_average,
@@ -17,7 +17,7 @@ from abo_vqa.metrics.answers import (
     flatten,
     macro_f1,
     score_answers,
-    summarise,
+    summarize,
     token_f1,
 )
 
@@ -33,27 +33,25 @@ def question(qa_id: str, kind: str, answer: str, *others: str, image: str = "i1"
     return {"qa_id": qa_id, "image_id": image, "question_type": kind, "answer": answer, "options": [answer, *others]}
 
 
-def scored(
-    rows: list[dict], said: list, condition: str = "options", scores: list | None = None, unasked: dict | None = None
-) -> pd.DataFrame:
-    """Score one text a question, or one for each order of the options; all options are equally likely by default."""
+def answered(row: dict, said: list[str], condition: str = "options", **changes: Any) -> dict:
+    """An answer as inference.ask returns it, a text for each order; all options are equally likely by default."""
+    count = len(row["options"])
+    return row | {
+        "condition": condition,
+        "shown": condition != "open",
+        "generated": said,
+        "log_probabilities": [[-1.0] * count] * len(said),
+        "lengths": [[2] * count] * len(said),
+        "prior": [0.0] * count,
+        **changes,
+    }
+
+
+def scored(rows: list[dict], said: list, condition: str = "options", **changes: Any) -> pd.DataFrame:
+    """Score one text a question, or one for each order of the options."""
     texts = [[text] if isinstance(text, str) else text for text in said]
-    asked = [
-        Asked(row["qa_id"], row["image_id"], "?", tuple(row["options"]), rotations(row, len(each), condition), False)
-        for row, each in zip(rows, texts, strict=True)
-    ]
-    answers = [
-        [Answer(text, (), tuple(scores[n] if scores else [-1.0] * len(row["options"])), (2,) * len(row["options"]))
-         for text in each]
-        for n, (row, each) in enumerate(zip(rows, texts, strict=True))
-    ]  # fmt: skip
-    known = {option: 0.0 for row in rows for option in row["options"]} | (unasked or {})
-    return score_answers({row["qa_id"]: row for row in rows}, asked, answers, condition, OnesForEqual(), known)
-
-
-def rotations(row: dict, count: int, condition: str) -> tuple:
-    options = tuple(row["options"])
-    return () if condition == "open" else tuple(options[n:] + options[:n] for n in range(count))
+    answers = [answered(row, each, condition, **changes) for row, each in zip(rows, texts, strict=True)]
+    return score_answers(pd.DataFrame(answers), OnesForEqual())
 
 
 QUESTIONS = [
@@ -89,7 +87,7 @@ def test_summary_by_hand():
     assert list(table["correct"]) == [True, False, True, False]
     assert list(table["generated"]) == [[text] for text in given_answers]
 
-    summary = summarise(table)
+    summary = summarize(table)
     total = summary["options"]["total"]
     assert (total["n"], total["accuracy"], total["unparsable"], total["bertscore_f1"]) == (4, 0.5, 0.5, 0.5)
     color = summary["options"]["by_type"]["color"]
@@ -100,19 +98,19 @@ def test_summary_by_hand():
 
 def test_under_open_only_an_empty_prediction_is_unparsable():
     table = scored(QUESTIONS, ["red", "purple", "2", " ."], "open")
-    assert summarise(table)["open"]["total"]["unparsable"] == 0.25
+    assert summarize(table)["open"]["total"]["unparsable"] == 0.25
 
 
 def test_options_are_compared_after_normalisation():
     row = question("q1", "counting", "two", "one", "three", "four")
     table = scored([row], ["2"])
-    total = summarise(table)["options"]["total"]
+    total = summarize(table)["options"]["total"]
     assert (total["accuracy"], total["macro_f1"], total["unparsable"]) == (1, 1, 0)
 
 
 def test_rows_micro_average_to_the_total_and_a_broken_one_is_refused():
     parts = [scored(QUESTIONS, ["red", "x", "2", "no"], name) for name in ("open", "options")]
-    summary = summarise(pd.concat(parts, ignore_index=True))
+    summary = summarize(pd.concat(parts, ignore_index=True))
     check_micro_average(summary)
     for name in ("accuracy", "unparsable", "bertscore_f1", "token_f1", "ranked_pmi"):
         broken = {"open": {**summary["open"], "total": {**summary["open"]["total"], name: 0.9}}}
@@ -132,14 +130,14 @@ def test_rows_micro_average_to_the_total_and_a_broken_one_is_refused():
 )
 def test_any_answers_micro_average(drawn):
     rows = [question(f"q{i}", kind, answer, *"abcd") for i, (kind, answer, _) in enumerate(drawn)]
-    summary = summarise(scored(rows, [said for *_, said in drawn]))
+    summary = summarize(scored(rows, [said for *_, said in drawn]))
     check_micro_average(summary)
     right = sum(answer == said for _, answer, said in drawn)
     assert summary["options"]["total"]["accuracy"] == pytest.approx(right / len(drawn))
 
 
 def test_flat_names_have_no_slash_from_the_type():
-    flat = flatten(summarise(scored(QUESTIONS, ["red", "x", "2", "no"])))
+    flat = flatten(summarize(scored(QUESTIONS, ["red", "x", "2", "no"])))
     assert flat["options/accuracy"] == 0.5
     assert flat["options/yes_no/accuracy"] == 0.0
     assert flat["options/counting/n"] == 1.0
@@ -158,22 +156,20 @@ def test_a_question_is_right_if_it_is_in_every_order():
 
 def test_options_are_ranked_three_ways():
     row = question("q1", "color", "dark red", "red", "teal", "blue")
-    table = scored([row], ["?"], scores=[[-3.0, -2.5, -4.0, -9.0]], unasked={"dark red": -6.0, "teal": -8.0})
+    table = scored([row], ["?"], log_probabilities=[[-3.0, -2.5, -4.0, -9.0]], prior=[-6.0, 0.0, -8.0, 0.0])
     [found] = table.to_dict("records")
     assert not found["ranked"], "red is likelier"
     assert not found["ranked_pmi"], "teal gains most from being asked"
     assert found["probabilities"] == pytest.approx(
         np.exp([-3, -2.5, -4, -9]) / np.exp([-3, -2.5, -4, -9]).sum(), abs=1e-6
     )
-    assert scored([row], ["?"], scores=[[-1.0, -2.5, -4.0, -9.0]])["ranked"].all()
+    assert scored([row], ["?"], log_probabilities=[[-1.0, -2.5, -4.0, -9.0]])["ranked"].all()
 
 
 def test_an_option_of_more_tokens_is_ranked_by_their_mean():
     row = question("q1", "color", "dark red", "red")
-    asked = Asked("q1", "i1", "?", ("dark red", "red"), (("dark red", "red"),), False)
-    answer = Answer("red", (), (-4.0, -3.0), (4, 2))
-    known = {"dark red": 0.0, "red": 0.0}
-    [found] = score_answers({"q1": row}, [asked], [[answer]], "options", OnesForEqual(), known).to_dict("records")
+    table = scored([row], ["red"], log_probabilities=[[-4.0, -3.0]], lengths=[[4, 2]])
+    [found] = table.to_dict("records")
     assert (found["ranked"], found["ranked_per_token"]) == (False, True)
 
 
@@ -181,9 +177,9 @@ def test_accuracy_by_the_place_of_the_right_option():
     rows = [question(f"q{n}", "color", "red", "blue") for n in range(3)]
     rows.append(rows[0] | {"qa_id": "q3", "options": ["blue", "red"]})
     table = scored(rows, ["red", "red", "blue", "blue"])
-    positions = summarise(table)["options"]["by_position"]
+    positions = summarize(table)["options"]["by_position"]
     assert {place: (row["n"], row["accuracy"]) for place, row in positions.items()} == {"0": (3, 2 / 3), "1": (1, 0)}
-    assert summarise(scored(rows, ["red"] * 4, "open"))["open"]["by_position"] == {}
+    assert summarize(scored(rows, ["red"] * 4, "open"))["open"]["by_position"] == {}
 
 
 def test_token_f1_by_hand():
@@ -207,10 +203,12 @@ def test_bertscore_is_rescaled_by_what_different_answers_score():
     assert baseline(["blue", "red"], Fixed()) == pytest.approx([0.6] * 3)
     assert baseline(["red"], Fixed()) == pytest.approx([0] * 3), "nothing to compare"
     row = question("q1", "color", "red", "blue")
-    asked = Asked("q1", "i1", "?", ("red", "blue"), (("red", "blue"),), False)
-    other = Asked("q2", "i1", "?", ("red", "blue"), (("red", "blue"),), False)
-    rows = {"q1": row, "q2": row | {"qa_id": "q2", "answer": "blue"}}
-    answer = Answer("red", (), (-1.0, -2.0), (2, 2))
-    table = score_answers(rows, [asked, other], [[answer], [answer]], "options", Fixed(), {"red": 0.0, "blue": 0.0})
+    rows = [row, row | {"qa_id": "q2", "answer": "blue"}]
+    table = score_answers(pd.DataFrame([answered(each, ["red"]) for each in rows]), Fixed())
     assert list(table["bertscore_f1"]) == [1, 0.6]
     assert list(table["bertscore_f1_rescaled"]) == pytest.approx([1, 0])
+
+
+def test_numbers_that_overflow_are_named():
+    with pytest.raises(InputError, match="question q1 under options: a log-probability is not finite"):
+        scored(QUESTIONS[:1], ["red"], log_probabilities=[[-1.0, float("nan"), -1.0, -1.0]])

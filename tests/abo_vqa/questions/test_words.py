@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abo_vqa.questions.words import fold, normalise
+from abo_vqa.questions.words import fold, normalize
 
 
 @pytest.mark.parametrize(
@@ -44,13 +44,13 @@ def test_folding(value, folded):
         ("...", ""),
     ],
 )
-def test_normalise(text, expected):
-    assert normalise(text) == expected
+def test_normalize(text, expected):
+    assert normalize(text) == expected
 
 
 @given(st.text())
 def test_normalising_twice_changes_nothing_and_gives_one_line(text):
-    once = normalise(text)
-    assert normalise(once) == once
+    once = normalize(text)
+    assert normalize(once) == once
     assert once == once.strip()
     assert len(once.splitlines()) <= 1

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.inference.ask import BLANK, ask_all, blank_image
 from abo_vqa.inference.conditions import Distractors, ask_under
 from abo_vqa.inference.prompt_tree import Scorer
-from abo_vqa.model.adapters import load_tuned
+from abo_vqa.model.adapters import attach_adapters
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
@@ -64,7 +65,7 @@ def test_answers_and_probabilities_are_those_of_the_evaluation(
     model, processor = load_base(params.model), load_processor(params.model)
     known = images | {BLANK: blank_image()}
     collator = ImageCollator(processor, known, ImageFeatures(tmp_path, known, model, processor), 1024)
-    tuned = model if name == "base" else load_tuned(model, adapters[name])
+    tuned = model if name == "base" else attach_adapters(model, {name: adapters[name]})
     table = ask_all(Scorer(tuned, collator, NEW, PER_PASS), rows, asked, NoScorer(), name)
 
     texts = {row["qa_id"]: row["question"] for row in rows}
@@ -187,10 +188,11 @@ def test_a_missing_adapter_is_named_with_what_makes_it(params: Params, tmp_path:
 
 @pytest.fixture
 def project(root: Path, adapters: dict[str, Path], images: dict[str, bytes], tmp_path: Path) -> Path:
-    """A folder with parameters that name the demo's base and both adapters, and an image."""
+    """A folder with parameters that name the demo's base, both adapters, and an image."""
     values = YAML(typ="safe", pure=True).load(root / "params.yaml")
     values["model"]["base"] = str(root / "models/demo")
-    values["tested"] = {"base": values["model"]["base"], **{name: str(folder) for name, folder in adapters.items()}}
+    for name, folder in adapters.items():
+        shutil.copytree(folder, tmp_path / "models/adapters" / name)
     YAML().dump(values, tmp_path / "params.yaml")
     (tmp_path / "chair.jpg").write_bytes(images["image-0"])
     return tmp_path
@@ -198,7 +200,7 @@ def project(root: Path, adapters: dict[str, Path], images: dict[str, bytes], tmp
 
 def predict(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-m", "abo_vqa.commands.predict", *arguments]
+    command = [sys.executable, "-m", "abo_vqa.commands.app", "predict", *arguments]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
 
 
@@ -243,12 +245,12 @@ def test_the_command_asks_openly_and_one_model(project: Path, answerer: Answerer
 )
 def test_the_command_reports_a_mistake_before_it_imports_torch(project: Path, arguments: list[str], says: str) -> None:
     code = (
-        "import sys; from abo_vqa.commands.predict import main\n"
+        "import sys; from abo_vqa.commands.app import main\n"
         "try: main()\n"
         "except SystemExit as done: sys.exit(9 if 'torch' in sys.modules else done.code)"
     )
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-c", code, *arguments]
+    command = [sys.executable, "-c", code, "predict", *arguments]
     done = subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.startswith(f"abo-vqa predict: error: {says}")

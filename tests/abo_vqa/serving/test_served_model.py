@@ -25,7 +25,7 @@ from abo_vqa.inference.ask import BLANK, ask_all, blank_image
 from abo_vqa.inference.conditions import Distractors, ask_under
 from abo_vqa.inference.prompt_tree import Scorer
 from abo_vqa.metrics.answers import exact_match, summarize
-from abo_vqa.model.adapters import load_tuned
+from abo_vqa.model.adapters import attach_adapters
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
@@ -88,7 +88,8 @@ def url(project: Path) -> Iterator[str]:
     (project / "src").symlink_to(ROOT / "src")
     (project / "none").mkdir()
     (project / "none/installed").touch()
-    (project / "requirements.lock").touch()
+    for name in ("requirements.lock", "pyproject.toml"):
+        (project / name).touch()
     os.utime(project / "none/installed")
     log = (project / "serve.log").open("w")
     process = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True)
@@ -257,7 +258,7 @@ def test_accuracy_over_http_is_that_of_the_evaluation(url: str, project: Path, t
     asked = {name: ask_under(rows, name, shown, Distractors(rows), 0) for name, shown in conditions.items()}
     base, processor, known = load_base(params.model), load_processor(params.model), images | {BLANK: blank_image()}
     collator = ImageCollator(processor, known, ImageFeatures(tmp_path, known, base, processor), 1024)
-    tuned = load_tuned(base, project / "models/adapters/options")
+    tuned = attach_adapters(base, {"options": project / "models/adapters/options"})
     table = ask_all(Scorer(tuned, collator, 8, 512), rows, asked, NoScorer(), "options")
     accuracies = []
     for condition, total in summarize(table).items():

@@ -11,10 +11,11 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.params.data import GenerateParams, MatchingParams, SampleParams, SplitParams, ValidateParams
 from abo_vqa.common.params.group import Group, ParamsError
 from abo_vqa.common.params.measure import AuditParams, CompareParams, EvaluateParams, RegistryParams, ReportParams
-from abo_vqa.common.params.model import ArmParams, ModelParams, TrainParams
+from abo_vqa.common.params.model import BASE, ArmParams, ModelParams, PromptParams, TrainParams
 from abo_vqa.common.project import PARAMS_FILE
 
 
@@ -29,28 +30,27 @@ class Params(Group):
     matching: MatchingParams
     audit: AuditParams
     model: ModelParams
+    prompt: PromptParams
     train: TrainParams
     arms: Annotated[dict[str, ArmParams], Field(min_length=1)]
-    tested: dict[str, str]
     evaluate: EvaluateParams
     compare: CompareParams
     registry: RegistryParams
     report: ReportParams
 
     @model_validator(mode="after")
-    def _tested_models_exist(self) -> "Params":
-        for name in self.tested:
-            if name != "base" and name not in self.arms:
-                raise ValueError(f"tested.{name}: neither base nor an arm ({', '.join(self.arms)})")
+    def _no_arm_is_called_base(self) -> "Params":
+        if BASE in self.arms:
+            raise ValueError(f"arms.{BASE}: this is the name of the model without an adapter; choose another")
         return self
 
     @model_validator(mode="after")
     def _planned_comparisons_can_be_made(self) -> "Params":
         for place, planned in enumerate(self.compare.planned):
             for key, name in (("first", planned.first), ("second", planned.second)):
-                if name not in self.tested:
+                if name not in self.models():
                     raise ValueError(
-                        f"compare.planned.{place}.{key}: {name} is not tested; tested are {', '.join(self.tested)}"
+                        f"compare.planned.{place}.{key}: no model {name}; there are {', '.join(self.models())}"
                     )
             for name in planned.conditions:
                 if name not in self.evaluate.conditions:
@@ -67,6 +67,19 @@ class Params(Group):
                 known = ", ".join(self.evaluate.conditions)
                 raise ValueError(f"registry.champion_under: {name} is none of evaluate.conditions ({known})")
         return self
+
+    def seed_of(self, *names: str | int) -> int:
+        """Return the seed of one named draw; adding a draw elsewhere does not change it."""
+        return derive_seed(self.seed, *names)
+
+    def models(self) -> list[str]:
+        """Return the models that are evaluated and compared: `base` and every arm."""
+        return [BASE, *self.arms]
+
+    def prompt_of(self, model: str) -> PromptParams:
+        """Return the prompt that a model is trained and asked with."""
+        own = self.arms[model].prompt if model in self.arms else None
+        return own or self.prompt
 
     def arm(self, name: str) -> ArmParams:
         """Return one arm by name; raises ParamsError naming the known ones."""

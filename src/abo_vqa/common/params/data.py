@@ -2,10 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from abo_vqa.common.params.group import Count, Group, Positive, Share
 from abo_vqa.common.params.model import ModelParams
+from abo_vqa.common.schema import QUESTION_TYPES
 
 
 class SampleShares(Group):
@@ -70,7 +71,7 @@ class VlmParams(ModelParams):
 class GenerateParams(Group):
     """Where the questions come from (paper, section 3.1)."""
 
-    source: Literal["metadata", "recorded", "vlm"]
+    source: Annotated[str, Field(description="metadata, recorded or vlm (src/abo_vqa/generators/stage.py)")]
     recorded: str | None
     vlm: VlmParams
 
@@ -81,23 +82,11 @@ class GenerateParams(Group):
         return self
 
 
-class RepairParams(Group):
-    """Which repairs are made (questions/repair.py); a question lists those that changed it by these names."""
-
-    read_letters: bool
-    fold: bool
-    split_types: bool
-    number_words: bool
-    put_answer_into_options: bool
-    drop_extra_option: bool
-    fill_missing_distractor: bool
-
-
 class ValidateParams(Group):
     """What is repaired in a question, and what it must satisfy then (paper, section 3.1)."""
 
     suite: str
-    repairs: RepairParams
+    repairs: Annotated[dict[str, bool], Field(description="repairs by name (src/abo_vqa/questions/repair.py)")]
     options: Annotated[int, Field(ge=2, le=8)]
     counting_max: Count
     max_quarantined: Share
@@ -120,7 +109,14 @@ class SplitParams(Group):
 class MatchingParams(Group):
     """Options and questions chosen so that the text does not tell the answer (questions/matching.py)."""
 
-    balanced: list[Literal["yes/no", "color", "material", "shape", "counting", "comparison", "attribute"]]
+    balanced: list[str]
     folds: Annotated[int, Field(ge=2)]
     least_answers: Count
     least_chance: Annotated[float, Field(ge=0, lt=0.25)]
+
+    @field_validator("balanced")
+    @classmethod
+    def _types_exist(cls, balanced: list[str]) -> list[str]:
+        if unknown := [name for name in balanced if name not in QUESTION_TYPES]:
+            raise ValueError(f"{unknown[0]}: no question type; there are {', '.join(QUESTION_TYPES)}")
+        return balanced

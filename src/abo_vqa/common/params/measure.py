@@ -1,6 +1,6 @@
 """Parameters of what is measured: audit, evaluate, compare, registry, report."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,9 +18,9 @@ class AuditParams(Group):
 class ConditionParams(Group):
     """What is shown of every test question under a condition; each key may be left out."""
 
-    image: Annotated[Literal["shown", "blank"], Field(description="the question's image, or a blank one")] = "shown"
+    image: Annotated[str, Field(description="the question's image, or a blank one")] = "shown"
     options: Annotated[
-        Literal["none", "given", "matched", "near", "far"],
+        str,
         Field(
             description="none, the question's own, those that the text does not tell apart, or others: answers to such "
             "questions (near) or to others (far)"
@@ -30,7 +30,7 @@ class ConditionParams(Group):
         Annotated[int, Field(ge=2, le=8)] | None, Field(description="options shown; null: as many as there are")
     ] = None
     order: Annotated[
-        Literal["given", "shuffled", "rotated"],
+        str,
         Field(description="of the options; rotated: asked in every order, and right only if right in all"),
     ] = "given"
 
@@ -54,7 +54,7 @@ class EvaluateParams(Group):
 class PlannedParams(Group):
     """A planned comparison: the accuracy of the first model minus the second's, under each of the conditions."""
 
-    first: Annotated[str, Field(description="a tested model")]
+    first: Annotated[str, Field(description="a model: base or an arm")]
     second: Annotated[str, Field(description="the model that it is compared with")]
     conditions: Annotated[list[str], Field(min_length=1, description="names under evaluate.conditions")]
 

@@ -1,11 +1,14 @@
 """Parameters of the base model, its adapters and their training: model, train, arms."""
 
+import re
+from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from abo_vqa.common.params.group import Count, Group, Positive, Share
 
+_PLACE = re.compile(r"\{(question|options)\}")
 BASE = "base"  # what the model without adapter is called wherever models are named
 
 
@@ -22,8 +25,43 @@ class ModelParams(Group):
     """The base model."""
 
     base: str
-    revision: str | None
     quantization: QuantizationParams
+
+
+class PromptParams(Group):
+    """The text behind the image; the defaults are the paper's (section 2.4).
+
+    The paper prints the second one twice, once ending in "one option." and once in "one word."; its code has the first.
+    """
+
+    open: Annotated[str, Field(description="without options; {question} stands for the question")] = (
+        "{question}\nAnswer with just one word."
+    )
+    options: Annotated[str, Field(description="with options, which stand for {options}, separated by commas")] = (
+        "{question}\nOptions: {options}\nAnswer with just one option."
+    )
+
+    @model_validator(mode="after")
+    def _places_are_there(self) -> "PromptParams":
+        for name, places in (("open", ["question"]), ("options", ["options", "question"])):
+            text = getattr(self, name)
+            if sorted(_PLACE.findall(text)) != places:
+                wanted = " and ".join(f"{{{place}}}" for place in places)
+                raise ValueError(f"{name}: {text!r} must contain {wanted}, each once")
+        return self
+
+    def text(self, question: str, options: Sequence[str] | None) -> str:
+        """Return the text behind the image; options=None asks openly."""
+        values = {"question": question, "options": ", ".join(options or ())}
+        # In one pass, so that a question with braces in it stays as it is.
+        return _PLACE.sub(lambda place: values[place[1]], self.open if options is None else self.options)
+
+    def without_question(self) -> str:
+        """Return the open prompt with nothing asked."""
+        return self.text("", None).strip()
+
+
+PAPER_PROMPT = PromptParams()
 
 
 class LoraParams(Group):
@@ -101,3 +139,4 @@ class ArmParams(Group):
 
     options_first: Annotated[Share, Field(description="share of prompts that show the options at the first step")]
     options_last: Annotated[Share, Field(description="the same at the last step; between them it changes linearly")]
+    prompt: Annotated[PromptParams | None, Field(description="its own prompt; left out: the common one")] = None

@@ -1,14 +1,15 @@
 """Runs: one per trained arm and per evaluated model, under one run of the pipeline's execution."""
 
-import hashlib
 import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from abo_vqa.common.digests import md5_of
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.common.project import head
 from abo_vqa.common.tracking.outbox import Entry, Outbox, is_outage
@@ -17,6 +18,7 @@ from abo_vqa.common.tracking.store import open_store, outbox_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
 
 # MLflow's own names, which its UI shows and filters by.
 PARENT_TAG, COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"
@@ -67,8 +69,7 @@ class Run:
 
         context: what it was read for, training or evaluation say. The digest is the MD5 of the file, as DVC has it.
         """
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "md5").hexdigest()
+        digest = md5_of(path)
         dataset = {
             "name": path.stem,
             "digest": digest,
@@ -83,23 +84,12 @@ class Run:
         """Attach a file, or a folder under its own name."""
         self._outbox.send({"artifact": str(path)})
 
-    def log_metrics_to(self, record: Path, values: Mapping[str, float | None]) -> None:
-        """Log metrics to the run that an earlier stage has written down; nothing where this store does not know it.
+    def tag_output(self, path: Path) -> None:
+        """Tag the run with the MD5 of an output, as dvc.lock has it, so that `find_run` finds the run by what it made.
 
-        record: a file of {"run_id": ...}. In a clone that pulled what it did not train, the run is in another store.
+        DVC restores an output from its cache without running the stage: the tag then still leads to the run.
         """
-        from mlflow.exceptions import MlflowException
-
-        if not record.is_file():
-            return
-        earlier = Run(self._client, json.loads(record.read_text(encoding="utf-8"))["run_id"])
-        try:
-            self._client.get_run(earlier.id)
-        except MlflowException as error:
-            if not is_outage(error):
-                return
-        earlier.log_metrics(values)
-        earlier.flush()
+        self.set_tags({_output_tag(path): md5_of(path)})
 
     def set_tags(self, tags: Mapping[str, str]) -> None:
         """Set tags."""
@@ -121,6 +111,29 @@ class Run:
         for start in range(0, len(rows), size):
             entry: Entry = {kind: rows[start : start + size]}
             self._outbox.send(entry)
+
+
+def find_run(path: Path) -> Run | None:
+    """Return the newest run of this store that made the file or folder at `path`, byte for byte; None if there is none.
+
+    None too where the server cannot be reached. A clone that pulled what it did not make has no such run.
+    """
+    from mlflow.exceptions import MlflowException
+
+    client, experiment = open_store()
+    try:
+        found = client.search_runs(
+            [experiment], f"tags.`{_output_tag(path)}` = '{md5_of(path)}'", max_results=1, order_by=["start_time DESC"]
+        )
+    except MlflowException as error:
+        if is_outage(error):
+            return None
+        raise
+    return Run(client, found[0].info.run_id) if found else None
+
+
+def _output_tag(path: Path) -> str:
+    return f"output.{path.as_posix()}"
 
 
 @contextmanager
@@ -148,6 +161,18 @@ def pipeline_run(name: str, params: Params) -> Iterator[Run]:
         yield run
 
 
+def fail_pipeline() -> None:
+    """Mark the run of the pipeline's execution as failed, where an earlier stage of it has made one."""
+    from mlflow.exceptions import MlflowException
+
+    with suppress(InputError, MlflowException):
+        client, experiment = open_store()
+        if found := _find_pipeline(client, experiment):
+            run = Run(client, found.info.run_id)
+            run.set_tags({FAILED_TAG: os.environ.get("DVC_STAGE", "")})
+            run.end("FAILED")
+
+
 @contextmanager
 def _ending(*runs: Run) -> Iterator[None]:
     """End the runs behind the block, as FAILED if it raises."""
@@ -173,18 +198,22 @@ def _open_pipeline(client: "MlflowClient", experiment: str, params: Params) -> R
 
     It runs while one of its stages does, so that none is left running when DVC ends.
     """
-    execution = pipeline()
-    if execution is None:
+    if pipeline() is None:
         return None
-    found = client.search_runs([experiment], f"tags.`{EXECUTION_TAG}` = '{execution}'", max_results=1)
-    if not found:
+    found = _find_pipeline(client, experiment)
+    if found is None:
         title = os.environ.get("DVC_EXP_NAME") or f"dvc repro {(head() or 'without git')[:7]}"
         tags = {name: value for name, value in _own_tags().items() if name != STAGE_TAG}
-        return _create(client, experiment, title, params, {**tags, EXECUTION_TAG: str(execution)})
-    run = Run(client, found[0].info.run_id, failed=FAILED_TAG in found[0].data.tags)
+        return _create(client, experiment, title, params, {**tags, EXECUTION_TAG: str(pipeline())})
+    run = Run(client, found.info.run_id, failed=FAILED_TAG in found.data.tags)
     run.set_tags(this_process().tags())
     client.update_run(run.id, status="RUNNING")
     return run
+
+
+def _find_pipeline(client: "MlflowClient", experiment: str) -> "MlflowRun | None":
+    found = client.search_runs([experiment], f"tags.`{EXECUTION_TAG}` = '{pipeline()}'", max_results=1)
+    return found[0] if found else None
 
 
 @contextmanager

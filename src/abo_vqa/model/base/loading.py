@@ -18,6 +18,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import ModelParams, QuantizationParams
+from abo_vqa.common.project import model_source
 
 # transformers 5 matches these from the root of the model; "vision_tower" alone would match nothing, and CLIP and the
 # projector would be quantised with the rest. Any list replaces the default one, so the head has to be named too.
@@ -38,12 +39,13 @@ def load_processor(params: ModelParams) -> Any:
     Raises InputError if the model cannot be found.
     """
     config = _load_config(params)
-    source: dict[str, Any] = {"revision": params.revision}
+    name, commit = model_source(params.base, "model.base")
+    source: dict[str, Any] = {"pretrained_model_name_or_path": name, "revision": commit}
     if config.model_type != "llava":
-        return AutoProcessor.from_pretrained(params.base, backend="pil", **source)
-    tokenizer = AutoTokenizer.from_pretrained(params.base, **source)
+        return AutoProcessor.from_pretrained(**source, backend="pil")
+    tokenizer = AutoTokenizer.from_pretrained(**source)
     return LlavaProcessor(
-        image_processor=CLIPImageProcessorPil.from_pretrained(params.base, **source),
+        image_processor=CLIPImageProcessorPil.from_pretrained(**source),
         tokenizer=tokenizer,
         patch_size=config.vision_config.patch_size,
         vision_feature_select_strategy=config.vision_feature_select_strategy,
@@ -59,13 +61,14 @@ def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
     attention: transformers' name of the implementation. Raises InputError if the model cannot be found.
     """
     config = _load_config(params)
+    name, commit = model_source(params.base, "model.base")
     if not torch.cuda.is_available() and config.get_text_config().hidden_size < NARROW:
         torch.set_num_threads(1)
     quantization = params.quantization
     device: Any = {"": torch.cuda.current_device()} if torch.cuda.is_available() else {"": "cpu"}
     model = AutoModelForImageTextToText.from_pretrained(
-        params.base,
-        revision=params.revision,
+        name,
+        revision=commit,
         dtype=getattr(torch, quantization.compute_dtype),
         quantization_config=bitsandbytes_config(quantization) if quantization.load_in_4bit else None,
         device_map=device,
@@ -98,8 +101,9 @@ def guard_cpu_quantization(model: torch.nn.Module) -> None:
 
 
 def _load_config(params: ModelParams) -> Any:
+    name, commit = model_source(params.base, "model.base")
     try:
-        return AutoConfig.from_pretrained(params.base, revision=params.revision)
+        return AutoConfig.from_pretrained(name, revision=commit)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(

@@ -1,5 +1,6 @@
 """params.yaml and its scales: what is accepted, what is refused, and what the paper's scale builds."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -145,9 +146,9 @@ def test_the_paper_scale_samples_as_the_paper(paper: Params) -> None:
     assert (paper.validate_.options, paper.validate_.counting_max) == (4, 10)
 
 
-def test_the_paper_scale_quantises_as_listing_2(paper: Params) -> None:
+def test_the_paper_scale_quantises_as_listing_2(root: Path, paper: Params) -> None:
     config = bitsandbytes_config(paper.model.quantization)
-    assert paper.model.base == "Intel/llava-gemma-2b"
+    assert json.loads((root / paper.model.base).read_text())["id"] == "Intel/llava-gemma-2b"
     assert config.load_in_4bit and config.bnb_4bit_use_double_quant
     assert config.bnb_4bit_quant_type == "nf4"
     assert config.bnb_4bit_compute_dtype == torch.float16

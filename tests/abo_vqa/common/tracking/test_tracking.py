@@ -27,9 +27,9 @@ PARAMS = ROOT / "params.yaml"
 STAGE = f"""
 import os, signal, sys
 from pathlib import Path
-from abo_vqa.params import read_params
-from abo_vqa.stages import run_stage
-from abo_vqa.tracking.run import pipeline_run, tracked_run
+from abo_vqa.common.params import read_params
+from abo_vqa.common.runner import run_stage
+from abo_vqa.common.tracking.run import pipeline_run, tracked_run
 
 def stage():
     if sys.argv[1] == "whole":

@@ -1,0 +1,110 @@
+"""Stage score: the answers of every model in, their metrics out; no model is asked."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.layout import (
+    RANKED,
+    SCORES,
+    adapter_folder,
+    answers_table,
+    predictions_table,
+    read_questions,
+    split_table,
+)
+from abo_vqa.common.params import Params, read_params
+from abo_vqa.common.params.model import BASE
+from abo_vqa.common.runner import run_stage
+from abo_vqa.common.storage import read_table, replacing, write_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from abo_vqa.metrics.answers import Summary
+
+# Totals of each condition that an arm's training run shows too: in the MLflow UI, arms then compare as a whole.
+COMPARED = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
+
+
+def main() -> None:
+    """Score every model's answers; write the predictions and reports/scores.json, and log the metrics."""
+    argparse.ArgumentParser(description=__doc__).parse_args()
+    params = read_params()
+    expected = _expected(params)
+    # Imported here: a wrong parameter is reported before seconds of importing.
+    import pandas as pd
+
+    from abo_vqa.metrics.answers import calibration, check_micro_average, score_answers, summarize
+    from abo_vqa.metrics.bertscore import BertScorer
+
+    scorer = BertScorer(params.evaluate.bertscore_model, params.evaluate.bertscore_layers)
+    report = {}
+    for name in params.models():
+        answers = pd.DataFrame(read_table(answers_table(name), f"evaluate@{name}"))
+        _check_complete(name, answers, expected)
+        predictions = score_answers(answers, scorer)
+        with replacing(predictions_table(name)) as temporary:
+            predictions.to_parquet(temporary, index=False)
+        summary = summarize(predictions)
+        check_micro_average(summary)
+        bins = {
+            str(condition): calibration(list(part["probabilities"]), list(part[RANKED])).to_dict("records")
+            for condition, part in predictions.groupby("condition", sort=False)
+        }
+        report[name] = {"summary": summary, "calibration": bins}
+        _log(name, summary, params)
+        totals = ", ".join(f"{condition} {group['total']['accuracy']:.1%}" for condition, group in summary.items())
+        print(f"score {name}: {totals}")
+    write_json(SCORES, report)
+
+
+def _expected(params: Params) -> dict[str, set[str]]:
+    """Return, by condition, the qa_id of the questions that are asked under it."""
+    rows = read_questions("test")
+    every = {row["qa_id"] for row in rows}
+    matched = {row["qa_id"] for row in rows if row.get("matched_options") is not None}
+    conditions = params.evaluate.conditions
+    return {name: matched if shown.options == "matched" else every for name, shown in conditions.items()}
+
+
+def _check_complete(model: str, answers: "pd.DataFrame", expected: dict[str, set[str]]) -> None:
+    """Raise InputError unless every question is answered exactly once under every condition."""
+    path, again = answers_table(model), f"run `dvc repro -f evaluate@{model}`"
+    for condition, questions in expected.items():
+        answered = answers.loc[answers["condition"] == condition, "qa_id"]
+        if different := sorted(questions ^ set(answered)):
+            raise InputError(
+                f"{path}: under the condition {condition} it answers other questions than {split_table('test')} holds: "
+                f"{len(different)} differ, {different[0]} first; {again}"
+            )
+        if answered.duplicated().any():
+            repeated = answered[answered.duplicated()].iloc[0]
+            raise InputError(f"{path}: question {repeated} is there twice under the condition {condition}; {again}")
+    if unknown := sorted(set(answers["condition"]) - set(expected)):
+        raise InputError(f"{path}: the condition {unknown[0]} is not in evaluate.conditions; {again}")
+
+
+def _log(name: str, summary: "Summary", params: Params) -> None:
+    """Log the metrics to the run that evaluated the model, and an arm's totals to the run that trained it."""
+    from abo_vqa.common.tracking.run import find_run, tracked_run
+    from abo_vqa.metrics.answers import flatten
+
+    flat = flatten(summary)
+    evaluated = find_run(answers_table(name))
+    if evaluated:
+        evaluated.log_metrics(flat)
+        evaluated.log_artifact(predictions_table(name))
+        evaluated.flush()
+    else:  # a clone that pulled the answers: the run that made them is in another store
+        with tracked_run(f"score {name}", params, {"model": name}) as run:
+            run.log_metrics(flat)
+    if name != BASE and (trained := find_run(adapter_folder(name))):
+        trained.log_metrics(
+            {f"{condition}/{key}": flat[f"{condition}/{key}"] for condition in summary for key in COMPARED}
+        )
+        trained.flush()
+
+
+if __name__ == "__main__":
+    run_stage("score", main)

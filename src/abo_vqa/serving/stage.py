@@ -1,0 +1,28 @@
+"""Stage register: every arm's adapter becomes a version in MLflow's registry; the verdict decides on the champion."""
+
+import json
+from pathlib import Path
+
+from abo_vqa.common.layout import COMPARISON
+from abo_vqa.common.params import read_params
+from abo_vqa.common.runner import run_stage
+from abo_vqa.common.storage import require, write_json
+
+REGISTERED = Path("reports/registered.json")
+
+
+def main() -> None:
+    """Register what reports/comparison.json says; write digests of it, without version numbers: stores differ."""
+    params = read_params()
+    comparison = json.loads(require(COMPARISON, "compare").read_text(encoding="utf-8"))
+    # Imported here: a wrong parameter is reported before seconds of importing.
+    from abo_vqa.common.tracking.run import pipeline_run
+    from abo_vqa.serving.registry import register_or_warn, results_digests
+
+    with pipeline_run("register", params) as run:
+        register_or_warn(comparison, params, run.id)
+    write_json(REGISTERED, results_digests(comparison, params))
+
+
+if __name__ == "__main__":
+    run_stage("register", main)
