@@ -5,10 +5,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from abo_vqa.common.params.data import RepairParams
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.questions.parse import flatten
-from abo_vqa.questions.repair import repair_spelling
+from abo_vqa.questions.repair import OPTIONS, SPELLING, repair_spelling
 from abo_vqa.questions.schema import Question
 
 GOOD = {
@@ -48,9 +47,9 @@ def output_of(*entries: Any) -> RawOutput:
     return raw(json.dumps({"questions": list(entries)}))
 
 
-def repairs(*off: str) -> RepairParams:
+def repairs(*off: str) -> dict[str, bool]:
     """All repairs but those named."""
-    return RepairParams(**{name: name not in off for name in RepairParams.model_fields})
+    return {name: name not in off for name in (*SPELLING, *OPTIONS)}
 
 
 def questions_of(*entries: Any) -> list[Question]:

@@ -12,7 +12,7 @@ from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import check_params
 from abo_vqa.common.params.measure import ConditionParams
-from abo_vqa.inference.conditions import Asked, Distractors, ask_under
+from abo_vqa.inference.conditions import BLANK, Asked, Distractors, ask_under
 
 COLORS = ["red", "blue", "green", "black", "white", "brown", "grey", "pink", "teal"]
 SHAPES = ["round", "square", "oval", "flat", "red"]
@@ -43,7 +43,8 @@ def ask(seed: int = 1, rows: list[dict] = ROWS, **condition: object) -> list[Ask
 
 def test_open_shows_no_options_but_ranks_them():
     for asked, given_row in zip(ask(options="none"), ROWS, strict=True):
-        assert asked.rotations == () and list(asked.options) == given_row["options"] and not asked.blank
+        assert asked.rotations == () and list(asked.options) == given_row["options"]
+        assert asked.shown_image == given_row["image_id"]
 
 
 def test_given_options_stay_as_they_are():
@@ -66,7 +67,7 @@ def test_matched_asks_only_the_questions_that_are_kept():
 
 def test_the_image_is_blanked_and_nothing_else_changed():
     for blank, shown in zip(ask(image="blank"), ask(), strict=True):
-        assert blank.blank and (blank.options, blank.rotations, blank.image_id) == (
+        assert blank.shown_image == BLANK and (blank.options, blank.rotations, blank.image_id) == (
             shown.options, shown.rotations, shown.image_id
         )  # fmt: skip
 
@@ -110,6 +111,12 @@ def test_too_few_answers_are_refused_by_name():
     alone = [row(0, "color", "red", ["red", "blue"])]
     with pytest.raises(InputError, match=r"evaluate\.conditions\.mine: question color-0 needs 5 options"):
         ask_under(alone, "mine", ConditionParams(count=5), Distractors(alone), 1)
+
+
+@pytest.mark.parametrize("key", ["image", "options", "order"])
+def test_an_unknown_kind_is_refused_by_name(key: str):
+    with pytest.raises(InputError, match=rf"evaluate\.conditions\.mine\.{key}: there is no 'telepathy'"):
+        ask_under(ROWS, "mine", ConditionParams(**{key: "telepathy"}), DISTRACTORS, 1)
 
 
 def test_the_ablations_are_conditions_of_the_same_list(root: Path):

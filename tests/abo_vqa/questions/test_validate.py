@@ -31,6 +31,7 @@ from abo_vqa.questions.validate import (
     curate,
     derived_columns,
     failing_expectations,
+    guarded_questions,
     refuse_too_many,
     shuffle_options,
 )
@@ -38,8 +39,6 @@ from abo_vqa.splits import stage as split
 from paths import ROOT
 from small_archives import real_data
 from small_outputs import COUNT, GOOD, OUTPUTS, output_of, questions_of, raw, repairs
-
-SETTINGS = {"options": 4, "counting_max": 10, "positions": {"values": [0], "weights": [1]}, "uneven": 99}
 
 
 @pytest.fixture
@@ -274,7 +273,7 @@ def test_the_composition_is_reported_and_never_refused(params):
     assert len(curated.clean) == 7
     expected = {"images": 2, "1-2-1-1": 1, "share": 0.5}
     assert curated.report["composition"] == {"as_given": expected, "clean": expected}
-    found = run_suite(Guarded(ROOT / "expectations/questions.json", derived_columns(curated.clean), "qa_id", SETTINGS))
+    found = run_suite(guarded_questions(curated.clean, params))
     assert found["image_has_the_papers_composition"].success
 
 

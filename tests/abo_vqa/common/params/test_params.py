@@ -52,7 +52,6 @@ def test_the_committed_parameters_are_valid(root: Path) -> None:
         ("sample.shares.top_types", 0.5, "must be 1, not 1.2"),
         ("split.test", 0.95, "validation + test must be below 1"),
         ("generate.source", "recorded", "source: recorded needs generate.recorded"),
-        ("evaluate.conditions.open.options", "telepathy", "evaluate.conditions.open.options"),
         ("evaluate.conditions.options.count", 9, "evaluate.conditions.options.count"),
         ("evaluate.conditions.matched.count", 3, "matched options come as they are"),
         (
