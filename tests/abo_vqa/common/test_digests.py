@@ -193,8 +193,8 @@ def test_package_versions() -> None:
 
 def test_only_files_that_are_loaded_count(tiny_base: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(tiny_base, tmp_path / "copy")
-    before = model_identity(str(tiny_base), None, "model.base")
-    assert model_identity(str(copy), None, "model.base") == before == folder_digest(tiny_base)
+    before = model_identity(str(tiny_base), "model.base")
+    assert model_identity(str(copy), "model.base") == before == folder_digest(tiny_base)
     (copy / ".cache/huggingface").mkdir(parents=True)
     for name in ("README.md", "USAGE.md", "LICENSE", "LICENSE.txt", ".gitattributes", ".cache/huggingface/lock"):
         (copy / name).write_text("not loaded")
@@ -209,17 +209,20 @@ def test_only_files_that_are_loaded_count(tiny_base: Path, tmp_path: Path) -> No
 def test_a_model_that_is_not_there_is_named_by_its_parameter(tmp_path: Path) -> None:
     for parameter in ("model.base", "generate.vlm.base"):
         with pytest.raises(InputError, match=rf"^{parameter}: cannot open .*nowhere.* \(give a model folder"):
-            model_identity(str(tmp_path / "nowhere"), None, parameter)
+            model_identity(str(tmp_path / "nowhere"), parameter)
 
 
-def test_an_id_on_the_hub_is_identified_by_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_id_on_the_hub_is_identified_by_its_commit(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from transformers import AutoConfig, LlavaConfig
 
-    def from_pretrained(base: str, revision: str | None) -> LlavaConfig:
-        assert (base, revision) == ("somebody/model", "main")
+    def from_pretrained(base: str) -> LlavaConfig:
+        assert base == "somebody/model"
         config = LlavaConfig()
         config._commit_hash = "0123abc"
         return config
 
     monkeypatch.setattr(AutoConfig, "from_pretrained", from_pretrained)
-    assert model_identity("somebody/model", "main", "model.base") == "0123abc"
+    assert model_identity("somebody/model", "model.base") == "somebody/model@0123abc"
+    pin = tmp_path / "model.json"
+    pin.write_text('{"id": "somebody/model", "commit": "4567def"}')
+    assert model_identity(str(pin), "model.base") == "somebody/model@4567def"

@@ -17,7 +17,7 @@ from abo_vqa.common.params import read_params
 from abo_vqa.common.project import project_root
 from abo_vqa.common.tracking import run as runs
 from abo_vqa.common.tracking.process import HOST_TAG, PID_TAG, STARTED_TAG, Process, this_process
-from abo_vqa.common.tracking.run import PARENT_TAG, Run, flatten_params, pipeline_run, tracked_run
+from abo_vqa.common.tracking.run import PARENT_TAG, Run, find_run, flatten_params, pipeline_run, tracked_run
 from abo_vqa.common.tracking.store import open_store
 from paths import ROOT
 
@@ -321,18 +321,29 @@ def test_system_metrics_are_logged_meanwhile(root, monkeypatch):
     ).data.metrics.keys()
 
 
-def test_an_evaluation_is_logged_to_the_training_it_is_of(root):
-    with tracked_run("train options", read_params(), {}) as trained:
-        trained.log_metrics({"loss": 0.5})
-    record, unknown = root / "train-options.json", root / "train-standard.json"
-    record.write_text(json.dumps({"run_id": trained.id}))
-    unknown.write_text(json.dumps({"run_id": "0" * 32}))
-    with tracked_run("evaluate options", read_params(), {}) as run:
-        run.log_metrics_to(record, {"options/accuracy": 0.75})
-        run.log_metrics_to(unknown, {"options/accuracy": 0.25})
-        run.log_metrics_to(root / "train-base.json", {"options/accuracy": 0.25})
-    assert find(trained.id).data.metrics == {"loss": 0.5, "options/accuracy": 0.75}
-    assert find(trained.id).info.status == "FINISHED"
+def test_a_run_is_found_by_what_it_made(root):
+    adapter = Path("adapters/options")
+    adapter.mkdir(parents=True)
+    ids = []
+    for weights in ("first", "second", "first"):
+        (adapter / "weights").write_text(weights)
+        with tracked_run("train options", read_params(), {}) as trained:
+            trained.log_metrics({"loss": 0.5})
+            trained.tag_output(adapter)
+        ids.append(trained.id)
+    found = find_run(adapter)
+    assert found is not None and found.id == ids[2], "the newest of two with the same bytes"
+    found.log_metrics({"options/accuracy": 0.75})
+    found.flush()
+    assert find(ids[2]).data.metrics == {"loss": 0.5, "options/accuracy": 0.75}
+    assert find(ids[2]).info.status == "FINISHED"
+    (adapter / "weights").write_text("second")
+    again = find_run(adapter)
+    assert again is not None and again.id == ids[1]
+    (adapter / "weights").write_text("made elsewhere")
+    assert find_run(adapter) is None
+    (adapter / "weights").write_text("first")
+    assert find_run(adapter.rename("adapters/standard")) is None
 
 
 def test_a_process_is_not_taken_for_another_with_its_number():
