@@ -1,6 +1,6 @@
-"""The folder of a registered model: the code that serves it, its adapter, and its base where that is a folder.
+"""The folder of a registered model: the code that serves it, its adapter, and its base or the base's pin.
 
-A base on the Hugging Face hub is named by id and revision.
+A base on the Hugging Face hub is fetched when the model is loaded: the folder has its pin.
 """
 
 import base64
@@ -51,7 +51,7 @@ def save_served_model(folder: Path, arm: str, adapter: Path, digest: str, params
     # A bar for every file that is copied, otherwise.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     base = Path(params.model.base)
-    artifacts = {"adapter": str(adapter)} | ({"base": str(base)} if base.is_dir() else {})
+    artifacts = {"adapter": str(adapter)} | ({"base": str(base)} if base.exists() else {})
     config = {
         "arm": arm,
         "adapter": digest,
