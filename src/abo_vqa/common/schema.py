@@ -13,8 +13,8 @@ EXISTENTIAL = "existential"
 class QuestionType(NamedTuple):
     """A type that results are reported by.
 
-    kind: what generators call such questions. subject: what an attribute question about it mentions; without one, all
-    questions of the kind that no subject claims are of this type.
+    kind: the generators' name for such questions. subject: pattern that a question of this type matches; a row without
+    one takes the questions of its kind that match no other row's.
     """
 
     name: str
@@ -22,7 +22,7 @@ class QuestionType(NamedTuple):
     subject: re.Pattern[str] | None = None
 
 
-# The only list of question types; a new attribute is a row here.
+# The only list of question types; a new type is a row here.
 QUESTION_TYPES = {
     found.name: found
     for found in (

@@ -14,7 +14,7 @@ from functools import partial
 from abo_vqa.common.draws import derive_rng, draw_others
 from abo_vqa.common.errors import choose
 from abo_vqa.common.params.data import ValidateParams
-from abo_vqa.common.schema import ATTRIBUTE, COMPARISON, COUNTING, EXISTENTIAL, QUESTION_TYPES, YES_NO
+from abo_vqa.common.schema import ATTRIBUTE, COUNTING, EXISTENTIAL, QUESTION_TYPES, YES_NO
 from abo_vqa.questions.schema import Question
 from abo_vqa.questions.words import DIGITS, fold
 
@@ -102,14 +102,20 @@ def _split_types(question: Question) -> Question:
 
 
 def _question_type(question: Question) -> str:
-    if question.kind == EXISTENTIAL or question.answer in ("yes", "no") or {"yes", "no"} <= set(question.options):
-        return YES_NO
-    if question.kind in (COUNTING, COMPARISON):
-        return question.kind
-    if question.kind != ATTRIBUTE and _HOW_MANY.search(question.question):
-        return COUNTING
-    about = (t.name for t in QUESTION_TYPES.values() if t.subject and t.subject.search(question.question))
+    kind = _kind(question)
+    rows = [row for row in QUESTION_TYPES.values() if row.kind == kind]
+    # A row without a subject takes what no subject of its kind claims.
+    rows.sort(key=lambda row: row.subject is None)
+    about = (row.name for row in rows if row.subject is None or row.subject.search(question.question))
     return next(about, ATTRIBUTE)
+
+
+def _kind(question: Question) -> str:
+    if question.answer in ("yes", "no") or {"yes", "no"} <= set(question.options):
+        return EXISTENTIAL
+    if question.kind in {row.kind for row in QUESTION_TYPES.values()}:
+        return question.kind
+    return COUNTING if _HOW_MANY.search(question.question) else ATTRIBUTE
 
 
 def _number_words(question: Question) -> Question:
