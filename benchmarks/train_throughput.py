@@ -166,7 +166,7 @@ def stock(
 
     from abo_vqa.common.storage import open_image
     from abo_vqa.model.base.prompts import user_turn
-    from abo_vqa.training.trainer import lora_config, trainer_arguments
+    from abo_vqa.training.settings import lora_config, trainer_arguments
 
     examples = [
         {

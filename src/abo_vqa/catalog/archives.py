@@ -17,7 +17,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
-from PIL import Image
 from tqdm import tqdm
 
 from abo_vqa.catalog.gc_paused import uncollected
@@ -25,6 +24,7 @@ from abo_vqa.catalog.listing import Listing
 from abo_vqa.catalog.shard import COLUMNS, Damaged, Place, Shard, read_lines, read_shard, unpacked
 from abo_vqa.catalog.tarball import AGAIN, members
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.storage import BadImage, decode_image
 
 SMALL_IMAGES = b"images/small/"
 IMAGE_TABLE = "images/metadata/images.csv.gz"
@@ -210,11 +210,9 @@ class ImageArchive:
 def image_problem(data: bytes) -> str | None:
     """Decode an image file fully; return what is wrong with it, None if nothing is."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # PIL names the in-memory file by its address, which differs from run to run.
-        return "not an image" if isinstance(error, Image.UnidentifiedImageError) else str(error)
+        decode_image(data)
+    except BadImage as error:
+        return str(error)
     return None
 
 

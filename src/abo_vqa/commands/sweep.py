@@ -5,7 +5,6 @@ A seed draws the sample, the splits and the training; the spread over seeds incl
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ import typer
 
 from abo_vqa.commands.project_option import Project, enter_project
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.project import git
 
 COMPARISON = "reports/comparison.json"
 PARAMS = "params.yaml"
@@ -48,35 +46,37 @@ def main(
     print(render(read_revisions(revisions) if revisions else read_experiments()))
 
 
-def read_revisions(revisions: Sequence[str], folder: Path = Path(".")) -> dict[str, Json]:
+def read_revisions(revisions: Sequence[str]) -> dict[str, Json]:
     """Return the comparison of each revision by its name, in their order.
 
     A revision is anything that git resolves, or the name of a DVC experiment. Raises InputError if one is unknown or
-    holds no comparison, or if their parameters differ in more than the seed.
+    has no comparison, or if their parameters differ in more than the seed.
     """
-    found, first = {}, revisions[0]
+    params = {name: _params(name) for name in revisions}
+    first, found = revisions[0], {}
     for name in revisions:
-        commit = _commit(name, folder)
-        text = _show(commit, COMPARISON, folder)
-        if text is None:
-            raise InputError(f"{name}: holds no {COMPARISON}; run `dvc repro` there and commit it")
-        if different := _different(_commit(first, folder), commit, folder):
+        if different := _different(params[first], params[name]):
             raise InputError(f"{first} and {name} differ in {', '.join(different)}, not in the seed alone; name others")
-        found[name] = json.loads(text)
-        if "verdict" not in found[name]:
+        comparison = _comparison(name)
+        if comparison is None:
+            raise InputError(
+                f"{name}: no {COMPARISON} of it in git or DVC's cache; run `dvc repro` or `dvc fetch` there"
+            )
+        if "verdict" not in comparison:
             raise InputError(f"{name}: its {COMPARISON} is of an older form; run `dvc repro compare` there again")
+        found[name] = comparison
     return found
 
 
-def read_experiments(folder: Path = Path(".")) -> dict[str, Json]:
+def read_experiments() -> dict[str, Json]:
     """Return the comparisons of HEAD and of those DVC experiments on top of it that differ in the seed alone."""
-    head = _commit("HEAD", folder)
-    # DVC keeps an experiment under the commit that it started from: refs/exps/ab/cdef.../name.
-    listed = git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}", folder=folder) or ""
-    names = [ref.rpartition("/")[2] for ref in listed.split()]
-    alike = [name for name in names if not _different(head, _commit(name, folder), folder)]
-    there = [name for name in ("HEAD", *alike) if _show(_commit(name, folder), COMPARISON, folder)]
-    return read_revisions(there or ["HEAD"], folder)
+    import dvc.api
+
+    shown = dvc.api.exp_show(revs="HEAD")
+    names = [row["Experiment"] for row in shown if row["Experiment"]]
+    head = _params("HEAD")
+    alike = [name for name in names if not _different(head, _params(name))]
+    return read_revisions([name for name in ("HEAD", *alike) if _comparison(name)] or ["HEAD"])
 
 
 def pool(comparisons: Mapping[str, Mapping[str, Any]]) -> Json:
@@ -188,12 +188,9 @@ def _spread(values: Sequence[float], confidence: float) -> Json:
     return {"seeds": number, "mean": centre, "deviation": deviation, "low": centre - half, "high": centre + half}
 
 
-def _different(first: str, second: str, folder: Path) -> list[str]:
-    """Return the parameters, by their dotted names and without the seed, that two commits do not share."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="safe", pure=True)
-    one, other = (_flat(yaml.load(_show(commit, PARAMS, folder) or "{}")) for commit in (first, second))
+def _different(first: Json, second: Json) -> list[str]:
+    """Return the parameters, by their dotted names and without the seed, that two revisions do not share."""
+    one, other = _flat(first), _flat(second)
     return sorted(key for key in one.keys() | other.keys() if key != "seed" and one.get(key) != other.get(key))
 
 
@@ -204,15 +201,26 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Json:
     return flat
 
 
-def _commit(name: str, folder: Path) -> str:
-    if found := git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", folder=folder):
-        return found.strip()
-    refs = (git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}", folder=folder) or "").split()
-    if len(set(refs)) != 1:
-        problem = "several experiments have that name" if refs else "neither a revision nor an experiment"
-        raise InputError(f"{name}: {problem}; `dvc exp list` and `git log` show what there is")
-    return refs[0]
+def _params(revision: str) -> Json:
+    import dvc.api
+    from dvc.exceptions import DvcException
+    from scmrepo.exceptions import SCMError
+
+    try:
+        return dict(dvc.api.params_show(PARAMS, rev=revision))
+    except (DvcException, SCMError, OSError) as error:
+        raise InputError(
+            f"{revision}: neither a revision nor an experiment with a {PARAMS} ({error}); `dvc exp list` and `git log` "
+            "list them"
+        ) from None
 
 
-def _show(commit: str, path: str, folder: Path) -> str | None:
-    return git("show", f"{commit}:{path}", folder=folder)
+def _comparison(revision: str) -> Json | None:
+    """Return the comparison of a revision, from git or DVC's cache; None if neither has it."""
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    try:
+        return dict(json.loads(dvc.api.read(COMPARISON, rev=revision)))
+    except (DvcException, OSError):
+        return None

@@ -3,14 +3,14 @@
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from abo_vqa.common.errors import InputError
 
@@ -81,9 +81,42 @@ def require(path: Path, made_by: str) -> Path:
     return path
 
 
-def open_image(name: str, data: bytes) -> Image.Image:
-    """Decode an image as RGB; InputError naming the question or image it belongs to."""
+class BadImage(ValueError):
+    """Bytes that Pillow cannot decode; the message says why, the same in every run."""
+
+
+def decode_image(
+    data: bytes,
+    formats: Sequence[str] | None = None,
+    check_size: Callable[[int, int], None] = lambda width, height: None,
+) -> Image.Image:
+    """Decode an image as RGB. This is the only place where image files are opened.
+
+    formats: Pillow's names of those accepted; None: all. check_size: called with width and height before a pixel is
+    decoded; what it raises is passed on. Raises BadImage.
+    """
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except OSError as error:
-        raise InputError(f"{name}: its image cannot be read ({error}); run `dvc repro sample`") from error
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            size = image.size
+    except Exception as error:
+        raise _bad_image(error) from None
+    check_size(*size)
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            return image.convert("RGB")
+    # A broken file makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error.
+    except Exception as error:
+        raise _bad_image(error) from None
+
+
+def _bad_image(error: Exception) -> BadImage:
+    # Pillow names the in-memory file by its address, which differs from run to run.
+    return BadImage("not an image" if isinstance(error, UnidentifiedImageError) else str(error))
+
+
+def open_image(name: str, data: bytes) -> Image.Image:
+    """Decode an image of the sample as RGB; InputError naming the question or image it belongs to."""
+    try:
+        return decode_image(data)
+    except BadImage as error:
+        raise InputError(f"{name}: its image cannot be read ({error}); run `dvc repro -f sample`") from None

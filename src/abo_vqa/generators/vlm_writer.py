@@ -8,14 +8,12 @@ Where a batch does not fit into memory, smaller ones follow, and the same holds 
 """
 
 import gc
-import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import xgrammar
-from PIL import Image
 from transformers import AutoProcessor, GenerationConfig
 
 from abo_vqa.common.digests import cannot_open_model
@@ -23,6 +21,7 @@ from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import VlmParams
 from abo_vqa.common.project import model_source
+from abo_vqa.common.storage import open_image
 from abo_vqa.generators.output_schema import failure_of, longest_output, question_schema
 from abo_vqa.generators.sampling import logits_processors
 from abo_vqa.model.base.loading import load_base
@@ -136,7 +135,7 @@ class QuestionWriter:
     def __call__(self, pictures: Sequence[Picture]) -> list[Output]:
         """Write the outputs of one batch; raises InputError for an unreadable image or a prompt too long."""
         encoded = self._processor(
-            images=[_open(picture) for picture in pictures],
+            images=[open_image(picture.path, picture.data) for picture in pictures],
             text=[self._prompt] * len(pictures),
             padding=True,
             add_special_tokens=self._add_begin,
@@ -185,10 +184,3 @@ def most_new_tokens(params: VlmParams) -> int:
     if not params.constrained:
         return params.max_new_tokens
     return len(longest_output(params.longest_question, params.longest_word)) + 1
-
-
-def _open(picture: Picture) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(picture.data)).convert("RGB")
-    except OSError as error:
-        raise InputError(f"{picture.path}: the image cannot be read ({error}); run `dvc repro -f sample`") from error

@@ -3,15 +3,13 @@
 For what comes from outside, over HTTP or the command line; the experiment's own data are checked by its stages.
 """
 
-import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.storage import BadImage, decode_image
 
 # Pillow opens many more, some of which run other programs or have never seen a hostile file.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -48,18 +46,9 @@ def check_image(data: bytes) -> None:
         raise InputError(f"the image has more than {MAX_IMAGE_BYTES / 1e6:.0f} MB; give a smaller one")
     kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
     try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(*image.size)
-            image.convert("RGB")
-    except InputError:
-        raise
-    except Image.DecompressionBombError:
-        raise InputError(f"the image declares more than {MAX_PIXELS / 1e6:.0f} million pixels; scale it down") from None
-    except Image.UnidentifiedImageError:
-        raise InputError(f"{len(data)} bytes that are no {kinds} image") from None
-    # A broken file makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error.
-    except Exception as error:
-        raise InputError(f"the image is broken: {error}") from None
+        decode_image(data, FORMATS, _check_size)
+    except BadImage as error:
+        raise InputError(f"{len(data)} bytes that cannot be read as a {kinds} image: {error}") from None
 
 
 def _check_size(width: int, height: int) -> None:

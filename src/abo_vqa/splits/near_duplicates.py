@@ -1,12 +1,11 @@
 """Images that show nearly the same: perceptual hashes, and groups of images whose hashes are close."""
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from abo_vqa.common.errors import InputError
+from abo_vqa.common.storage import open_image
 
 Hashes = NDArray[np.uint64]
 
@@ -17,13 +16,8 @@ def perceptual_hash(data: bytes, name: str) -> int:
     """Return the 64-bit perceptual hash (DCT) of an encoded image; InputError naming it if it cannot be decoded."""
     # Imported here: only the split stage looks at images.
     import imagehash
-    from PIL import Image
 
-    try:
-        with Image.open(io.BytesIO(data)) as image:
-            bits = imagehash.phash(image).hash
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise InputError(f"{name}: cannot be decoded ({error}); run the stage sample again") from None
+    bits = imagehash.phash(open_image(name, data)).hash
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 

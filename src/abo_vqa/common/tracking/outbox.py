@@ -113,6 +113,8 @@ def send_kept(client: "MlflowClient", folder: Path) -> list[str]:
     """
     sent = []
     for kept in sorted(folder.glob("*/owner.json")):
+        if not (kept.parent / ENTRIES).is_file():
+            continue  # left by an older version in another form, or just being made
         owner = json.loads(kept.read_text(encoding="utf-8"))
         if owner.pop("uri") == client.tracking_uri and not Process(**owner).is_alive():
             send_folder(client, kept.parent)

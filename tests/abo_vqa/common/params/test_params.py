@@ -14,7 +14,7 @@ from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.params import Params, check_params, read_params
 from abo_vqa.common.params.group import ParamsError
 from abo_vqa.model.base.loading import bitsandbytes_config
-from abo_vqa.training.trainer import lora_config, trainer_arguments
+from abo_vqa.training.settings import lora_config, trainer_arguments
 from paths import ROOT
 
 safe = YAML(typ="safe", pure=True)
