@@ -3,7 +3,7 @@
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,9 +85,13 @@ class BadImage(ValueError):
     """Bytes that Pillow cannot decode; the message says why, the same in every run."""
 
 
+class NotAnImage(BadImage):
+    """Bytes of no format that Pillow knows, or of none that is accepted."""
+
+
 def decode_image(
     data: bytes,
-    formats: Sequence[str] | None = None,
+    formats: tuple[str, ...] | None = None,
     check_size: Callable[[int, int], None] = lambda width, height: None,
 ) -> Image.Image:
     """Decode an image as RGB. This is the only place where image files are opened.
@@ -111,7 +115,7 @@ def decode_image(
 
 def _bad_image(error: Exception) -> BadImage:
     # Pillow names the in-memory file by its address, which differs from run to run.
-    return BadImage("not an image" if isinstance(error, UnidentifiedImageError) else str(error))
+    return NotAnImage("not an image") if isinstance(error, UnidentifiedImageError) else BadImage(str(error))
 
 
 def open_image(name: str, data: bytes) -> Image.Image:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.storage import BadImage, decode_image
+from abo_vqa.common.storage import BadImage, NotAnImage, decode_image
 
 # Pillow opens many more, some of which run other programs or have never seen a hostile file.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -47,8 +47,10 @@ def check_image(data: bytes) -> None:
     kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
     try:
         decode_image(data, FORMATS, _check_size)
+    except NotAnImage:
+        raise InputError(f"{len(data)} bytes that are no {kinds} image") from None
     except BadImage as error:
-        raise InputError(f"{len(data)} bytes that cannot be read as a {kinds} image: {error}") from None
+        raise InputError(f"the image is broken: {error}") from None
 
 
 def _check_size(width: int, height: int) -> None:
