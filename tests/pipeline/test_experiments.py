@@ -191,7 +191,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(finished: Path) 
             time.sleep(0.05)
         kill(process)
     out = run(command, finished)
-    assert re.search(r"train standard: \d+ steps, went on from step [1-9]", out), out[-2000:]
+    assert re.search(r"train standard: \d+ steps, resumed from step [1-9]", out), out[-2000:]
     assert (
         hashes(finished)["models/adapters/standard"],
         (finished / "reports/curves/standard.csv").read_bytes(),

@@ -145,7 +145,7 @@ def test_the_paper_scale_samples_as_the_paper(paper: Params) -> None:
     assert (paper.validate_.options, paper.validate_.counting_max) == (4, 10)
 
 
-def test_the_paper_scale_quantises_as_listing_2(root: Path, paper: Params) -> None:
+def test_the_paper_scale_quantizes_as_listing_2(root: Path, paper: Params) -> None:
     config = bitsandbytes_config(paper.model.quantization)
     assert json.loads((root / paper.model.base).read_text())["id"] == "Intel/llava-gemma-2b"
     assert config.load_in_4bit and config.bnb_4bit_use_double_quant
