@@ -60,7 +60,9 @@ def token_f1(prediction: str, answer: str) -> float:
 
 # Metrics of one answer, given prediction and right answer, both normalized. A new one is a function and an entry here:
 # it appears in reports/scores.json, reports/comparison.json and MLflow.
-ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {"token_f1": token_f1}
+ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {
+    "token_f1": token_f1,
+}
 # Means over questions, which must agree between the rows by type and their total; macro-F1 and ECE are none.
 MEANS = ("accuracy", "unparsable", *ANSWER_METRICS, *BERTSCORE, *RESCALED, *RANKINGS, "chance")
 
