@@ -1,4 +1,4 @@
-"""Intervals and paired tests that know that questions about one image are not independent (arXiv 2411.00640)."""
+"""Intervals and paired tests for questions that are correlated within an image (arXiv 2411.00640)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from abo_vqa.common.errors import InputError
 
-# Chance with which a difference of the size `detectable` is found.
+# Probability of detecting a true difference of the size `detectable`.
 POWER = 0.8
-# Resamples drawn at once: 100 x 10,000 images are 8 MB an array.
+# Resamples drawn at once: 100 x 10,000 images are 8 MB per array.
 _BATCH = 100
 
 
@@ -27,10 +27,10 @@ class Interval:
 
 @dataclass(frozen=True)
 class MeanDifference(Interval):
-    """A mean difference with its interval, and a test of whether it is zero.
+    """A mean difference with its interval and a test of zero mean.
 
-    robust_p: of cluster_test. detectable: the smallest true difference that such a test finds with a chance of POWER,
-    alone and at this confidence; at most 1.
+    robust_p: of cluster_test. detectable: the smallest true difference that one such test detects with probability
+    POWER at this confidence; at most 1.
     """
 
     robust_p: float
@@ -41,8 +41,8 @@ class MeanDifference(Interval):
 class Difference(MeanDifference):
     """Accuracy of the first model minus the second's on the same questions.
 
-    only_first, only_second: questions that only that model got right. mcnemar_p: McNemar's exact test of these, which
-    takes questions as independent, as robust_p does not.
+    only_first, only_second: questions that only this model answered right. mcnemar_p: McNemar's exact test of these,
+    which, unlike robust_p, assumes independent questions.
     """
 
     only_first: int
@@ -61,15 +61,14 @@ def cluster_interval(
     """Return the mean of `values` with a percentile interval that resamples whole clusters (scipy.stats.bootstrap).
 
     values: one number per question within `bounds`; clusters: its image. The mean is the ratio of two sums over
-    clusters, so pairs (sum, size) are what is resampled. A single cluster says nothing about others: its
-    interval is all of `bounds`.
+    clusters, so pairs (sum, size) are resampled. With a single cluster the interval is all of `bounds`.
     """
-    # Imported here: scipy.stats takes a second, and the stage that only trains does not need it.
+    # Imported here: scipy.stats takes a second, which not every importer of this module needs.
     from scipy.stats import bootstrap
 
     numbers = np.asarray(values, float)
     if len(numbers) == 0:
-        raise InputError("no questions to take a mean of; raise split.test or sample.products")
+        raise InputError("no questions to average; raise split.test or sample.products")
     codes = pd.factorize(np.asarray(clusters, object))[0]
     sums, sizes = np.bincount(codes, numbers), np.bincount(codes).astype(float)
     estimate = float(sums.sum() / sizes.sum())
@@ -92,11 +91,11 @@ def cluster_interval(
 def cluster_test(values: ArrayLike, clusters: Sequence[str]) -> tuple[float, float]:
     """Return the two-sided p of a zero mean, and the mean's standard error; questions of a cluster may be correlated.
 
-    values: per question, what the first model scores minus the second; clusters: its image. It is McNemar's test for
-    clustered pairs in Wald form, as Obuchowski (1998) compares proportions: a regression on a constant with
-    cluster-robust errors (statsmodels), and t with one degree of freedom less than clusters (Cameron and Miller 2015).
-    With m clusters whose sum is not zero p is at least 2^(1 - m): a test that flips the clusters' signs could not go
-    below. A single cluster has p 1 and an infinite error.
+    values: per question, the first model's score minus the second's; clusters: its image. This is McNemar's test for
+    clustered pairs in Wald form, as in Obuchowski (1998): a regression on a constant with cluster-robust errors
+    (statsmodels), and t with one degree of freedom less than clusters (Cameron and Miller 2015). With m clusters whose
+    sum is not zero, p is at least 2^(1 - m), the minimum of a test that flips the clusters' signs. A single cluster has
+    p 1 and an infinite error.
     """
     from statsmodels.regression.linear_model import OLS
 
@@ -106,7 +105,7 @@ def cluster_test(values: ArrayLike, clusters: Sequence[str]) -> tuple[float, flo
     if len(sums) < 2:
         return 1.0, float("inf")
     p, error = 0.0, 0.0
-    # Where every image has the same mean there is no error to divide by, and the bound below is the test.
+    # If every image has the same mean, the error is zero and the bound below is the test.
     if not np.allclose(sums / sizes, numbers.mean()):
         fit = OLS(numbers, np.ones_like(numbers)).fit(cov_type="cluster", cov_kwds={"groups": codes}, use_t=True)
         p, error = float(fit.pvalues[0]), float(fit.bse[0])
@@ -131,10 +130,9 @@ def mean_difference(
 def paired_difference(
     first: pd.DataFrame, second: pd.DataFrame, confidence: float, resamples: int, seed: int
 ) -> Difference:
-    """Return how much more accurate `first` is than `second`, question by question, resampling images.
+    """Return how much more accurate `first` is than `second` on the same questions, resampling images.
 
-    first, second: columns qa_id, image_id, correct; one row per question. Raises InputError if the questions are not
-    the same.
+    first, second: columns qa_id, image_id, correct; one row per question. Raises InputError if the questions differ.
     """
     from statsmodels.stats.contingency_tables import mcnemar
 
@@ -147,13 +145,13 @@ def paired_difference(
 
 
 def align(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Return `first` with the second's `correct` beside it as `correct_second`, matched by qa_id.
+    """Return `first` with the second's `correct` as the column `correct_second`, matched by qa_id.
 
-    Raises InputError if a question is there twice or in one table only, naming it.
+    Raises InputError naming a question that occurs twice or in one table only.
     """
     for table in (first, second):
         if (twice := table["qa_id"][table["qa_id"].duplicated()]).size:
-            raise InputError(f"question {twice.iloc[0]} is there more than once; run `dvc repro` again")
+            raise InputError(f"question {twice.iloc[0]} occurs more than once; run `dvc repro` again")
     if lacking := sorted(set(first["qa_id"]) ^ set(second["qa_id"])):
         raise InputError(
             f"two models cannot be compared on different questions: {len(lacking)} were answered by only one of "
