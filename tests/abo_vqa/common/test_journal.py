@@ -52,7 +52,7 @@ def test_it_is_an_ordered_dictionary(tmp_path_factory: pytest.TempPathFactory, a
                     journal.remove(key)
                     expected.pop(key, None)
                 elif key in expected:
-                    with pytest.raises(ValueError, match="already"):
+                    with pytest.raises(ValueError, match="duplicate key"):
                         journal.append(key, entry)
                 else:
                     journal.append(key, entry)
