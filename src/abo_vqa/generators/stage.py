@@ -1,4 +1,4 @@
-"""Stage generate: one raw output with questions per product image, from the source that params.yaml names."""
+"""Stage generate: write one raw output with questions per product image, from the source set in params.yaml."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -22,8 +22,8 @@ COLUMNS = (
 ).split()
 
 Generator = Callable[[Sequence[dict[str, Any]], Params], tuple[list[RawOutput], dict[str, Any]]]
-# The sources of questions by the name in generate.source: rows of the sample and all parameters in, outputs and the
-# counts of reports/generate.json out. A new one is a module of this package and an entry here.
+# Sources of questions by their name in generate.source. Each turns rows of the sample and all parameters into outputs
+# and the counts of reports/generate.json. A new one is a module of this package and an entry here.
 GENERATORS: dict[str, Generator] = {
     metadata.GENERATOR: metadata.generate,
     recorded.GENERATOR: recorded.generate,
@@ -32,7 +32,7 @@ GENERATORS: dict[str, Generator] = {
 
 
 def main() -> None:
-    """Write the outputs of the source that params.yaml names, with counts of what was used and skipped."""
+    """Write the outputs of the source set in params.yaml, and counts of used and skipped facts or outputs."""
     params = read_params()
     source = params.generate.source
     generator = choose(GENERATORS, source, "generate.source")

@@ -1,7 +1,7 @@
-"""The stage generate's source `vlm`: a model writes, a journal keeps, and the journal becomes the outputs.
+"""Source `vlm` of the stage generate: a model writes outputs into a journal, from which a killed run resumes.
 
-The journal is named after the digest of all that its outputs depend on. It is not an output of DVC, which removes
-outputs before it runs a stage. So a killed run resumes, and a finished one is not repeated.
+The journal is named after the digest of everything that its outputs depend on. It is not a DVC output, since DVC
+removes outputs before it runs a stage. So a killed run resumes, and a finished one is not repeated.
 """
 
 import hashlib
@@ -30,19 +30,18 @@ if TYPE_CHECKING:
     from abo_vqa.generators.vlm_writer import Batch, Picture
 
 GENERATOR = "vlm"
-# Under the root that also holds the store of runs, so that an experiment in a temporary folder goes on with what an
-# earlier one has made.
+# Under the project root, so that experiments in temporary folders reuse earlier outputs.
 JOURNALS = Path("tables/generating")
-# Outputs made with another version of one of these are not used again.
+# Outputs made with another version of one of these are not reused.
 PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "xgrammar", "pillow")
 
 
 def generate(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
-    """Return an output for every row of the sample, in its order, and counts.
+    """Return an output for every row of the sample, in order, and counts.
 
-    Raises InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and used again.
+    Raises InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and reused.
     """
-    # Imported here: the other sources need no torch.
+    # Imported here: the other sources do not need torch.
     from abo_vqa.generators.vlm_writer import Picture, most_new_tokens
 
     vlm = params.generate.vlm
@@ -77,14 +76,14 @@ def generate(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[Ra
 
 
 def _inputs_digest(vlm: VlmParams, prompt: str, seed: int, model: str, pictures: "Sequence[Picture]") -> str:
-    """Return the digest of all that the outputs depend on.
+    """Return the digest of everything that the outputs depend on.
 
-    vlm.batch_size is part of it: the last bits of the scores differ with the batch's shape (see vlm_writer), so another
+    It includes vlm.batch_size: the last bits of the scores depend on the batch's shape (see vlm_writer), so another
     size can draw other tokens.
     """
     contents = [[picture.path, hashlib.sha256(picture.data).hexdigest()] for picture in pictures]
     code = code_digest("abo_vqa.generators.vlm_writer")
-    # The file behind `prompt` and the folder behind `base` count by content, not by name.
+    # `prompt` and `base` count by content, not by path.
     settings = vlm.model_dump(mode="json", exclude={"base", "prompt"})
     return digest([settings, prompt, seed, model, code, package_versions(PACKAGES), contents])
 
@@ -114,7 +113,7 @@ def _write_missing(journal: Journal, pictures: "Sequence[Picture]", prompt: str,
 
 
 class _Progress:
-    """Counts what this run has generated, and tells MLflow after every batch."""
+    """Counts the outputs of this run, and logs to MLflow after every batch."""
 
     def __init__(self, run: Run, resumed: int) -> None:
         self._run, self._resumed, self._images, self._questions = run, resumed, 0, 0
