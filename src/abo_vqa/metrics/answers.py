@@ -108,7 +108,8 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
     said = [normalize(text) for text in row["generated"]]
     allowed = [normalize(option) for option in options]
     gold = options.index(row["answer"])
-    scores = np.array([list(values) for values in row["log_probabilities"]])
+    # As floats: Parquet has None in place of a nested NaN.
+    scores = np.array([list(values) for values in row["log_probabilities"]], float)
     if not np.isfinite(scores).all():
         raise InputError(
             f"question {row['qa_id']} under {row['condition']}: a log-probability is not finite; the model's numbers "
