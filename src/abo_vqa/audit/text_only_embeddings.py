@@ -165,7 +165,7 @@ def _rank(values: Array) -> Array:
 def _inner_frequencies(train: pd.DataFrame, vectors: Vectors) -> Array:
     """Return the frequencies of train's options, each fold of images counted in the others.
 
-    Counted in all of train, a question would find its own answer.
+    Counted in all of train, a question would count its answer.
     """
     from sklearn.model_selection import GroupKFold
 

@@ -208,7 +208,7 @@ class ImageArchive:
 
 
 def image_problem(data: bytes) -> str | None:
-    """Decode an image file fully; return what is wrong with it, None if nothing is."""
+    """Decode an image file fully; return the reason if that fails, else None."""
     try:
         decode_image(data)
     except BadImage as error:

@@ -82,7 +82,7 @@ def require(path: Path, made_by: str) -> Path:
 
 
 class BadImage(ValueError):
-    """Bytes that Pillow cannot decode; the message says why, the same in every run."""
+    """Bytes that Pillow cannot decode; the message is the reason, the same in every run."""
 
 
 class NotAnImage(BadImage):

@@ -51,7 +51,7 @@ def match_questions(splits: Mapping[str, Sequence[Row]], params: MatchingParams,
     """Choose the questions to keep in every split, and their `options` options, for each question type.
 
     Rows have qa_id, image_group, question_type, question, options, answer. The answer likelihood is fitted on the split
-    "train": cross-fitted over image groups for its own questions, on all of them for the other splits. Questions whose
+    "train": cross-fitted over image groups for these questions, on all of them for the other splits. Questions whose
     answer is outside the vocabulary, or too unlikely given the text, are dropped, since a rare answer stands out. The
     report has, by split and type, the strategy and the number of kept questions, and for "train" the fit.
     """
