@@ -42,7 +42,7 @@ def compare(
         for condition in asked:
             align(_under(predictions[models[0]], condition), _under(predictions[name], condition))
     results = {
-        name: _results(table, summaries[name], settings, derive_seed(seed, "compare", name))
+        name: _results(table, {c: summaries[name][c] for c in asked}, settings, derive_seed(seed, "compare", name))
         for name, table in predictions.items()
     }
     counterparts = {name: blank for name in asked if (blank := blank_counterpart(name, asked, conditions))}
