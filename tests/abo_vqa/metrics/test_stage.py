@@ -1,4 +1,4 @@
-"""The stage score refuses incomplete or broken answers by name, and logs what it computes to the runs that made them."""
+"""The stage score refuses incomplete or broken answers by name, and logs its metrics to the runs behind the answers."""
 
 import json
 from collections.abc import Callable
