@@ -18,6 +18,7 @@ from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
 from abo_demo.scene import draw_scene, sample_scene
+from abo_vqa.common.digests import code_files
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.params.measure import ConditionParams
@@ -33,7 +34,6 @@ from abo_vqa.serving.answering import Answerer, Reply
 from abo_vqa.serving.registry import adapter_digest, register
 from abo_vqa.serving.served_model import MAX_ROWS, REQUIREMENTS, AnswerModel, save_served_model
 from adapted import NoScorer, adapted
-from module_graph import closure, file_of
 from paths import ROOT
 from pictures import REFUSED, WHOLE, encoded
 from pretended import options_help
@@ -303,10 +303,8 @@ def test_a_model_that_is_not_registered_says_so(project: Path, tmp_path: Path, m
 def test_every_library_that_the_served_code_imports_is_required() -> None:
     from importlib.metadata import packages_distributions
 
-    src, used = ROOT / "src", set()
-    for module in closure(src, "abo_vqa.serving.served_model"):
-        path = file_of(src, module)
-        assert path
+    used = set()
+    for path in code_files("abo_vqa.serving.served_model"):
         used |= set(re.findall(r"^\s*(?:from|import) ([a-zA-Z_0-9]+)", path.read_text(), re.MULTILINE))
     names = packages_distributions()
     needed = {name: {made.lower() for made in names[name]} for name in used - {"abo_vqa"} if name in names}
