@@ -14,6 +14,7 @@ from abo_vqa.common.tracking.run import find_run
 from abo_vqa.inference import stage
 from abo_vqa.inference.conditions import Asked, Distractors, ask_under
 from abo_vqa.inference.prompt_tree import Scorer
+from parameters import changed
 from paths import ROOT
 
 Images = dict[str, bytes]
@@ -106,11 +107,7 @@ def with_changes(changes: dict[str, Any]) -> Params:
     """The project's parameters with other values, by their dotted names."""
     values = YAML(typ="safe", pure=True).load(Path("params.yaml"))
     for key, value in changes.items():
-        *groups, last = key.split(".")
-        group = values
-        for name in groups:
-            group = group[name]
-        group[last] = value
+        changed(values, key, value)
     return check_params(values)
 
 
