@@ -324,15 +324,16 @@ def test_four_workers_that_register_at_once_make_one_model_and_no_version_twice(
         shutil.copytree(store, copy, ignore=shutil.ignore_patterns("mlflow.db*", "mlruns"))
         write_adapter(copy, "options", f"adapter {number % 2}")
         copies.append(copy)
-    workers = [
-        run("abo_vqa.commands.app", "register", "--project", ".", folder=copy, DVC_ROOT=str(store)) for copy in copies
-    ]
+    workers = [run("abo_vqa.serving.stage", folder=copy, DVC_ROOT=str(store)) for copy in copies]
     codes = [worker.wait(300) for worker in workers]
     assert codes == [0] * 4, [(copy / "log").read_text() for copy in copies]
     found = versions(open_store()[0])
     assert sorted(version.tags["arm"] for version in found) == ["options", "options", "standard"]
     assert champion() in {str(version.version) for version in found if version.tags["arm"] == "options"}
     assert not any((copy / "mlflow.db").exists() for copy in copies)
+    # What DVC keeps tells the experiments apart, and is the same whichever worker was first.
+    written = [(copy / "reports/registered.json").read_bytes() for copy in copies]
+    assert written[0] == written[2] != written[1] == written[3]
 
 
 @pytest.fixture
