@@ -96,10 +96,10 @@ def _walk(
 
 
 def comment(lines: list[str], line: int, column: int) -> tuple[str, str]:
-    """Return what the comments around a key say, and what they give as the paper's value.
+    """Return the text of the comments around a key, and the paper's value in them.
 
-    lines: of params.yaml; line, column: where the key is. Comments on its line, on lines of their own right below it
-    and further in than the key, and on lines right above it, as far in as the key.
+    lines: of params.yaml; line, column: position of the key. Reads comments on its line, on the lines directly below if
+    indented further than the key, and on the lines directly above if indented like it.
     """
     above = below = ""
     start = line
