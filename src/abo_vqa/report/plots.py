@@ -69,8 +69,9 @@ def plot_curves(curves: Mapping[str, pd.DataFrame], clip: float, path: Path) -> 
             norms.axhline(clip, color="0.5", linewidth=0.8, linestyle="--", zorder=0)
             norms.set_yscale("log")
             norms.set_title(f"{arm}: gradient norm", loc="left")
-            there = curve.dropna(subset=ACCURACY)
-            accuracy.plot(there["step"], 100 * there[ACCURACY], "o-", color=COLORS[3], markersize=4)
+            if ACCURACY in curve:  # not where train.validation_questions is 0
+                there = curve.dropna(subset=ACCURACY)
+                accuracy.plot(there["step"], 100 * there[ACCURACY], "o-", color=COLORS[3], markersize=4)
             accuracy.set_title(f"{arm}: validation accuracy, %", loc="left")
         for panel in panels[-1]:
             panel.set_xlabel("optimizer step")

@@ -236,6 +236,18 @@ def test_a_new_figure_is_in_the_report(project: Path, tmp_path: Path, monkeypatc
     assert f'src="data:image/svg+xml;base64,{base64.b64encode(drawn).decode()}"' in (copy / REPORT).read_text()
 
 
+def test_an_arm_that_was_never_validated_is_reported(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    copy = shutil.copytree(project, tmp_path / "project")
+    monkeypatch.chdir(copy)
+    curve = pd.read_csv(copy / "reports/curves/options.csv").drop(columns=ACCURACY)
+    curve.to_csv(copy / "reports/curves/options.csv", index=False)
+    took = json.dumps(TOOK | {"validation_accuracy": None})
+    (copy / "reports/training/options.json").write_text(took)
+    main()
+    shown = re.search(r"<tr><td>validation accuracy</td>(.*)</tr>", (copy / REPORT).read_text())
+    assert shown and shown[1] == f"<td>{TOOK['validation_accuracy']:.1%}</td><td></td><td></td>"
+
+
 def test_a_missing_comparison_is_named(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copy(project / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
