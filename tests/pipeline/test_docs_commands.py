@@ -80,7 +80,7 @@ class Shell:
                 env=environment() | {"HOME": str(self.home)}, start_new_session=True,
             )  # fmt: skip
             self.groups.append(process.pid)
-            status = process.wait(1200)
+            status = process.wait(3600)
         return status, printed.read_text(errors="replace")
 
     def close(self) -> None:
