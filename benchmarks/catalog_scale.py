@@ -40,14 +40,14 @@ MB = 1e6
 
 
 def ours(folder: Path, told: dict[str, Any]) -> None:
-    from abo_vqa.catalog.archives import read_catalogue
+    from abo_vqa.catalog.archives import read_catalog
     from abo_vqa.catalog.pool import candidates
     from abo_vqa.catalog.sampler import Sampler
     from abo_vqa.common.params import read_params
 
     params = read_params().sample.model_copy(update={"products": PRODUCTS})
     with measured(told):
-        read, images = read_catalogue(folder / "abo-listings.tar", folder / "abo-images-small.tar")
+        read, images = read_catalog(folder / "abo-listings.tar", folder / "abo-images-small.tar")
         told["read"] = time.perf_counter()
         pool, _ = candidates(read.listings, images)
         draw = Sampler(pool.facts, params, 1).draw(lambda _: True)

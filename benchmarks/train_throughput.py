@@ -139,8 +139,8 @@ class Tokens:
             # Forward, and backward through frozen weights to the activations: twice 2 operations a weight and token.
             linear = 4 * rows * length * layer * text.num_hidden_layers
             attention = 2 * 4 * rows * length**2 * text.num_attention_heads * text.head_dim * text.num_hidden_layers
-            labelled = int((batch["labels"] != -100).sum())
-            scored = rows * length if heads_everywhere else labelled
+            labeled = int((batch["labels"] != -100).sum())
+            scored = rows * length if heads_everywhere else labeled
             head = 4 * scored * text.hidden_size * text.vocab_size
             self.flops += linear + attention + head
             if "pixel_values" in batch:
@@ -166,7 +166,7 @@ def stock(
 
     from abo_vqa.common.storage import open_image
     from abo_vqa.model.base.prompts import user_turn
-    from abo_vqa.training.trainer import lora_config, trainer_arguments
+    from abo_vqa.training.settings import lora_config, trainer_arguments
 
     examples = [
         {

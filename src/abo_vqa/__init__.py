@@ -1,3 +1,3 @@
-"""abo-vqa: do the options shown in training help a vision-language model, honestly measured."""
+"""abo-vqa: measure whether showing answer options in training helps a vision-language model."""
 
 __version__ = "0.1.0"

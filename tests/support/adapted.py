@@ -9,7 +9,7 @@ from peft import get_peft_model
 
 from abo_vqa.common.params import Params
 from abo_vqa.model.base.loading import load_base
-from abo_vqa.training.trainer import lora_config
+from abo_vqa.training.settings import lora_config
 
 
 def adapted(params: Params, seed: int, spread: float) -> Any:

@@ -1,21 +1,18 @@
-"""The reference of all parameters, docs/parameters.md: types and bounds from the code, the rest from params.yaml.
+"""The reference of all parameters, docs/parameters.md.
 
-What a parameter is and what the paper has for it stand in the comments of params.yaml; which stages read it, in
-dvc.yaml.
+Types, bounds and defaults come from the JSON schema that pydantic derives from the types; texts, values and the
+paper's values from params.yaml and its comments; the stages from dvc.yaml.
 """
 
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any
 
-from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
 from abo_vqa.common.params import Params
-from abo_vqa.common.params.group import Group
 
 PAGE = Path("docs/parameters.md")
 PIPELINE = Path("dvc.yaml")
@@ -28,8 +25,9 @@ Every value of [params.yaml](../params.yaml), made by `abo-vqa params --write` f
 is refused before anything runs. Demo: the value in params.yaml. Paper: empty where the paper has no such thing, "not
 given" where it has but does not say. NAME stands for a name of your own, N for a place in a list, from 0 on."""
 
-TYPES = {int: "integer", float: "number", str: "text", bool: "true or false", NoneType: "null"}
-BOUNDS = (("ge", "at least {}"), ("gt", "above {}"), ("le", "at most {}"), ("lt", "below {}"))
+SCHEMA: dict[str, Any] = Params.model_json_schema(by_alias=True)
+TYPES = {"integer": "integer", "number": "number", "string": "text", "boolean": "true or false", "null": "null"}
+BOUNDS = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
 
 
 @dataclass(frozen=True)
@@ -65,31 +63,36 @@ def parameters(params: str, pipeline: str) -> list[Parameter]:
     lines = params.splitlines()
     return [
         Parameter(name, kind, demo, paper, text, tuple(stage for stage, read in readers if _covers(read, name)))
-        for name, kind, demo, paper, text in _walk(Params, YAML().load(params), lines, "", "")
+        for name, kind, demo, paper, text in _walk(SCHEMA, YAML().load(params), lines)
     ]
 
 
-def _walk(group: type[Group], node: Any, lines: list[str], prefix: str, inherited: str) -> Iterator[tuple[str, ...]]:
-    for attribute, field in group.model_fields.items():
-        key = field.alias or attribute
-        name, value, inner = f"{prefix}{key}", node[key], _group_in(field.annotation)
-        text, paper = comment(lines, *node.lc.key(key))
+def _walk(
+    group: Mapping[str, Any], node: Any, lines: list[str], prefix: str = "", inherited: str = ""
+) -> Iterator[tuple[str, ...]]:
+    for key, field in group["properties"].items():
+        name, value = f"{prefix}{key}", node.get(key, field.get("default"))
+        text, paper = comment(lines, *node.lc.key(key)) if key in node else ("", "")
         paper = paper or inherited
-        if inner and get_origin(field.annotation) is None:
-            yield from _walk(inner, value, lines, f"{name}.", paper)
+        if "$ref" in field:
+            yield from _walk(_group(field), value, lines, f"{name}.", paper)
             continue
-        yield name, _type(field.annotation, field.metadata), _demo(value), paper, field.description or text
-        if inner:
-            # A group under every name, or at every place of a list: its values are described by the types alone.
-            entries = value.items() if isinstance(value, Mapping) else enumerate(value)
-            named = [(str(entry), held) for entry, held in entries]
-            place = "NAME" if isinstance(value, Mapping) else "N"
-            for each, own in inner.model_fields.items():
-                shown = "; ".join(f"{entry}: {_demo(held[each])}" for entry, held in named if each in held)
-                kind, note = _type(own.annotation, own.metadata), own.description or ""
-                if not own.is_required():
-                    note += f" (left out: {_scalar(own.default)})"
-                yield f"{name}.{place}.{each}", kind, shown, paper if len(named) == 1 else "", note
+        yield name, _type(field), _demo(value), paper, field.get("description", text)
+        entry = field.get("additionalProperties") or field.get("items") or {}
+        if "$ref" in entry:
+            # A group under every name, or at every place of a list: the schema alone describes its values.
+            place, named = ("NAME", value) if isinstance(value, Mapping) else ("N", dict(enumerate(value)))
+            for each, own in _group(entry)["properties"].items():
+                shown = "; ".join(f"{one}: {_demo(held[each])}" for one, held in named.items() if each in held)
+                note = own.get("description", "")
+                if each not in _group(entry).get("required", []):
+                    note += f" (left out: {_scalar(own['default'])})"
+                yield f"{name}.{place}.{each}", _type(own), shown, paper if len(named) == 1 else "", note
+        elif "additionalProperties" in field:
+            for each, held in value.items():
+                text, own_paper = comment(lines, *value.lc.key(each))
+                if text:
+                    yield f"{name}.{each}", _type(entry), _demo(held), own_paper or paper, text
 
 
 def comment(lines: list[str], line: int, column: int) -> tuple[str, str]:
@@ -113,35 +116,25 @@ def comment(lines: list[str], line: int, column: int) -> tuple[str, str]:
     return text.strip(), paper.strip()
 
 
-def _group_in(annotation: Any) -> type[Group] | None:
-    """Return the group that an annotation is, or that a dict or a list of it holds."""
-    candidates = [annotation, *get_args(annotation)]
-    return next((one for one in candidates if isinstance(one, type) and issubclass(one, Group)), None)
+def _group(reference: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the schema of the group that a "$ref" names."""
+    found: Mapping[str, Any] = SCHEMA["$defs"][reference["$ref"].rpartition("/")[2]]
+    return found
 
 
-def _type(annotation: Any, metadata: Any = ()) -> str:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _type(arguments[0], [found for extra in arguments[1:] for found in _constraints(extra)])
-    if origin is Literal:
-        return " | ".join(f"`{value}`" for value in arguments)
-    if origin in (Union, UnionType):
-        return " or ".join(_type(argument) for argument in arguments)
-    least = next((extra.min_length for extra in metadata if hasattr(extra, "min_length")), 0)
-    if origin is list:
-        return f"list{f' of at least {least}' if least else ''}: {_type(arguments[0])}"
-    if origin is dict:
-        return f"by name: {_type(arguments[1])}"
-    if isinstance(annotation, type) and issubclass(annotation, Group):
-        return ", ".join(annotation.model_fields)
-    bounds = [
-        words.format(f"{getattr(extra, key):,}") for extra in metadata for key, words in BOUNDS if hasattr(extra, key)
-    ]
-    return ", ".join([TYPES[annotation], *bounds])
-
-
-def _constraints(extra: Any) -> list[Any]:
-    return list(extra.metadata) if isinstance(extra, FieldInfo) else [extra]
+def _type(schema: Mapping[str, Any]) -> str:
+    if "$ref" in schema:
+        return ", ".join(_group(schema)["properties"])
+    if "enum" in schema:
+        return " | ".join(f"`{value}`" for value in schema["enum"])
+    if "anyOf" in schema:
+        return " or ".join(map(_type, schema["anyOf"]))
+    if schema["type"] == "array":
+        least = f" of at least {schema['minItems']}" if "minItems" in schema else ""
+        return f"list{least}: {_type(schema['items'])}"
+    if schema["type"] == "object":
+        return f"by name: {_type(schema['additionalProperties'])}"
+    return ", ".join([TYPES[schema["type"]], *(f"{BOUNDS[key]} {schema[key]:,}" for key in BOUNDS if key in schema)])
 
 
 def _demo(value: Any) -> str:
@@ -154,7 +147,7 @@ def _demo(value: Any) -> str:
 
 
 def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")
+    return cell.replace("|", "\\|").replace("\n", "<br>")
 
 
 def _scalar(value: Any) -> str:

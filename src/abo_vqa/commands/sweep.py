@@ -1,11 +1,10 @@
-"""`abo-vqa sweep`: pool the runs of several seeds; how much of every accuracy and difference is the seed's luck?
+"""`abo-vqa sweep`: pool the runs of several seeds, and report the spread of every accuracy and difference.
 
-A seed draws the sample, the splits and the training; the spread over seeds includes all three.
+The seed determines the sample, the splits and the training; the spread over seeds includes all three.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ import typer
 
 from abo_vqa.commands.project_option import Project, enter_project
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.project import git
 
 COMPARISON = "reports/comparison.json"
 PARAMS = "params.yaml"
@@ -22,9 +20,9 @@ Json = dict[str, Any]
 
 
 EXAMPLES = """
-dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start    # first: the runs
-abo-vqa sweep                        # the last commit and its experiments that differ in the seed alone
-abo-vqa sweep main exp-1 exp-2       # these
+dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start    # first, the runs
+abo-vqa sweep                        # HEAD and its experiments that differ only in the seed
+abo-vqa sweep main exp-1 exp-2       # these revisions
 """
 
 
@@ -48,53 +46,55 @@ def main(
     print(render(read_revisions(revisions) if revisions else read_experiments()))
 
 
-def read_revisions(revisions: Sequence[str], folder: Path = Path(".")) -> dict[str, Json]:
+def read_revisions(revisions: Sequence[str]) -> dict[str, Json]:
     """Return the comparison of each revision by its name, in their order.
 
     A revision is anything that git resolves, or the name of a DVC experiment. Raises InputError if one is unknown or
-    holds no comparison, or if their parameters differ in more than the seed.
+    has no comparison, or if their parameters differ in more than the seed.
     """
-    found, first = {}, revisions[0]
+    params = {name: _params(name) for name in revisions}
+    first, found = revisions[0], {}
     for name in revisions:
-        commit = _commit(name, folder)
-        text = _show(commit, COMPARISON, folder)
-        if text is None:
-            raise InputError(f"{name}: holds no {COMPARISON}; run `dvc repro` there and commit it")
-        if different := _different(_commit(first, folder), commit, folder):
-            raise InputError(f"{first} and {name} differ in {', '.join(different)}, not in the seed alone; name others")
-        found[name] = json.loads(text)
-        if "verdict" not in found[name]:
-            raise InputError(f"{name}: its {COMPARISON} is of an older form; run `dvc repro compare` there again")
+        if different := _different(params[first], params[name]):
+            raise InputError(f"{first} and {name} differ in {', '.join(different)}, not only in the seed; name others")
+        comparison = _comparison(name)
+        if comparison is None:
+            raise InputError(
+                f"{name}: its {COMPARISON} is neither in git nor in DVC's cache; run `dvc repro` or `dvc fetch` there"
+            )
+        if "verdict" not in comparison:
+            raise InputError(f"{name}: its {COMPARISON} has an older format; run `dvc repro compare` there again")
+        found[name] = comparison
     return found
 
 
-def read_experiments(folder: Path = Path(".")) -> dict[str, Json]:
-    """Return the comparisons of HEAD and of those DVC experiments on top of it that differ in the seed alone."""
-    head = _commit("HEAD", folder)
-    # DVC keeps an experiment under the commit that it started from: refs/exps/ab/cdef.../name.
-    listed = git("for-each-ref", "--format=%(refname)", f"refs/exps/{head[:2]}/{head[2:]}", folder=folder) or ""
-    names = [ref.rpartition("/")[2] for ref in listed.split()]
-    alike = [name for name in names if not _different(head, _commit(name, folder), folder)]
-    there = [name for name in ("HEAD", *alike) if _show(_commit(name, folder), COMPARISON, folder)]
-    return read_revisions(there or ["HEAD"], folder)
+def read_experiments() -> dict[str, Json]:
+    """Return the comparisons of HEAD and of the DVC experiments on top of it that differ only in the seed."""
+    import dvc.api
+
+    shown = dvc.api.exp_show(revs="HEAD")
+    names = [row["Experiment"] for row in shown if row["Experiment"]]
+    head = _params("HEAD")
+    alike = [name for name in names if not _different(head, _params(name))]
+    return read_revisions([name for name in ("HEAD", *alike) if _comparison(name)] or ["HEAD"])
 
 
 def pool(comparisons: Mapping[str, Mapping[str, Any]]) -> Json:
     """Return {seeds, confidence, accuracies: rows, differences: rows}; a row is of one model or pair under a condition.
 
-    comparisons: by name, as reports/comparison.json holds them. A row has seeds, mean, deviation (with n - 1), low and
+    comparisons: by name, as in reports/comparison.json. A row has seeds, mean, deviation (with n - 1), low and
     high, the Student-t interval of the mean over seeds at the first comparison's confidence. Runs of one seed count
-    once if they agree; InputError if they do not, or if there is one seed only.
+    once if they agree. Raises InputError if they do not, or for a single seed.
     """
     by_seed: dict[int, tuple[str, Mapping[str, Any]]] = {}
     for name, comparison in comparisons.items():
         other, known = by_seed.setdefault(comparison["seed"], (name, comparison))
         if known["results"] != comparison["results"]:
-            raise InputError(f"{other} and {name} have the seed {comparison['seed']} both, and other results; name one")
+            raise InputError(f"{other} and {name} have the seed {comparison['seed']}, but different results; name one")
     if len(by_seed) < 2:
         names = ", ".join(comparisons)
         raise InputError(
-            f"one seed only ({next(iter(by_seed))}, in {names}): its spread cannot be told; run others with "
+            f"one seed only ({next(iter(by_seed))}, in {names}): the spread needs at least two; run others with "
             "`dvc exp run --queue -S seed=1` and so on, and `dvc queue start`"
         )
     runs = [comparison for _, comparison in by_seed.values()]
@@ -162,7 +162,7 @@ def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
     sections = [
         f"# {len(pooled['seeds'])} seeds",
         f"Seeds {', '.join(map(str, pooled['seeds']))}. Deviation: the standard deviation over seeds, in points; "
-        f"interval: {level}, Student's t, of the mean over seeds. A seed draws sample, splits and training.",
+        f"interval: {level}, Student's t, of the mean over seeds. The seed determines sample, splits and training.",
         "## Accuracy",
         markdown_table(["model", "condition", "seeds", "mean", "deviation", "interval"], accuracies),
     ]
@@ -170,8 +170,8 @@ def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
         heads = ["first", "second", "condition", "seeds", "points", "deviation", "interval", "first is better in"]
         sections += ["## Planned differences", markdown_table(heads, differences)]
         sections.append(
-            "First is better in: the seeds whose own run, alone, shows the first significantly better; whether that is "
-            "a gain is in each run's verdict."
+            "First is better in: the seeds whose run alone shows the first significantly better; each run's verdict "
+            "tells whether that is a gain."
         )
     return "\n\n".join(sections)
 
@@ -179,21 +179,18 @@ def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
 def _spread(values: Sequence[float], confidence: float) -> Json:
     from scipy.stats import t
 
-    centre, number = mean(values), len(values)
+    center, number = mean(values), len(values)
     if number < 2:
-        # Not asked in the other runs.
-        return {"seeds": number, "mean": centre, "deviation": float("nan"), "low": float("nan"), "high": float("nan")}
+        # The other runs lack this condition.
+        return {"seeds": number, "mean": center, "deviation": float("nan"), "low": float("nan"), "high": float("nan")}
     deviation = stdev(values)
     half = float(t.ppf((1 + confidence) / 2, number - 1)) * deviation / number**0.5
-    return {"seeds": number, "mean": centre, "deviation": deviation, "low": centre - half, "high": centre + half}
+    return {"seeds": number, "mean": center, "deviation": deviation, "low": center - half, "high": center + half}
 
 
-def _different(first: str, second: str, folder: Path) -> list[str]:
-    """Return the parameters, by their dotted names and without the seed, that two commits do not share."""
-    from ruamel.yaml import YAML
-
-    yaml = YAML(typ="safe", pure=True)
-    one, other = (_flat(yaml.load(_show(commit, PARAMS, folder) or "{}")) for commit in (first, second))
+def _different(first: Json, second: Json) -> list[str]:
+    """Return the parameters, by dotted names and without the seed, in which two revisions differ."""
+    one, other = _flat(first), _flat(second)
     return sorted(key for key in one.keys() | other.keys() if key != "seed" and one.get(key) != other.get(key))
 
 
@@ -204,15 +201,26 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Json:
     return flat
 
 
-def _commit(name: str, folder: Path) -> str:
-    if found := git("rev-parse", "--verify", "--quiet", f"{name}^{{commit}}", folder=folder):
-        return found.strip()
-    refs = (git("for-each-ref", "--format=%(objectname)", f"refs/exps/*/*/{name}", folder=folder) or "").split()
-    if len(set(refs)) != 1:
-        problem = "several experiments have that name" if refs else "neither a revision nor an experiment"
-        raise InputError(f"{name}: {problem}; `dvc exp list` and `git log` show what there is")
-    return refs[0]
+def _params(revision: str) -> Json:
+    import dvc.api
+    from dvc.exceptions import DvcException
+    from scmrepo.exceptions import SCMError
+
+    try:
+        return dict(dvc.api.params_show(PARAMS, rev=revision))
+    except (DvcException, SCMError, OSError) as error:
+        raise InputError(
+            f"{revision}: neither a revision nor an experiment with a {PARAMS} ({error}); `dvc exp list` and `git log` "
+            "list them"
+        ) from None
 
 
-def _show(commit: str, path: str, folder: Path) -> str | None:
-    return git("show", f"{commit}:{path}", folder=folder)
+def _comparison(revision: str) -> Json | None:
+    """Return the comparison of a revision, from git or DVC's cache; None if neither has it."""
+    import dvc.api
+    from dvc.exceptions import DvcException
+
+    try:
+        return dict(json.loads(dvc.api.read(COMPARISON, rev=revision)))
+    except (DvcException, OSError):
+        return None

@@ -1,1 +1,1 @@
-"""What every stage runs: parameters, files, seeds, errors, tracking. Every stage depends on all of it."""
+"""Code shared by all stages: parameters, files, seeds, errors, tracking. Every stage depends on all of it."""

@@ -1,6 +1,6 @@
-"""Digests of what a journal or a checkpoint depends on: code, packages, model folders and values.
+"""Digests of the code, packages, model folders and values that a journal or a checkpoint depends on.
 
-Stored work is named after them, so that work with other inputs is never resumed.
+Journals and checkpoints are named after them, so that work with other inputs is never resumed.
 """
 
 import ast
@@ -16,13 +16,13 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.project import model_source
 
 SRC = Path(__file__).parents[2]
-# Part of every stage's code, but unable to decide a result: tracking reports what was computed; the two modules of
-# parameters declare values, which callers digest; a change of the digests themselves shows in what they return. With
-# them, a new tag or a parameter of another stage would discard hours of work.
+# Imported by every stage, but without effect on results: tracking only logs, the two parameter modules only declare
+# values, which callers digest, and a change to this module shows in the digests. Counting them would discard hours of
+# work for a new tag or another stage's parameter.
 WITHOUT_RESULT = (
     "abo_vqa.common.tracking", "abo_vqa.common.params.data", "abo_vqa.common.params.measure", "abo_vqa.common.digests",
 )  # fmt: skip
-# Files of a model folder that no loader opens.
+# Files in a model folder that no loader opens.
 NOT_LOADED = ("*.md", "LICENSE*", ".*")
 
 
@@ -37,28 +37,53 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def code_files(module: str, src: Path = SRC, without: Iterable[str] = ()) -> list[Path]:
-    """Return the files in `src` that a module runs: itself, all that it imports, their packages and data files.
+    """Return the files in `src` that a module runs: itself, its transitive imports, their packages and data files.
 
-    Imports in functions count, imports for types alone do not. A data file counts if a module beside it names it in a
-    string. without: modules and packages that are left out, with what only they import.
+    Imports inside functions count, type-only imports do not. A data file counts if a module in its folder names it in a
+    string. without: modules and packages to exclude, with imports that only they need.
     """
     left_out, files, waiting, seen = tuple(without), set(), [module], set()
     while waiting:
         name = waiting.pop()
-        path = _file(name, src)
+        path = module_file(name, src)
         if name in seen or path is None or any(f"{name}.".startswith(f"{other}.") for other in left_out):
             continue
         seen.add(name)
         tree = code_of(path)
         files |= {path, *_data_files(tree, path.parent)}
-        waiting += [*_imports(tree, name, is_package=path.name == "__init__.py"), *_parents(name)]
+        waiting += _parents(name)
+        for source, imported in imports(tree, name, is_package=path.name == "__init__.py"):
+            waiting += [source, f"{source}.{imported}"] if imported else [source]
     return sorted(files)
 
 
-def code_digest(module: str, src: Path = SRC) -> str:
-    """Return the SHA-256 of the code that a module runs and that can decide a result.
+def module_file(module: str, src: Path = SRC) -> Path | None:
+    """Return the file of a module or package in `src` by its dotted name; None if there is none."""
+    path = src.joinpath(*module.split("."))
+    return next((found for found in (path / "__init__.py", path.with_suffix(".py")) if found.is_file()), None)
 
-    Modules are compared by their syntax trees, so comments, docstrings and layout change nothing.
+
+def imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) for each `from module import name`, and (module, "") for each `import module`.
+
+    tree: of the module that imports, named `module`, which relative imports refer to. A name may be a module, too.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                base = parts[: len(parts) - node.level + is_package]
+                source = ".".join([*base, source] if source else base)
+            yield from ((source, alias.name) for alias in node.names)
+
+
+def code_digest(module: str, src: Path = SRC) -> str:
+    """Return the SHA-256 of the code that a module runs and that can affect results.
+
+    Modules are digested as syntax trees: comments, docstrings and formatting do not count.
     """
     found = hashlib.sha256()
     for path in code_files(module, src, WITHOUT_RESULT):
@@ -68,7 +93,7 @@ def code_digest(module: str, src: Path = SRC) -> str:
 
 
 def folder_digest(folder: Path, ignore: Iterable[str] = NOT_LOADED) -> str:
-    """Return the SHA-256 of a folder's files and their names, without those that match one of the patterns."""
+    """Return the SHA-256 of a folder's file names and contents; files that match an `ignore` pattern are skipped."""
     found, patterns = hashlib.sha256(), tuple(ignore)
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder)
@@ -80,16 +105,16 @@ def folder_digest(folder: Path, ignore: Iterable[str] = NOT_LOADED) -> str:
 
 
 def model_identity(base: str, parameter: str) -> str:
-    """Return what distinguishes two versions of a model: the digest of a folder, or the id and commit on the hub.
+    """Return a model's version: the digest of its folder, or its hub id and commit.
 
-    parameter: the full name of the parameter that holds `base`; the InputError for an unknown model names it.
+    parameter: full name of the parameter that sets `base`, for the InputError if the model cannot be opened.
     """
     if Path(base).is_dir():
         return folder_digest(Path(base))
     name, commit = model_source(base, parameter)
     if commit:
         return f"{name}@{commit}"
-    # Imported here: it takes seconds, and digests of code need none of it.
+    # Imported here: it takes seconds, and code digests do not need it.
     from transformers import AutoConfig
 
     try:
@@ -107,7 +132,7 @@ def cannot_open_model(base: str, parameter: str, error: Exception) -> InputError
 
 
 def md5_of(path: Path) -> str:
-    """Return the MD5 of a file or folder as dvc.lock has it: a folder's is that of the list of its files."""
+    """Return the MD5 of a file or folder as in dvc.lock; a folder's is the MD5 of its file list."""
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "md5").hexdigest()
@@ -118,29 +143,9 @@ def md5_of(path: Path) -> str:
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _file(module: str, src: Path) -> Path | None:
-    path = src.joinpath(*module.split("."))
-    return next((found for found in (path / "__init__.py", path.with_suffix(".py")) if found.is_file()), None)
-
-
 def _parents(module: str) -> Iterator[str]:
     while module := module.rpartition(".")[0]:
         yield module
-
-
-def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
-    """Yield every name that could be an imported module; `from package import name` may mean either."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            source = node.module or ""
-            if node.level:
-                parts = module.split(".")
-                base = parts[: len(parts) - node.level + is_package]
-                source = ".".join([*base, source] if source else base)
-            yield source
-            yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
 def _data_files(tree: ast.Module, folder: Path) -> Iterator[Path]:
@@ -151,7 +156,7 @@ def _data_files(tree: ast.Module, folder: Path) -> Iterator[Path]:
 
 
 def code_of(path: Path) -> ast.Module:
-    """Return a module's syntax tree without docstrings and without what only a type checker sees."""
+    """Return a module's syntax tree without docstrings and TYPE_CHECKING blocks."""
     tree = ast.parse(path.read_text(encoding="utf-8"), path.name)
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test).split(".")[-1] == "TYPE_CHECKING":

@@ -10,31 +10,31 @@ from numpy.typing import NDArray
 
 
 def derive_seed(seed: int, *names: str | int) -> int:
-    """Derive the 32-bit seed of one named draw, so that adding a draw elsewhere changes nothing here."""
+    """Derive the 32-bit seed of one named draw; adding other draws does not change it."""
     text = "/".join(map(str, (seed, *names)))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def derive_seeds(seed: int, *names: str | int, last: Iterable[str]) -> NDArray[np.int64]:
-    """Derive one seed for each last name; the same as derive_seed alone, several times as fast."""
+    """Derive one seed per name in `last`, as derive_seed does but several times as fast."""
     start = "/".join(map(str, (seed, *names, "")))
     return (digests(start + name for name in last) >> np.uint64(32)).astype(np.int64)
 
 
 def digests(texts: Iterable[str]) -> NDArray[np.uint64]:
-    """Return the first 64 bits of every text's SHA-256, the first bit the highest."""
+    """Return the first 64 bits of each text's SHA-256, big-endian."""
     sha256 = hashlib.sha256
     return np.frombuffer(b"".join([sha256(text.encode()).digest() for text in texts]), ">u8")[::4].astype(np.uint64)
 
 
 def derive_rng(seed: int, *names: str | int) -> random.Random:
-    """Return a generator for one named draw."""
+    """Return the random generator of one named draw."""
     return random.Random(derive_seed(seed, *names))
 
 
 def allocate(total: int, shares: Sequence[float]) -> list[int]:
     """Divide `total` by `shares` (sum 1) with the largest-remainder method; ties go to the earlier share."""
-    # Rounded first: 0.7 * 10 is 6.999..., and its floor would lose a whole one.
+    # Round first: 0.29 * 100 is 28.999..., and its floor is one too low.
     exact = [round(total * share, 9) for share in shares]
     counts = [int(value) for value in exact]
     by_remainder = sorted(range(len(shares)), key=lambda index: (counts[index] - exact[index], index))
@@ -44,10 +44,10 @@ def allocate(total: int, shares: Sequence[float]) -> list[int]:
 
 
 def draw_others(answer: str, seen: Mapping[str, int], count: int, rng: Random) -> list[str]:
-    """Draw distinct wrong values, each as often as it is an answer elsewhere.
+    """Draw distinct wrong values, weighted by how often each is an answer elsewhere.
 
-    Drawn uniformly, a common value would stand among the options mostly when it is the answer, and picking
-    the most common option would often be right.
+    Under uniform draws, a common value would appear mostly as the answer, so picking the most common option would often
+    be right.
     """
     weights = {value: seen[value] for value in sorted(seen) if value != answer}
     drawn = []

@@ -1,4 +1,4 @@
-"""The one exception that a user is meant to read."""
+"""The exception that carries a message for the user."""
 
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class InputError(ValueError):
-    """Something given to the project is wrong; the message names the file, row or parameter and what to do."""
+    """Invalid input; the message names the file, row or parameter and the fix."""
 
 
 @contextmanager
@@ -24,7 +24,7 @@ def readable_errors(name: str) -> Iterator[None]:
 
 
 def choose(known: Mapping[str, T], name: str, parameter: str) -> T:
-    """Return the entry of a registry by name; InputError names the parameter, all entries, and the nearest one."""
+    """Return a registry entry by name; InputError names the parameter, all entries and the nearest one."""
     if name in known:
         return known[name]
     near = get_close_matches(name, known, n=1)

@@ -1,4 +1,4 @@
-"""A file in which a long computation keeps its results one by one, so that a killed one resumes where it stopped."""
+"""Durable file of a long computation's results, from which a killed run resumes."""
 
 import json
 import sqlite3
@@ -12,7 +12,7 @@ from filelock import FileLock, Timeout
 
 from abo_vqa.common.errors import InputError
 
-# Keys are JSON too, which is ASCII: SQLite refuses the lone surrogates that some file names contain.
+# Keys are stored as JSON, which is ASCII: SQLite refuses the lone surrogates of some file names.
 TABLE = "CREATE TABLE IF NOT EXISTS entries (place INTEGER PRIMARY KEY AUTOINCREMENT, key TEXT UNIQUE, entry TEXT)"
 
 
@@ -21,14 +21,15 @@ class Journal:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._connection = path, connection
+        self.discarded = False
 
     def append(self, key: str, entry: Any) -> None:
-        """Add an entry; once this returns, a crash of the machine does not lose it. ValueError if the key exists."""
+        """Add an entry, which survives a machine crash once this returns. ValueError if the key exists."""
         row = (json.dumps(key), json.dumps(entry))
         try:
             self._connection.execute("INSERT INTO entries (key, entry) VALUES (?, ?)", row)
         except sqlite3.IntegrityError:
-            raise ValueError(f"{self.path}: it has an entry with the key {key!r} already") from None
+            raise ValueError(f"{self.path}: duplicate key {key!r}") from None
 
     def keys(self) -> list[str]:
         """Return all keys in order of insertion."""
@@ -39,8 +40,12 @@ class Journal:
         return self._column("entry")
 
     def remove(self, key: str) -> None:
-        """Delete one entry, as durably as it was added."""
+        """Delete one entry durably."""
         self._connection.execute("DELETE FROM entries WHERE key = ?", (json.dumps(key),))
+
+    def discard(self) -> None:
+        """Delete the file when the journal is closed: its entries are kept elsewhere now."""
+        self.discarded = True
 
     def _column(self, name: str) -> list[Any]:
         rows = self._connection.execute(f"SELECT {name} FROM entries ORDER BY place").fetchall()
@@ -52,12 +57,12 @@ class Journal:
 
 @contextmanager
 def open_journal(path: Path) -> Iterator[Journal]:
-    """Open the journal at `path` for this process alone; another process waits until it is closed.
+    """Open the journal at `path` exclusively; other processes wait until it is closed.
 
     Raises InputError if the file is damaged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"))  # waiting for SQLite's own lock could not be interrupted by Ctrl-C
+    lock = FileLock(path.with_suffix(".lock"))  # Ctrl-C cannot interrupt waiting for SQLite's lock
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -66,13 +71,17 @@ def open_journal(path: Path) -> Iterator[Journal]:
     try:
         # isolation_level=None: every statement is a transaction.
         with closing(sqlite3.connect(path, isolation_level=None)) as connection:
-            connection.text_factory = bytes  # damaged text is reported by _column
+            connection.text_factory = bytes  # _column reports damaged text
             connection.execute("PRAGMA synchronous = EXTRA")  # with FULL a power failure can undo the last transaction
             connection.execute(TABLE)
             [found] = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if found != b"ok":
                 raise sqlite3.DatabaseError(found.decode().splitlines()[-1])
-            yield Journal(path, connection)
+            journal = Journal(path, connection)
+            yield journal
+        if journal.discarded:
+            path.unlink()
+            Path(lock.lock_file).unlink()
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:  # subclasses: a full disk, missing permissions
             raise

@@ -1,4 +1,4 @@
-"""Where the stages keep what they hand to each other, and how the model stages read it."""
+"""Paths of the files that stages exchange, and readers for the model stages."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,12 +22,12 @@ TRAINING = Path("reports/training")
 AUDIT = Path("reports/audit.json")
 SCORES = Path("reports/scores.json")
 COMPARISON = Path("reports/comparison.json")
-# Under the project's root: an experiment in a temporary folder goes on with what an earlier one has made.
+# Under the project root, so that experiments in temporary folders reuse earlier work.
 FEATURES = Path("models/features")
 JOURNALS = Path("tables/asking")
 # Columns of reports/curves/ARM.csv beside step, loss and learning_rate.
 PRE_CLIP, POST_CLIP, ACCURACY = "grad_norm/pre_clip", "grad_norm/post_clip", "validation/accuracy"
-RANKED = "ranked"  # column of tables/predictions: whether the likeliest option is the right one
+RANKED = "ranked"  # column of tables/predictions: whether the most likely option is right
 
 
 def split_table(split: str) -> Path:
@@ -41,7 +41,7 @@ def adapter_folder(arm: str) -> Path:
 
 
 def answers_table(model: str) -> Path:
-    """Return the table of what a model answered."""
+    """Return the table of a model's answers."""
     return ANSWERS / f"{model}.parquet"
 
 
@@ -51,21 +51,21 @@ def predictions_table(model: str) -> Path:
 
 
 def feature_folder() -> Path:
-    """Return where vision features are cached."""
+    """Return the folder of cached vision features."""
     return project_root() / FEATURES
 
 
 def journal_folder() -> Path:
-    """Return where answers are kept until a model has been asked everything."""
+    """Return the folder of journals from which a killed evaluation resumes."""
     return project_root() / JOURNALS
 
 
 def read_questions(split: str) -> list[dict[str, Any]]:
-    """Return the questions of one split in the file's order; raises InputError if there is none."""
+    """Return the questions of one split in file order; raises InputError if it is empty."""
     path = split_table(split)
     rows = read_table(path, "split")
     if not rows:
-        raise InputError(f"{path}: no question in it; raise sample.products or the split's share")
+        raise InputError(f"{path}: no questions; raise sample.products or the split's share")
     return rows
 
 
@@ -75,12 +75,12 @@ def read_image_bytes(image_ids: Iterable[str]) -> dict[str, bytes]:
     table = read_table(SAMPLE, "sample", ["image_id", "image"])
     images = {row["image_id"]: row["image"]["bytes"] for row in table if row["image_id"] in wanted}
     if missing := sorted(wanted - images.keys()):
-        raise InputError(f"{SAMPLE}: {len(missing)} images are missing, {missing[0]} first; run `dvc repro`")
+        raise InputError(f"{SAMPLE}: {len(missing)} images are missing, such as {missing[0]}; run `dvc repro`")
     return images
 
 
 def with_options(rows: Sequence[dict[str, Any]], strategy: Literal["given", "matched"]) -> list[dict[str, Any]]:
-    """Return the questions with the options of one strategy in `options`; for `matched`, the kept questions only."""
+    """Return the questions with one strategy's options in `options`; under `matched`, only the kept questions."""
     if strategy == "given":
         return list(rows)
     return [_as_matched(row) for row in rows if row["matched_options"] is not None]

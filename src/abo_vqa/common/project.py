@@ -1,4 +1,4 @@
-"""The project around the code: its folder, what git knows of it, and models that installed packages carry."""
+"""The project root, its git state, and the locations of models."""
 
 import json
 import os
@@ -13,7 +13,7 @@ _PACKAGE = "package:"
 
 
 def git(*arguments: str, folder: Path = Path(".")) -> str | None:
-    """Return what git prints; None where it fails, or where there is no git."""
+    """Return git's output; None if git fails or is not installed."""
     try:
         done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
     except OSError:
@@ -22,16 +22,16 @@ def git(*arguments: str, folder: Path = Path(".")) -> str | None:
 
 
 def head(folder: Path = Path(".")) -> str | None:
-    """Return the commit that is checked out; None where there is none."""
+    """Return the checked-out commit; None without one."""
     found = git("rev-parse", "HEAD", folder=folder)
     return found.strip() if found else None
 
 
 def project_root() -> Path:
-    """Return the project's root: $DVC_ROOT, else the nearest folder upwards with a params.yaml, else the working one.
+    """Return the project root: $DVC_ROOT, else the nearest folder upwards with a params.yaml, else the working folder.
 
-    DVC points DVC_ROOT at the parent repository while a queued or temporary experiment runs in a folder of its own,
-    which is deleted afterwards; a store or a cache there would be lost.
+    DVC runs queued and temporary experiments in a folder that it deletes afterwards, with DVC_ROOT set to the parent
+    repository. A store or cache in the temporary folder would be lost.
     """
     if anchor := os.environ.get("DVC_ROOT"):
         return Path(anchor).resolve()
@@ -40,11 +40,11 @@ def project_root() -> Path:
 
 
 def model_source(base: str, parameter: str) -> tuple[str, str | None]:
-    """Return the folder or Hugging Face id that a base names, and the commit of the id.
+    """Return a base model's folder or Hugging Face id, and the id's commit.
 
-    base: a folder, an id (the commit is then None: the newest), or a pin file NAME.json with both, as `abo-vqa pin`
-    writes it: DVC watches that file, so that a base on the hub is a dependency like one in a folder. Raises InputError
-    if the pin cannot be read or has no commit yet.
+    base: a folder, an id (commit None: the newest), or a pin file NAME.json with id and commit, written by
+    `abo-vqa pin`. DVC tracks the pin file, so a hub model is a dependency like a folder. Raises InputError if the pin
+    is unreadable or has no commit.
     """
     path = Path(base)
     if path.suffix != ".json":
@@ -54,17 +54,17 @@ def model_source(base: str, parameter: str) -> tuple[str, str | None]:
         name, commit = pin["id"], pin["commit"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
-            f"{parameter}: {base} is no pin of a Hugging Face model ({error!r}); `abo-vqa pin ID` writes one"
+            f"{parameter}: {base} is not a pin file of a Hugging Face model ({error!r}); `abo-vqa pin ID` writes one"
         ) from None
     if not commit:
-        raise InputError(f"{parameter}: {base} has no commit yet; `abo-vqa pin {name}` looks it up and writes it there")
+        raise InputError(f"{parameter}: {base} has no commit yet; run `abo-vqa pin {name}` to write it")
     return name, commit
 
 
 def resolve_model(name: str, parameter: str) -> str:
-    """Return the folder behind `package:NAME`, and any other name as it is.
+    """Return the model folder of `package:NAME`; any other name is returned unchanged.
 
-    The package is found, not imported. Raises InputError naming the parameter, and what to install or to set.
+    The package is located, not imported. Raises InputError naming the parameter and the fix.
     """
     if not name.startswith(_PACKAGE):
         return name

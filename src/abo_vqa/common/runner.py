@@ -1,4 +1,4 @@
-"""How a stage starts and ends: signals, readable errors, and the execution's run in MLflow if it fails."""
+"""Run a stage: handle signals, print readable errors, mark the pipeline's MLflow run as failed."""
 
 import os
 import signal
@@ -15,9 +15,9 @@ TERMINATED = 128 + signal.SIGTERM
 
 
 def run_stage(name: str, stage: Callable[[], None]) -> None:
-    """Run one stage; an InputError becomes a plain message and exit status 1, SIGTERM an ordinary exit.
+    """Run one stage; print an InputError and exit with status 1, turn SIGTERM into SystemExit.
 
-    An ordinary exit lets every `with` block close, so that an MLflow run ends as FAILED instead of RUNNING forever.
+    SystemExit lets every `with` block close, so that an MLflow run ends as FAILED instead of RUNNING forever.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
     try:
@@ -25,7 +25,7 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
             stage()
     except (Exception, SystemExit) as error:
         if pipeline() and getattr(error, "code", 1) != TERMINATED:
-            # Imported here: MLflow takes seconds, and the message is on the screen before them.
+            # Imported here: MLflow takes seconds, and the error message should not wait for it.
             from abo_vqa.common.tracking.run import fail_pipeline
 
             fail_pipeline()

@@ -1,4 +1,4 @@
-"""The vocabulary that stages share: question types, splits, and what a generator returns."""
+"""Names and types that stages share: question types, splits, raw outputs."""
 
 import re
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ EXISTENTIAL = "existential"
 
 
 class QuestionType(NamedTuple):
-    """A type that results are reported by.
+    """A question type by which results are reported.
 
-    kind: what generators call such questions. subject: what an attribute question about it mentions; without one, all
-    questions of the kind that no subject claims are of this type.
+    kind: the generators' name for such questions. subject: pattern that a question of this type matches; a row without
+    one takes the questions of its kind that match no other row's.
     """
 
     name: str
@@ -22,7 +22,7 @@ class QuestionType(NamedTuple):
     subject: re.Pattern[str] | None = None
 
 
-# The only list of question types; a new attribute is a row here.
+# The only list of question types; a new type is a row here.
 QUESTION_TYPES = {
     found.name: found
     for found in (
@@ -36,12 +36,12 @@ QUESTION_TYPES = {
     )
 }
 TRAIN, VALIDATION, TEST = SPLITS = ("train", "validation", "test")
-# What the paper asks about every image (section 3.1): so many questions of each kind.
+# Questions of each kind that the paper asks per image (section 3.1).
 COMPOSITION = {EXISTENTIAL: 1, ATTRIBUTE: 2, COUNTING: 1, COMPARISON: 1}
 
 
-# What the audit scores text-only baselines under, as reports/audit.json names it, and its rows that are no baselines:
-# what guessing gives, and what is attainable.
+# Conditions of the audit, as in reports/audit.json, and its reference rows: the score of guessing, and the best
+# possible one.
 OPTIONS, MATCHED, OPEN = "options", "matched", "open"
 CROSS_FITTED = "cross_fitted"
 REFERENCES = CHANCE, CEILING = "chance", "ceiling"
@@ -49,10 +49,10 @@ REFERENCES = CHANCE, CEILING = "chance", "ceiling"
 
 @dataclass(frozen=True)
 class RawOutput:
-    """What a generator said about one image: a text that should hold questions (paper, section 3.1).
+    """A generator's output for one image: text that should contain questions (paper, section 3.1).
 
-    seed: what its random draws came from; None where the output was recorded elsewhere. model: id or folder of the
-    model that said it, prompt: digest of what it was asked; None where no model was, or nobody wrote it down.
+    seed: seed of its random draws; None for outputs recorded elsewhere. model: id or folder of the model. prompt:
+    digest of its prompt. Both are None without a model, or if not recorded.
     """
 
     product_id: str

@@ -1,25 +1,25 @@
-"""Tables and reports on disk: written whole or not at all, and with the same bytes every time."""
+"""Read and write tables and reports: atomic writes, reproducible bytes."""
 
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from abo_vqa.common.errors import InputError
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place if the block ends well.
+    """Yield a temporary path that replaces `path` atomically if the block succeeds.
 
-    A block that raises, or a process that is killed, leaves what was at `path` as it was.
+    If the block raises or the process is killed, `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -31,20 +31,20 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a report: sorted keys, two spaces, a last newline."""
+    """Write a report: sorted keys, two-space indent, trailing newline."""
     with replacing(path) as temporary:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line; ASCII, so that a lone surrogate in a model's output survives."""
+    """Write one JSON object per line; ASCII, so that a lone surrogate in a model's output survives."""
     with replacing(path) as temporary, temporary.open("w", encoding="ascii") as lines:
         lines.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 def read_json_lines(path: Path, made_by: str) -> list[dict[str, Any]]:
-    """Read a file of JSON objects; InputError names a broken line, or the stage that makes the file."""
+    """Read JSON lines; InputError names an invalid line, or the stage that makes a missing file."""
     rows = []
     with require(path, made_by).open(encoding="utf-8") as lines:
         for number, line in enumerate(lines, 1):
@@ -56,13 +56,13 @@ def read_json_lines(path: Path, made_by: str) -> list[dict[str, Any]]:
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> None:
-    """Write rows as Parquet under a fixed schema, so that an empty table still has its columns."""
+    """Write rows as Parquet with a fixed schema, so that an empty table has columns too."""
     with replacing(path) as temporary:
         pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), temporary)
 
 
 def read_table(path: Path, made_by: str, columns: list[str] | None = None) -> list[dict[str, Any]]:
-    """Read a Parquet table as rows; InputError names the stage that makes it if it is not readable."""
+    """Read a Parquet table as rows; InputError names the stage that makes it if it is missing or unreadable."""
     try:
         return pq.read_table(require(path, made_by), columns=columns).to_pylist()
     except pa.ArrowInvalid as error:
@@ -70,20 +70,57 @@ def read_table(path: Path, made_by: str, columns: list[str] | None = None) -> li
 
 
 def read_schema(path: Path, made_by: str) -> pa.Schema:
-    """Return the columns of a Parquet table, without the metadata of the library that wrote it."""
+    """Return a Parquet table's schema without the writer's metadata."""
     return pq.read_schema(require(path, made_by)).remove_metadata()
 
 
 def require(path: Path, made_by: str) -> Path:
-    """Return `path` if the file is there; InputError naming the stage that makes it otherwise."""
+    """Return `path` if the file exists, else raise InputError naming the stage that makes it."""
     if not path.is_file():
         raise InputError(f"{path}: not found; the stage {made_by} makes it: dvc repro {made_by}")
     return path
 
 
-def open_image(name: str, data: bytes) -> Image.Image:
-    """Decode an image as RGB; InputError naming the question or image it belongs to."""
+class BadImage(ValueError):
+    """Bytes that Pillow cannot decode; the message is the reason, the same in every run."""
+
+
+class NotAnImage(BadImage):
+    """Bytes of no format that Pillow knows, or of none that is accepted."""
+
+
+def decode_image(
+    data: bytes,
+    formats: tuple[str, ...] | None = None,
+    check_size: Callable[[int, int], None] = lambda width, height: None,
+) -> Image.Image:
+    """Decode an image as RGB. This is the only place where image files are opened.
+
+    formats: Pillow's names of those accepted; None: all. check_size: called with width and height before a pixel is
+    decoded; what it raises is passed on. Raises BadImage.
+    """
     try:
-        return Image.open(io.BytesIO(data)).convert("RGB")
-    except OSError as error:
-        raise InputError(f"{name}: its image cannot be read ({error}); run `dvc repro sample`") from error
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            size = image.size
+    except Exception as error:
+        raise _bad_image(error) from None
+    check_size(*size)
+    try:
+        with Image.open(io.BytesIO(data), formats=formats) as image:
+            return image.convert("RGB")
+    # A broken file makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error.
+    except Exception as error:
+        raise _bad_image(error) from None
+
+
+def _bad_image(error: Exception) -> BadImage:
+    # The message of Pillow has the in-memory file's address, which differs between runs.
+    return NotAnImage("not an image") if isinstance(error, UnidentifiedImageError) else BadImage(str(error))
+
+
+def open_image(name: str, data: bytes) -> Image.Image:
+    """Decode an image of the sample as RGB; InputError naming the question or image it belongs to."""
+    try:
+        return decode_image(data)
+    except BadImage as error:
+        raise InputError(f"{name}: its image cannot be read ({error}); run `dvc repro -f sample`") from None

@@ -1,4 +1,4 @@
-"""Figures as SVG files: the same bytes for the same numbers, readable in a browser, a report and `dvc plots show`."""
+"""Figures as SVG files with reproducible bytes, for browsers, the report and `dvc plots show`."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,14 +10,14 @@ from abo_vqa.common.storage import replacing
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# One colour per model or series, told apart by colour-blind readers too (Okabe and Ito).
+# Colorblind-safe colors, one per model or series (Okabe and Ito).
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 
 
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
-    """Yield an empty figure (inches) that is written to `path` as SVG if the block ends well."""
-    # Imported here: it takes half a second that a stage which fails early need not spend.
+    """Yield an empty figure (inches), and write it to `path` as SVG if the block succeeds."""
+    # Imported here: it takes half a second, which a stage that fails early should not spend.
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -30,7 +30,7 @@ def figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
         "axes.axisbelow": True,
     }
     with matplotlib.rc_context(settings):
-        # 72 dots per inch are those of an SVG: the layout then measures the text as it is written.
+        # An SVG has 72 dots per inch; the layout then measures the text at its final size.
         drawn = Figure(figsize=(width, height), dpi=72, layout="constrained")
         yield drawn
         _settle(drawn)
@@ -39,7 +39,7 @@ def figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
 
 
 def _settle(drawn: "Figure") -> None:
-    """Lay the panels out and round where they stand: the solver's last bits vary, and element ids hash them."""
+    """Lay out the panels and round their positions: the solver's last bits vary, and element ids hash them."""
     engine = drawn.get_layout_engine()
     assert engine is not None
     engine.execute(drawn)

@@ -1,1 +1,1 @@
-"""Asking a model every test question under every condition."""
+"""Running a model on every test question under every condition."""

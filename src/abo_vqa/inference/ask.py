@@ -1,4 +1,4 @@
-"""Ask a model every question under every condition, each image once."""
+"""Run a model on every question under every condition, processing each image once."""
 
 import io
 from collections.abc import Callable, Mapping, Sequence
@@ -13,14 +13,14 @@ from abo_vqa.common.params.model import PromptParams
 from abo_vqa.inference.conditions import BLANK, Asked
 from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
 
-_PRIOR = "prior"  # key of the options' prior log-probabilities, which belong to no question
+_PRIOR = "prior"  # entry of the options' prior log-probabilities; all other entries belong to an image
 _OPTIONS_TOGETHER = 64
 
 Entry = dict[str, Any]
 
 
 def blank_image() -> bytes:
-    """Return a gray picture of the size of ABO's small ones, as a PNG file."""
+    """Return a gray image of the size of ABO's small ones, as a PNG file."""
     with io.BytesIO() as file:
         Image.new("RGB", (256, 256), (127, 127, 127)).save(file, "PNG")
         return file.getvalue()
@@ -35,15 +35,15 @@ def ask_all(
     known: Mapping[str, Any] | None = None,
     keep: Callable[[str, Any], None] = lambda key, entry: None,
 ) -> pd.DataFrame:
-    """Return the answers under all conditions, a row per question and condition, as `metrics.answers` scores them.
+    """Return the answers under all conditions, one row per question and condition, for `metrics.answers` to score.
 
-    rows: the questions; asked: by condition, how they are asked. The model must know the image BLANK. label: of the
-    progress bar. known: entries kept by an earlier, interrupted call with the same arguments, which are not asked
-    again; keep: called with each new entry, one per image.
+    rows: the questions; asked: the same by condition, as `ask_under` returns them. The model must know the image BLANK.
+    label: of the progress bar. known: entries kept by an earlier, interrupted call with the same arguments, which are
+    reused; keep: called with each new entry, one per image.
 
-    Columns: qa_id, image_id, question_type, condition, answer (the right one), options, shown (whether the options were
-    shown), and, with one element per order of the options, generated, log_probabilities and lengths (of each option,
-    in the order of `options`); prior: each option's log-probability without image and question.
+    Columns: qa_id, image_id, question_type, condition, answer (gold), options, shown (whether the options were shown);
+    with one element per order of the options: generated, log_probabilities and lengths (of each option, in the order of
+    `options`); prior: each option's log-probability without image and question.
     """
     known = known or {}
     by_image: dict[str, dict[Prompt, None]] = {}
@@ -66,7 +66,7 @@ def ask_all(
     return pd.DataFrame(
         [
             _row(by_id[question.qa_id], question, condition, prior)
-            | _said([answers[question.shown_image, each] for each in _prompts(question, prompt)])
+            | _scores([answers[question.shown_image, each] for each in _prompts(question, prompt)])
             for condition, questions in asked.items()
             for question in questions
         ]
@@ -96,7 +96,7 @@ def _row(row: Mapping[str, Any], question: Asked, condition: str, prior: Mapping
     }
 
 
-def _said(answers: Sequence[Answer]) -> Entry:
+def _scores(answers: Sequence[Answer]) -> Entry:
     return {
         "generated": [answer.text for answer in answers],
         "log_probabilities": [list(answer.log_probabilities) for answer in answers],
@@ -107,7 +107,7 @@ def _said(answers: Sequence[Answer]) -> Entry:
 def _prior(model: Scorer, prompt: PromptParams, options: Sequence[str]) -> dict[str, float]:
     """Return each option's prior log-probability (blank image, no question), the PMI baseline.
 
-    The domain premise of Holtzman et al. 2021, for the ranking by pointwise mutual information.
+    The domain premise of Holtzman et al. 2021; the ranking by pointwise mutual information subtracts it.
     """
     parts = [tuple(options[start : start + _OPTIONS_TOGETHER]) for start in range(0, len(options), _OPTIONS_TOGETHER)]
     answers = model.ask(BLANK, [Prompt(prompt.without_question(), part) for part in parts])

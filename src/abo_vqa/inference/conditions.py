@@ -1,4 +1,4 @@
-"""What a model is shown of each question under a condition of params.yaml: which options, how many, in which orders."""
+"""Image, options and option orders of each question under a condition of params.yaml."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,8 +20,8 @@ BLANK = "blank"  # id of the blank image
 class Asked:
     """One question under one condition.
 
-    shown_image: the id of the image that is shown with it. options: among which the answer is; rotations: the orders in
-    which they are shown, none where they are not.
+    shown_image: the id of the image shown with it. options: the answer and its distractors; rotations: the orders in
+    which they are shown, empty if they are not shown.
     """
 
     qa_id: str
@@ -33,10 +33,10 @@ class Asked:
 
 
 class Distractors:
-    """Answers to draw distractors from: near ones, given to questions of the same type, and far ones."""
+    """Answers to draw distractors from: near ones, to questions of the same type, and far ones, to other types only."""
 
     def __init__(self, rows: Sequence[Row]) -> None:
-        """Collect the distinct answers of these questions, which should not be the ones that are asked."""
+        """Collect the distinct answers to these questions, which should not be the evaluated ones."""
         self._by_type: dict[str, set[str]] = {}
         for row in rows:
             self._by_type.setdefault(row["question_type"], set()).add(row["answer"])
@@ -46,7 +46,7 @@ class Distractors:
         return self._by_type.get(question_type, set())
 
     def far(self, question_type: str) -> set[str]:
-        """Return the answers to questions of other types that are none to questions of that type."""
+        """Return the answers to questions of other types, without those to questions of that type."""
         return set().union(*self._by_type.values()) - self.near(question_type)
 
 
@@ -83,10 +83,10 @@ ORDERS: dict[str, Callable[[list[str], Random], list[list[str]]]] = {
 def ask_under(
     rows: Sequence[Row], name: str, condition: ConditionParams, distractors: Distractors, seed: int
 ) -> list[Asked]:
-    """Return the questions as they are asked under a condition; without those that `matched` does not keep.
+    """Return the questions as asked under a condition; `matched` keeps only those with matched options.
 
-    Every draw depends on the seed, the condition's options and the question alone. Raises InputError for an unknown
-    kind of condition, or if a question has not enough distractors.
+    Every draw depends only on the seed, the condition's options and the question. Raises InputError for an unknown kind
+    of condition, or if a question has too few distractors.
     """
     parameter = f"evaluate.conditions.{name}"
     image = choose(IMAGES, condition.image, f"{parameter}.image")
@@ -114,9 +114,9 @@ def ask_under(
 def _options(
     row: Row, parameter: str, wanted: int | None, first: set[str] | None, distractors: Distractors, rng: Random
 ) -> list[str]:
-    """Return the options: as given where they are not replaced and are enough, else in random order.
+    """Return the options: in the given order if they all were given, else in random order.
 
-    first: what distractors are drawn from; None for the given ones. Where that is too few (yes and no have hardly a
+    first: answers to draw distractors from; None for the given ones. If they are too few (yes and no have hardly a
     neighbor), given, near and far ones fill up.
     """
     given, answer, kind = list(row["options"]), row["answer"], row["question_type"]

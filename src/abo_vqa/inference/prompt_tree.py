@@ -1,9 +1,8 @@
-"""Every prompt about an image answered in one go: the image read once, its prompts and their options as a tree.
+"""Answer all prompts about an image together: the image encoded once, its prompts and their options as a tree.
 
-The image prefix stands in the key-value cache; prompts see it and themselves, options see it, their prompt and
-themselves. Exact, not approximate: each option has the log-probability, and each prompt the greedy answer, that it
-would have in a sequence of its own. Options double as drafts of the answer: where the most likely token is the next
-one of an option all along, the answer is known without generating it.
+The image prefix stays in the key-value cache; prompts attend to it and themselves, options to it, their prompt and
+themselves. Exact: each option has the log-probability, and each prompt the greedy answer, of a separate sequence.
+Options double as drafts: as long as the most likely tokens follow an option, no further forward pass is needed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,12 +18,12 @@ from abo_vqa.model.collators import check_length
 from abo_vqa.model.features import as_model_input
 from abo_vqa.model.shared_image import ImageCollator
 
-PREFIX, NOBODY = 0, -1  # owners of tokens: the shared image, and what is to be seen by no other token
+PREFIX = 0  # owner of the shared image's tokens
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked about an image (`text`, behind it), and the answers whose probabilities are wanted."""
+    """The text after an image, and the answers to score."""
 
     text: str
     options: tuple[str, ...]
@@ -32,10 +31,10 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a model says to a prompt.
+    """A model's answer to a prompt.
 
-    text: its greedy generation; tokens: the same, the end token included where it came. log_probabilities: of each
-    option with the end token, summed over its tokens (nats); lengths: how many these are.
+    text: its greedy generation; tokens: the same, with the end token if generated. log_probabilities: of each option
+    with the end token, summed over its tokens (nats); lengths: their number of tokens.
     """
 
     text: str
@@ -46,7 +45,10 @@ class Answer:
 
 @dataclass
 class _Branch:
-    """A prompt in a forward pass: its number among the owners, where it ends, and what is generated so far."""
+    """A prompt in a forward pass: its owner number, the place of its last token, and the tokens generated so far.
+
+    options: token ids of each; starts: the place of each option's first token.
+    """
 
     owner: int
     end: int
@@ -56,19 +58,19 @@ class _Branch:
 
 
 class Scorer:
-    """Asks one model; `tokens_per_pass` bounds the prompt and option tokens of a forward pass, and with it memory."""
+    """Answers prompts with one model; `tokens_per_pass` bounds the text tokens of a forward pass, and so memory."""
 
     def __init__(self, model: Any, collator: ImageCollator, max_new_tokens: int, tokens_per_pass: int) -> None:
-        """Take a model in evaluation mode, and the collator that knows its images."""
+        """Take a model in evaluation mode and a collator with its images."""
         self._model, self._collator = model, collator
         self._max_new_tokens, self._tokens_per_pass = max_new_tokens, tokens_per_pass
         self._tokenizer = collator.tokenizer
-        # Options come back in every order and under every condition.
+        # Options recur in every order and under every condition.
         self._encoded = cache(lambda option: self._tokenizer.encode(option, add_special_tokens=False))
 
     @torch.inference_mode()
     def ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
-        """Return the answer to each prompt about an image; InputError for an image or a prompt that does not fit."""
+        """Return the answer to each prompt about an image; InputError for a bad image or too long a prompt."""
         distinct = list(dict.fromkeys(prompts))
         prefix, inputs = self._collator.image_prefix(image_id)
         asked = [self._collator.prompt_tokens(prompt.text) for prompt in distinct]
@@ -87,7 +89,7 @@ class Scorer:
         return [answers[prompt] for prompt in prompts]
 
     def _passes(self, asked: Sequence[Sequence[int]], drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
-        """Deal the prompts out to forward passes of at most `tokens_per_pass` tokens, or of a single prompt."""
+        """Group the prompts into forward passes of at most `tokens_per_pass` tokens, or of a single larger prompt."""
         passes: list[list[int]] = []
         tokens = 0
         for place, (prompt, options) in enumerate(zip(asked, drafts, strict=True)):
@@ -102,6 +104,7 @@ class Scorer:
     def _answer(self, tree: "_Tree", asked: list[list[int]], drafts: list[list[list[int]]]) -> list[Answer]:
         branches = []
         segments: list[_Segment] = []
+        # Owners decide which tokens attend to which (_Tree.read); places index the pass, and so its logits.
         owner, place = PREFIX, 0
         for prompt, options in zip(asked, drafts, strict=True):
             owner += 1
@@ -110,18 +113,21 @@ class Scorer:
             branch = _Branch(owner, place - 1, options, [], [])
             for option in options:
                 owner += 1
+                # All options start at the same depth: each continues the prompt as if it were the only one.
                 segments.append(_Segment(option, owner, branch.owner, len(prompt)))
                 branch.starts.append(place)
                 place += len(option)
             branches.append(branch)
-        # Nothing follows from a prompt's tokens but the last.
+        # Only a prompt's last token and its options' tokens predict answers; the LM head is skipped for the others.
         wanted = sorted([b.end for b in branches] + [p for s, p in _placed(segments) if s.parent != PREFIX])
         logits = tree.read(segments, wanted)
         likeliest = dict(zip(wanted, logits.argmax(-1).tolist(), strict=True))
         scores = self._option_scores(branches, wanted, logits)
+        # Free of further passes, so first; most answers end here.
         for branch in branches:
             self._follow_options(branch, likeliest)
         self._generate(tree, branches, {b.owner: len(prompt) for b, prompt in zip(branches, asked, strict=True)})
+        # One more token each: the scores include the end token.
         lengths = [tuple(len(option) + 1 for option in branch.options) for branch in branches]
         return [
             Answer(
@@ -136,7 +142,7 @@ class Scorer:
     def _option_scores(
         self, branches: Sequence[_Branch], wanted: Sequence[int], logits: torch.Tensor
     ) -> list[tuple[float, ...]]:
-        """Return the log-probability of every option of every branch, from the logits at the wanted places."""
+        """Return the log-probability of every option of every branch from the logits at the wanted places."""
         row_of = {place: row for row, place in enumerate(wanted)}
         rows: list[int] = []
         targets: list[int] = []
@@ -144,13 +150,13 @@ class Scorer:
             for option, start in zip(branch.options, branch.starts, strict=True):
                 rows += [row_of[place] for place in (branch.end, *range(start, start + len(option)))]
                 targets += [*option, self._tokenizer.eos_token_id]
-        # All at once: on a small model a few operations for every option would take longer than the model.
+        # In one operation: on a small model, a few operations per option would take longer than the forward pass.
         found = logits.float()
         tokens = iter((found[rows, targets] - found.logsumexp(-1)[rows]).tolist())
         return [tuple(sum(islice(tokens, len(option) + 1)) for option in branch.options) for branch in branches]
 
     def _follow_options(self, branch: _Branch, likeliest: Mapping[int, int]) -> None:
-        """Generate as far as the tokens said stay within an option, whose next likeliest token is known."""
+        """Extend the answer as long as it follows an option, whose most likely next tokens are known."""
         said, place = branch.generated, branch.end
         while not self._finished(branch):
             said.append(likeliest[place])
@@ -160,7 +166,7 @@ class Scorer:
             place = start + len(said) - 1
 
     def _generate(self, tree: "_Tree", branches: list[_Branch], depths: Mapping[int, int]) -> None:
-        """Generate what no option foresaw, one token of every unfinished answer a pass."""
+        """Generate the tokens that no option predicted, one per unfinished answer and pass."""
         read = dict.fromkeys((branch.owner for branch in branches), 0)
         while going := [branch for branch in branches if not self._finished(branch)]:
             segments = [
@@ -181,8 +187,8 @@ class Scorer:
 
 @dataclass(frozen=True)
 class _Segment:
-    """Tokens that follow each other. owner: who they belong to; parent: whose tokens they see besides; depth: of the
-    first, in tokens behind the image."""
+    """Consecutive tokens. owner: their number; parent: the owner that they also attend to; depth: of the first, in
+    tokens after the image."""
 
     tokens: Sequence[int]
     owner: int
@@ -191,13 +197,13 @@ class _Segment:
 
 
 def _placed(segments: Sequence[_Segment]) -> list[tuple[_Segment, int]]:
-    """Return every token's place in the pass with the segment it belongs to."""
+    """Return every token's segment and place in the pass."""
     each = [segment for segment in segments for _ in segment.tokens]
     return [(segment, place) for place, segment in enumerate(each)]
 
 
 class _Tree:
-    """An image in a key-value cache, and behind it segments that see the image, their parent and themselves."""
+    """An image in a key-value cache, then segments that attend to the image, their parent and themselves."""
 
     def __init__(self, model: Any, prefix: Sequence[int], inputs: Mapping[str, Any]) -> None:
         self._model, self._depth = model, len(prefix)
@@ -208,7 +214,7 @@ class _Tree:
         self._forward(torch.tensor(prefix), positions, seen, torch.tensor([len(prefix) - 1]), inputs)
 
     def read(self, segments: Sequence[_Segment], wanted: Sequence[int]) -> torch.Tensor:
-        """Add segments; return the logits behind the tokens at the wanted places, of shape (wanted, vocabulary)."""
+        """Append segments; return the logits at the wanted places, of shape (wanted, vocabulary)."""
         ids = torch.tensor([token for segment in segments for token in segment.tokens])
         owners, parents, positions = (
             torch.tensor(values)
@@ -228,7 +234,7 @@ class _Tree:
         return self._forward(ids, positions, seen[None, None], torch.tensor(wanted), {})
 
     def forget_prompts(self) -> None:
-        """Leave the image alone in the cache."""
+        """Crop the cache to the image."""
         self._cache.crop(self._depth - len(self._owners))
         self._owners = self._owners[: self._depth]
 

@@ -1,4 +1,4 @@
-"""Stage evaluate: one model answers the test questions under every condition; nothing is scored here."""
+"""Stage evaluate: run one model on the test questions under every condition; the stage `score` scores them."""
 
 import argparse
 from collections.abc import Mapping, Sequence
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def evaluate(name: str, params: Params) -> None:
-    """Ask the model every test question under every condition; write the answers. A killed evaluation resumes."""
+    """Run the model on every test question under every condition; an interrupted evaluation resumes."""
     rows = read_questions("test")
     distractors = Distractors(read_questions("train"))
     asked = {
@@ -78,24 +78,24 @@ def evaluate(name: str, params: Params) -> None:
             answers.to_parquet(temporary, index=False)
         run.log_artifact(path)
         run.tag_output(path)
-    # Everything is in the table now.
-    journal_path.unlink()
-    resumed = f", {len(known)} of them before it was interrupted" if known else ""
+        journal.discard()
+    earlier = len(known.keys() & images.keys() - {BLANK})
+    resumed = f", {earlier} of them before it was interrupted" if known else ""
     print(f"evaluate {name}: {len(answers)} questions about {len(images) - 1} images{resumed}")
 
 
 def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]], images: Mapping[str, bytes]) -> Path:
-    """Return the journal of this evaluation, named after everything that its answers depend on."""
+    """Return the journal of this evaluation, named by a digest of everything that its answers depend on."""
     inputs = [
         model_identity(params.model.base, "model.base"),
         None if name == BASE else folder_digest(adapter_folder(name)),
         params.model.model_dump(mode="json", exclude={"base"}),
         params.prompt_of(name).model_dump(),
-        # How the prompts of an image are grouped changes the last bits of their scores.
+        # The grouping of an image's prompts changes the last bits of their scores.
         [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass],
         {condition: [asdict(question) for question in questions] for condition, questions in asked.items()},
         {image: sha256(data).hexdigest() for image, data in images.items()},
-        code_digest("abo_vqa.inference.ask"),
+        code_digest("abo_vqa.inference.stage"),
         package_versions(LIBRARIES),
     ]
     return journal_folder() / f"{name}-{digest(inputs)}.db"

@@ -1,1 +1,1 @@
-"""Metrics on answers; no model is asked here."""
+"""Metrics of answers; no model runs here."""

@@ -1,4 +1,4 @@
-"""Metrics of answers: exact match, F1, BERTScore, ranking of the options, calibration; in total and by type."""
+"""Metrics of answers: exact match, F1, BERTScore, option ranking, calibration; in total and by type."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from abo_vqa.questions.words import normalize
 
 BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
 RESCALED = tuple(f"{name}_rescaled" for name in BERTSCORE)
-# How the options are ranked: by summed log-probability, per token, or less what the option has without a question.
+# Rankings of the options: by summed log-probability, per token, or minus the prior log-probability.
 RANKED_PER_TOKEN, RANKED_PMI = "ranked_per_token", "ranked_pmi"
 RANKINGS = (RANKED, RANKED_PER_TOKEN, RANKED_PMI)
 _BINS = 10
@@ -24,7 +24,7 @@ Summary = dict[str, dict[str, Any]]
 
 
 class PairScorer(Protocol):
-    """Anything that scores predictions against answers, such as metrics.bertscore.BertScorer."""
+    """A scorer of predictions against answers, such as metrics.bertscore.BertScorer."""
 
     def score(self, predictions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
         """Return precision, recall and F1 of each pair, of shape (pairs, 3)."""
@@ -32,18 +32,18 @@ class PairScorer(Protocol):
 
 
 def exact_match(prediction: str, answer: str) -> bool:
-    """Return whether prediction and answer are the same after normalisation; an empty prediction never is."""
+    """Return whether prediction and answer are equal after normalization; an empty prediction never is."""
     normalized = normalize(prediction)
     return normalized != "" and normalized == normalize(answer)
 
 
 def macro_f1(predictions: Sequence[str], answers: Sequence[str]) -> float:
-    """Return the mean F1 over the classes that occur among the gold answers (scikit-learn, f1_score).
+    """Return the mean F1 over the classes of the gold answers (scikit-learn, f1_score).
 
-    A prediction outside them is a miss of its gold class but adds no class of its own to the mean, so that a
-    model is not punished twice for inventing words.
+    A prediction outside these classes is a miss of its gold class and adds no class to the mean, so that invented words
+    are not penalized twice.
     """
-    # Imported here: scikit-learn takes two seconds, and not every stage that imports this module scores.
+    # Imported here: scikit-learn takes two seconds, which not every importer of this module needs.
     from sklearn.metrics import f1_score
 
     return float(
@@ -60,18 +60,20 @@ def token_f1(prediction: str, answer: str) -> float:
 
 # Metrics of one answer, given prediction and right answer, both normalized. A new one is a function and an entry here:
 # it appears in reports/scores.json, reports/comparison.json and MLflow.
-ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {"token_f1": token_f1}
+ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {
+    "token_f1": token_f1,
+}
 # Means over questions, which must agree between the rows by type and their total; macro-F1 and ECE are none.
 MEANS = ("accuracy", "unparsable", *ANSWER_METRICS, *BERTSCORE, *RESCALED, *RANKINGS, "chance")
 
 
 def score_answers(answers: pd.DataFrame, scorer: PairScorer) -> pd.DataFrame:
-    """Return one row of tables/predictions per answer, in their order: what was generated, and its scores.
+    """Return one row of tables/predictions per answer, in their order.
 
-    answers: as inference.ask.ask_all returns them. A question is right if it is right in every order of the options;
-    the other scores are means over the orders. gold and prediction: the right answer and the one given, normalized;
-    picked: the place of the option that was answered in the first order, -1 where it is none. Raises InputError if a
-    log-probability is not finite.
+    answers: as inference.ask.ask_all returns them. A question is correct if it is answered right in every order of the
+    options; other scores are means over the orders. gold and prediction: the right and the given answer, normalized;
+    prediction is empty if the orders disagree. picked: the index of the option answered in the first order, -1 if none.
+    Raises InputError if a log-probability is not finite.
     """
     parts = [_score_condition(part, scorer) for _, part in answers.groupby("condition", sort=False)]
     return pd.concat(parts, ignore_index=True)
@@ -90,9 +92,9 @@ def _score_condition(answers: pd.DataFrame, scorer: PairScorer) -> pd.DataFrame:
 
 
 def baseline(answers: Sequence[str], scorer: PairScorer) -> NDArray[np.float64]:
-    """Return BERTScore's floor, of shape (3,): the mean over pairs of different answers, each with the next ones.
+    """Return BERTScore's floor, of shape (3,): the mean over pairs of different answers, each with the next five.
 
-    bert-score rescales by the mean over random pairs too, but has it for few encoders only.
+    bert-score also rescales by a mean over random pairs, but provides it for few encoders only.
     """
     pairs = [(one, answers[(place + step) % len(answers)]) for place, one in enumerate(answers) for step in range(1, 6)]
     different = [pair for pair in pairs if pair[0] != pair[1]]
@@ -106,7 +108,8 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
     said = [normalize(text) for text in row["generated"]]
     allowed = [normalize(option) for option in options]
     gold = options.index(row["answer"])
-    scores = np.array([list(values) for values in row["log_probabilities"]])
+    # As floats: Parquet has None in place of a nested NaN.
+    scores = np.array([list(values) for values in row["log_probabilities"]], float)
     if not np.isfinite(scores).all():
         raise InputError(
             f"question {row['qa_id']} under {row['condition']}: a log-probability is not finite; the model's numbers "
@@ -140,11 +143,11 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def summarize(predictions: pd.DataFrame) -> Summary:
-    """Return {condition: {"total": row, "by_type": {question type: row}}}; types without a question are left out.
+    """Return {condition: {"total": row, "by_type": {question type: row}}}; types without questions are left out.
 
-    A row holds n, macro_f1, ece, and the means of MEANS: accuracy of the generated answers and of the three rankings,
-    unparsable (the share of predictions that are none of the options shown, or empty where none are), and chance (one
-    of so many options). The total's "by_position" has n and accuracy by the place of the right option.
+    A row has n, macro_f1, ece, and the means of MEANS: accuracy of the generated answers and of the three rankings,
+    unparsable (share of predictions that are none of the shown options, or empty if none is shown), and chance (one
+    over the number of options). "by_position", beside "total", has n and accuracy by position of the right option.
     """
     found: Summary = {}
     for condition, part in predictions.groupby("condition", sort=False):
@@ -159,10 +162,10 @@ def summarize(predictions: pd.DataFrame) -> Summary:
 
 
 def calibration(probabilities: Sequence[Sequence[float]], correct: Sequence[bool]) -> pd.DataFrame:
-    """Return, for each of ten equally wide bins of confidence that is not empty: confidence, accuracy, share.
+    """Return confidence, accuracy and share of each non-empty one of ten equal-width bins of confidence.
 
-    probabilities: of each question's options; correct: whether the likeliest is right. Confidence and accuracy are
-    means in the bin, share is that of the questions in it.
+    probabilities: of each question's options; correct: whether the most likely one is right. Confidence and accuracy
+    are means in the bin, share is its share of the questions.
     """
     confidence = np.array([max(row) for row in probabilities])
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
@@ -171,18 +174,18 @@ def calibration(probabilities: Sequence[Sequence[float]], correct: Sequence[bool
 
 
 def expected_calibration_error(probabilities: Sequence[Sequence[float]], correct: Sequence[bool]) -> float:
-    """Return the mean distance of confidence and accuracy over the bins of `calibration` (Guo et al. 2017)."""
+    """Return the mean gap between confidence and accuracy over the bins of `calibration` (Guo et al. 2017)."""
     bins = calibration(probabilities, correct)
     return float(((bins["accuracy"] - bins["confidence"]).abs() * bins["share"]).sum())
 
 
 def check_micro_average(summary: Summary, tolerance: float = 1e-9) -> None:
-    """Raise InputError unless the rows by type add up to their total: counts exactly, means weighted by count."""
+    """Raise InputError unless the rows by type aggregate to their total: counts exactly, means weighted by count."""
     for condition, group in summary.items():
         total, rows = group["total"], list(group["by_type"].values())
         counted = sum(row["n"] for row in rows)
         if counted != total["n"]:
-            raise InputError(f"{condition}: the rows by type hold {counted:g} questions, the total {total['n']:g}")
+            raise InputError(f"{condition}: the rows by type have {counted:g} questions, the total {total['n']:g}")
         for name in MEANS:
             pooled = sum(row["n"] * row[name] for row in rows) / counted
             if abs(pooled - total[name]) > tolerance:

@@ -16,7 +16,7 @@ _DECIMALS = 6
 
 
 class BertScorer:
-    """BERTScore (Zhang et al. 2020) with a given encoder, loaded at the first pair to be scored.
+    """BERTScore (Zhang et al. 2020) with a given encoder, loaded at the first pair to score.
 
     model: a Hugging Face id, a folder, or `package:NAME`; layers: the encoder layer whose states are compared.
     """
@@ -32,11 +32,11 @@ class BertScorer:
     def score(self, predictions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64]:
         """Return precision, recall and F1 of each pair, of shape (pairs, 3).
 
-        Each distinct pair is scored once in the life of the scorer. An empty prediction scores 0, where
-        bert-score raises; so does a pair of which the tokenizer leaves nothing.
+        Each scorer computes a distinct pair once. An empty prediction, for which bert-score raises, scores 0, as does
+        a pair without tokens.
         """
         pairs = list(zip(predictions, answers, strict=True))
-        # Sorted, so that a pair's neighbours in the batch do not depend on the order of the questions.
+        # Sorted, so that a pair's neighbors in the batch do not depend on the order of the questions.
         fresh = sorted({pair for pair in pairs if all(text.strip() for text in pair)} - self._scores.keys())
         if fresh:
             scores = np.nan_to_num(self._run(fresh)).round(_DECIMALS)
@@ -58,8 +58,8 @@ class BertScorer:
 
 
 def load_scorer(path: str, layers: int, name: str) -> Any:
-    """Return a bert_score.BERTScorer whose tokenizer is set right; InputError if the encoder cannot be used."""
-    # Imported here: bert_score brings torch and matplotlib.
+    """Return a bert_score.BERTScorer with a corrected tokenizer; InputError if the encoder cannot be used."""
+    # Imported here: bert_score imports torch and matplotlib.
     from bert_score import BERTScorer
 
     try:
@@ -73,14 +73,14 @@ def load_scorer(path: str, layers: int, name: str) -> Any:
 
 
 def load_tokenizer(path: str) -> Any:
-    """Return the encoder's tokenizer, which starts words as inside a sentence and truncates at 512 tokens.
+    """Return the encoder's tokenizer, which adds a space before the first word and truncates at 512 tokens.
 
-    bert-score asks for `add_prefix_space` at every call, which transformers 5 ignores: byte-level tokenizers
-    (RoBERTa, GPT-2) would then read each one-word answer as the middle of a word, and every score would shift.
+    bert-score passes `add_prefix_space` at every call, which transformers 5 ignores: byte-level tokenizers (RoBERTa,
+    GPT-2) would then tokenize a one-word answer as the middle of a word, and every score would shift.
     """
     from transformers import AutoTokenizer
 
-    # Tokenizers that know no such thing, BERT's for one, take it without effect.
+    # Tokenizers without this setting, such as BERT's, ignore it.
     tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True)
     tokenizer.model_max_length = min(tokenizer.model_max_length, _MAX_LENGTH)
     return tokenizer

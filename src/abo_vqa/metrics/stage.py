@@ -1,4 +1,4 @@
-"""Stage score: the answers of every model in, their metrics out; no model is asked."""
+"""Stage score: compute the metrics of every model's answers; no model runs."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from abo_vqa.metrics.answers import Summary
 
-# Totals of each condition that an arm's training run shows too: in the MLflow UI, arms then compare as a whole.
+# Totals per condition that are also logged to an arm's training run, so that MLflow's UI compares arms as a whole.
 COMPARED = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
 
 
@@ -41,7 +41,7 @@ def main() -> None:
     scorer = BertScorer(params.evaluate.bertscore_model, params.evaluate.bertscore_layers)
     report = {}
     for name in params.models():
-        answers = pd.DataFrame(read_table(answers_table(name), f"evaluate@{name}"))
+        answers = pd.DataFrame(read_table(answers_table(name), _asked_by(name)))
         _check_complete(name, answers, expected)
         predictions = score_answers(answers, scorer)
         with replacing(predictions_table(name)) as temporary:
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _expected(params: Params) -> dict[str, set[str]]:
-    """Return, by condition, the qa_id of the questions that are asked under it."""
+    """Return the qa_ids of the questions to answer, by condition."""
     rows = read_questions("test")
     every = {row["qa_id"] for row in rows}
     matched = {row["qa_id"] for row in rows if row.get("matched_options") is not None}
@@ -68,25 +68,30 @@ def _expected(params: Params) -> dict[str, set[str]]:
     return {name: matched if shown.options == "matched" else every for name, shown in conditions.items()}
 
 
+def _asked_by(model: str) -> str:
+    """Return the stage that asks the model, as dvc.yaml has it."""
+    return "evaluate_base" if model == BASE else f"evaluate@{model}"
+
+
 def _check_complete(model: str, answers: "pd.DataFrame", expected: dict[str, set[str]]) -> None:
     """Raise InputError unless every question is answered exactly once under every condition."""
-    path, again = answers_table(model), f"run `dvc repro -f evaluate@{model}`"
+    path, again = answers_table(model), f"run `dvc repro -f {_asked_by(model)}`"
     for condition, questions in expected.items():
         answered = answers.loc[answers["condition"] == condition, "qa_id"]
         if different := sorted(questions ^ set(answered)):
             raise InputError(
-                f"{path}: under the condition {condition} it answers other questions than {split_table('test')} holds: "
+                f"{path}: under the condition {condition}, its questions are not those of {split_table('test')}: "
                 f"{len(different)} differ, {different[0]} first; {again}"
             )
         if answered.duplicated().any():
             repeated = answered[answered.duplicated()].iloc[0]
-            raise InputError(f"{path}: question {repeated} is there twice under the condition {condition}; {again}")
+            raise InputError(f"{path}: question {repeated} occurs twice under the condition {condition}; {again}")
     if unknown := sorted(set(answers["condition"]) - set(expected)):
         raise InputError(f"{path}: the condition {unknown[0]} is not in evaluate.conditions; {again}")
 
 
 def _log(name: str, summary: "Summary", params: Params) -> None:
-    """Log the metrics to the run that evaluated the model, and an arm's totals to the run that trained it."""
+    """Log the metrics to the run that evaluated the model, and an arm's totals to its training run."""
     from abo_vqa.common.tracking.run import find_run, tracked_run
     from abo_vqa.metrics.answers import flatten
 
@@ -96,7 +101,7 @@ def _log(name: str, summary: "Summary", params: Params) -> None:
         evaluated.log_metrics(flat)
         evaluated.log_artifact(predictions_table(name))
         evaluated.flush()
-    else:  # a clone that pulled the answers: the run that made them is in another store
+    else:  # a clone that pulled the answers: their run is in another store
         with tracked_run(f"score {name}", params, {"model": name}) as run:
             run.log_metrics(flat)
     if name != BASE and (trained := find_run(adapter_folder(name))):

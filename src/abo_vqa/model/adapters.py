@@ -1,4 +1,4 @@
-"""A trained adapter as an ordinary PEFT folder."""
+"""Save, attach and activate adapters in PEFT's folder format."""
 
 import json
 import tempfile
@@ -14,13 +14,13 @@ from abo_vqa.common.params.model import BASE
 
 
 def save_adapter(model: PeftModel, folder: Path, base: str, card: str) -> None:
-    """Save an ordinary PEFT folder with the given model card, the same bytes for the same weights."""
+    """Save a PEFT folder with the given model card; equal weights give equal bytes."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         made = Path(temporary, "adapter")
         model.save_pretrained(str(made))
         settings = json.loads((made / "adapter_config.json").read_text())
-        # PEFT keeps these as sets, which come out in a new order in every process.
+        # PEFT keeps these in a set, whose order differs between processes.
         settings["target_modules"] = sorted(settings["target_modules"])
         settings["base_model_name_or_path"] = base
         (made / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
@@ -37,15 +37,15 @@ def _replace_folder(made: Path, folder: Path) -> None:
 
 
 def attach_adapters(base: Any, adapters: Mapping[str, Path]) -> Any:
-    """Return the base with all adapters attached by name, in evaluation mode; the base itself if there are none.
+    """Return the base with all adapters attached by name, in evaluation mode; the base itself without adapters.
 
-    Raises InputError if a folder holds no adapter.
+    Raises InputError if a folder is not a PEFT folder.
     """
     model = base
     for name, folder in adapters.items():
         if not (folder / "adapter_config.json").is_file():
             raise InputError(
-                f"{folder}: no adapter here; `dvc repro train@{name}` trains it, `dvc pull train@{name}` fetches it"
+                f"{folder}: no adapter found; `dvc repro train@{name}` trains it, `dvc pull train@{name}` fetches it"
             )
         if model is base:
             model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
@@ -63,6 +63,6 @@ def use_adapter(model: Any, name: str) -> AbstractContextManager[None]:
 
 
 def adapts_vision(model: Any, name: str) -> bool:
-    """Return whether the adapter changes the vision tower, whose cached features are then those of another model."""
+    """Return whether the adapter changes the vision tower, which invalidates the base's cached features."""
     keys = (key for key, _ in model.named_parameters() if f".lora_A.{name}." in key)
     return any("vision_tower" in key for key in keys)

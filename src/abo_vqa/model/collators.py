@@ -1,8 +1,8 @@
-"""Questions to model inputs: what is trained on, what is asked, and the proof that labels hold the answer alone."""
+"""Collate questions into model inputs, one sequence per question."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -10,17 +10,14 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.storage import open_image
 from abo_vqa.model.base.prompts import adds_begin_token, render_prompt
 
-if TYPE_CHECKING:
-    pass
-
-IGNORED = -100  # label of a token that carries no loss
+IGNORED = -100  # label of tokens without a loss
 
 Collate = Callable[[Sequence[Mapping[str, str]]], dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Question:
-    """One question as the model is asked it: the image's bytes, the text behind the image, the answer."""
+    """One model input: the encoded image, the text after the image, and the answer."""
 
     qa_id: str
     image: bytes
@@ -29,9 +26,9 @@ class Question:
 
 
 class QuestionCollator:
-    """Turns questions into padded batches, one sequence a question, whose labels are answer and end token alone.
+    """Collates questions into padded batches, one sequence per question; labels cover only answer and end token.
 
-    `images` holds the encoded image behind every image id; `context` is the longest sequence the model takes.
+    `images` maps image ids to encoded images; `context` is the model's maximum sequence length.
     """
 
     def __init__(self, processor: Any, images: Mapping[str, bytes], context: int) -> None:
@@ -61,7 +58,7 @@ class QuestionCollator:
 
 
 def encode_prompts(processor: Any, questions: Sequence[Question], padding_side: str) -> dict[str, torch.Tensor]:
-    """Return the model inputs of the prompts alone, padded on the given side; raises InputError for a bad image."""
+    """Return model inputs for the prompts without answers, padded on the given side; InputError for a bad image."""
     texts = [render_prompt(processor, question.text) for question in questions]
     processor.tokenizer.padding_side = padding_side
     encoded = processor(
@@ -75,14 +72,14 @@ def encode_prompts(processor: Any, questions: Sequence[Question], padding_side: 
 
 
 def answer_tokens(tokenizer: Any, answer: str) -> list[int]:
-    """Return the tokens the model has to produce: the answer, then the end token."""
+    """Return the target tokens: the answer, then the end token."""
     return [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
 
 
 def check_length(qa_id: str, tokens: int, context: int) -> None:
-    """Raise InputError if a question with its image and answer is longer than the model's context."""
+    """Raise InputError if a question with its image and answer exceeds the model's context."""
     if tokens > context:
         raise InputError(
             f"question {qa_id}: {tokens} tokens with image and answer, more than the model's context of {context}; "
-            "leave the question out or use another model.base"
+            "drop the question or use another model.base"
         )

@@ -1,7 +1,7 @@
-"""What the frozen vision tower says about each image, computed once and kept on disk.
+"""On-disk cache of the frozen vision tower's projected image features.
 
-Exact wherever tower and projector are frozen. Kept by model and image bytes, so epochs, arms, experiments and the later
-evaluation share them; one image at a time, because the last bits of a batched result depend on its neighbours.
+Exact while tower and projector are frozen. Keyed by model and image bytes, so that epochs, arms, experiments and
+evaluation share entries. Images are encoded one at a time: the last bits of a result depend on the rest of its batch.
 """
 
 import hashlib
@@ -22,10 +22,10 @@ NAME = "features"
 
 
 class ImageFeatures(Mapping[str, torch.Tensor]):
-    """The projected features of every image by its id, of shape (image tokens, hidden size), read when asked for."""
+    """Maps image ids to projected features of shape (image tokens, hidden size), read from disk on access."""
 
     def __init__(self, folder: Path, images: Mapping[str, bytes], model: Any, processor: Any) -> None:
-        """Open the part of `folder` that belongs to this model and processor, and compute what it lacks of `images`."""
+        """Open the cache of this model and processor in `folder` and compute the missing features of `images`."""
         self._folder = folder / vision_key(model, processor)
         self._files = {name: self._folder / _file_name(data) for name, data in images.items()}
         absent = {self._files[name]: name for name in sorted(images) if not self._files[name].is_file()}
@@ -56,13 +56,13 @@ def image_features(model: Any, processor: Any, name: str, data: bytes) -> torch.
 
 
 def as_model_input(features: Iterable[torch.Tensor]) -> dict[str, Any]:
-    """Return the keyword with which transformers' LLaVA models take ready features instead of pixels."""
-    each: Any = list(features)  # declared as one tensor, used as one for each image
+    """Return the keyword argument that passes cached features instead of pixels to transformers' LLaVA models."""
+    each: Any = list(features)  # annotated as one tensor, but the models index one per image
     return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=each)}}
 
 
 def vision_key(model: Any, processor: Any) -> str:
-    """Return a digest of all that decides about the features: weights, geometry, pixels' preparation, versions."""
+    """Return a digest of everything that determines the features: weights, geometry, preprocessing, versions."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     digest = hashlib.sha256()
     config = {

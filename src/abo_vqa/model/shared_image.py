@@ -1,7 +1,7 @@
-"""One sequence per image: the image prefix once, then question segments that do not see each other.
+"""Pack the questions about one image into one sequence: the image prefix once, then independent segments.
 
-Exact, not approximate: a segment attends to the prefix and to itself, and its positions go on where the prefix ends, so
-every question is computed as if it stood alone behind its image.
+Exact: a segment attends only to the prefix and itself, and its positions continue from the prefix, so each question is
+computed as in a sequence without the others.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ from abo_vqa.model.collators import IGNORED, answer_tokens, check_length
 
 @dataclass(frozen=True)
 class Segment:
-    """One question behind a shared image: its prompt tokens (after the image prefix) and its answer tokens."""
+    """One question about a shared image: its prompt tokens (after the image prefix) and its answer tokens."""
 
     prompt: Sequence[int]
     answer: Sequence[int]
@@ -26,18 +26,18 @@ class Segment:
 
 @dataclass(frozen=True)
 class SharedSequence:
-    """An image's prefix tokens, image tokens included, and the questions behind it."""
+    """An image's prefix tokens, image tokens included, and its question segments."""
 
     prefix: Sequence[int]
     segments: Sequence[Segment]
 
 
 def shared_image_batch(sequences: Sequence[SharedSequence], pad_id: int) -> dict[str, torch.Tensor]:
-    """Build the batch of one sequence per image.
+    """Build a batch with one sequence per image.
 
     Returns `input_ids` and `position_ids` of shape (images, length), a boolean `attention_mask` of shape (images, 1,
-    length, length), true where a token is seen, and `labels` of shape (images, length), where everything but the
-    answers is ignored. Padding sees itself only, so that no row of the mask is empty.
+    length, length), true where a query (row) attends to a key (column), and `labels` of shape (images, length),
+    IGNORED outside the answers.
     """
     rows = [_lay_out(sequence) for sequence in sequences]
     length = max(len(ids) for ids, *_ in rows)
@@ -50,19 +50,22 @@ def shared_image_batch(sequences: Sequence[SharedSequence], pad_id: int) -> dict
     owner = torch.tensor([padded(owner, -1) for *_, owner, _ in rows])
     labels = torch.tensor([padded(labels, IGNORED) for *_, labels in rows])
 
+    # A causal mask alone would let a question see the answers of those before it. `owner` separates them: 0 is the
+    # prefix, which all may see, n the n-th question, -1 padding.
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same_segment = owner[:, :, None] == owner[:, None, :]
     in_prefix = (owner == 0)[:, None, :]
     real = (owner >= 0)[:, :, None]
+    # Padding keeps its diagonal: softmax over an all-false row is NaN, which would spread to every gradient.
     visible = causal & (same_segment | (in_prefix & real)) & (real | torch.eye(length, dtype=torch.bool))
     return {"input_ids": ids, "position_ids": positions, "attention_mask": visible[:, None], "labels": labels}
 
 
 class ImageCollator:
-    """Turns questions into one sequence per image, for neighbours in the batch that have their image in common.
+    """Collates questions into one sequence per image; consecutive questions about an image share it.
 
-    features: ready vision features by image id; None has the model compute them, which an adapted vision tower needs.
-    context: the longest sequence the model takes; a question counts as if it stood alone behind its image.
+    features: cached vision features by image id; None: the model computes them, as an adapted vision tower requires.
+    context: the model's maximum sequence length, checked for each question alone with its image.
     """
 
     def __init__(
@@ -79,26 +82,26 @@ class ImageCollator:
         self._features = features
 
     def __call__(self, examples: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-        """Return the batch of shared_image_batch with `image_features` or the pixel inputs, one of each an image."""
+        """Return shared_image_batch's tensors with `image_features` or pixel inputs, one entry per image."""
         groups = [(image, list(group)) for image, group in groupby(examples, key=lambda example: example["image"])]
         inputs, counts = self._image_inputs([image for image, _ in groups])
         sequences = [self._sequence(group, count) for (_, group), count in zip(groups, counts, strict=True)]
         return shared_image_batch(sequences, self.tokenizer.pad_token_id) | inputs
 
     def image_prefix(self, image_id: str) -> tuple[list[int], dict[str, Any]]:
-        """Return the tokens of a prompt up to the end of its image, and the image's model inputs."""
+        """Return a prompt's tokens up to the end of its image, and the image's model inputs."""
         inputs, [count] = self._image_inputs([image_id])
         return self._prefix(self._prompt("")[0], count), inputs
 
     def prompt_tokens(self, text: str) -> list[int]:
-        """Return the tokens of a prompt behind its image, up to where the answer begins."""
+        """Return a prompt's tokens after its image, up to the start of the answer."""
         return self._prompt(text)[1]
 
     def _prefix(self, before: list[int], image_tokens: int) -> list[int]:
         return before + [self.processor.image_token_id] * image_tokens
 
     def _prompt(self, text: str) -> tuple[list[int], list[int]]:
-        """Return a prompt's tokens before and behind the image."""
+        """Return a prompt's tokens before and after the image placeholder."""
         rendered = render_prompt(self.processor, text)
         tokens = self.tokenizer.encode(rendered, add_special_tokens=adds_begin_token(self.processor, rendered))
         place = tokens.index(self.processor.image_token_id)
@@ -116,7 +119,7 @@ class ImageCollator:
         return SharedSequence(prefix, segments)
 
     def _image_inputs(self, image_ids: Sequence[str]) -> tuple[dict[str, Any], list[int]]:
-        """Return the images' model inputs and how many tokens each takes."""
+        """Return the images' model inputs and their numbers of image tokens."""
         if self._features is not None:
             features = [self._features[image] for image in image_ids]
             return {"image_features": features}, [len(feature) for feature in features]
@@ -131,12 +134,13 @@ class ImageCollator:
 
 
 def _lay_out(sequence: SharedSequence) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Lay one image's segments out behind its prefix: token ids, positions, owning segment (0: prefix), labels."""
+    """Concatenate an image's prefix and segments: token ids, positions, owning segment (0: prefix), labels."""
     shared = len(sequence.prefix)
     ids, positions, owner, labels = list(sequence.prefix), list(range(shared)), [0] * shared, [IGNORED] * shared
     for number, segment in enumerate(sequence.segments, start=1):
         tokens = [*segment.prompt, *segment.answer]
         ids += tokens
+        # Every question continues from the prefix, as if it were the only one.
         positions += range(shared, shared + len(tokens))
         owner += [number] * len(tokens)
         labels += [IGNORED] * len(segment.prompt) + list(segment.answer)

@@ -1,1 +1,1 @@
-"""Intervals and tests that account for correlated questions, and how figures are printed."""
+"""Intervals and tests that account for correlated questions, and number formatting."""

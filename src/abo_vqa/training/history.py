@@ -1,4 +1,4 @@
-"""What a training run has recorded, and the checkpoint that a killed one goes on from."""
+"""The training curve, and the checkpoint that an interrupted training resumes from."""
 
 import json
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ Row = dict[str, float]
 
 
 def curve(log_history: Sequence[Row]) -> list[Row]:
-    """Return one row per optimizer step, its validation accuracy beside it where there was one."""
+    """Return one row per optimizer step, with the validation accuracy where it was measured."""
     rows = {int(row["step"]): dict(row) for row in log_history if PRE_CLIP in row}
     for row in log_history:
         if ACCURACY in row:
@@ -25,8 +25,8 @@ def _column(name: str) -> tuple[int, str]:
 
 
 def last_checkpoint(scratch: Path) -> Path | None:
-    """Return the newest checkpoint that was written to its end, None if there is none."""
-    # Imported here: it takes seconds that a reader of curves need not spend.
+    """Return the newest complete checkpoint, None if there is none."""
+    # Imported here: the import takes seconds, and reading curves does not need it.
     from transformers.trainer_utils import sort_checkpoints
 
     whole = (Path(folder) for folder in reversed(sort_checkpoints(str(scratch)) if scratch.is_dir() else []))
@@ -40,7 +40,7 @@ def history(checkpoint: Path) -> list[Row]:
 
 
 def _is_whole(checkpoint: Path) -> bool:
-    # The state is the last file that the Trainer writes.
+    # The Trainer writes the state last.
     try:
         history(checkpoint)
     except (OSError, ValueError, KeyError):

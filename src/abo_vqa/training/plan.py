@@ -1,4 +1,4 @@
-"""The order of the training questions, and the proof that labels hold the answer alone."""
+"""The order of the training questions, and a check that labels cover the answer alone."""
 
 import random
 from collections.abc import Mapping, Sequence
@@ -21,20 +21,19 @@ def training_questions(
     by_image: bool,
     prompt: PromptParams = PAPER_PROMPT,
 ) -> "Dataset":
-    """Return all questions of a training run in the order they are shown, epoch after epoch.
+    """Return all questions of a training run in training order, epoch after epoch.
 
-    The whole order, and whether each prompt shows its options, is drawn beforehand from the seed, so that a run is
-    the same however often it is interrupted. Columns: qa_id, image (the image's id; TRL recognises vision data by this
-    name), text, answer.
+    The order, and whether each prompt shows its options, is drawn from the seed in advance, so that interruptions do
+    not change a run. Columns: qa_id, image (the image's id; TRL recognizes vision data by this name), text, answer.
     """
-    from datasets import Dataset  # asking needs none of it
+    from datasets import Dataset  # slow to import, and the other functions do not need it
 
     plan = training_plan([row["image_id"] for row in rows], epochs, arm, seed, by_image)
     return Dataset.from_list([asked_row(rows[index], shown, prompt) for index, shown in plan])
 
 
 def asked_row(row: Mapping[str, Any], with_options: bool, prompt: PromptParams = PAPER_PROMPT) -> dict[str, str]:
-    """Return a question of the table as the collators take it, its options shown or not."""
+    """Return a table row as the collators' input, with or without its options in the prompt."""
     text = prompt.text(row["question"], list(row["options"]) if with_options else None)
     return {"qa_id": row["qa_id"], "image": row["image_id"], "text": text, "answer": row["answer"]}
 
@@ -42,11 +41,11 @@ def asked_row(row: Mapping[str, Any], with_options: bool, prompt: PromptParams =
 def training_plan(
     images: Sequence[str], epochs: float, arm: ArmParams, seed: int, by_image: bool
 ) -> list[tuple[int, bool]]:
-    """Return, for every place in the run, the question's index and whether its options are shown.
+    """Return, for every position in the run, the question's index and whether its options are shown.
 
     images: the image of each question. `by_image` shuffles images and keeps the questions of each together; otherwise
-    questions are shuffled one by one. The order depends on the seed alone, so that arms see the same questions at the
-    same steps.
+    questions are shuffled one by one. The order depends only on the seed, so that all arms see the same questions at
+    the same steps.
     """
     total = round(len(images) * epochs)
     groups: dict[Any, list[int]] = {}
@@ -68,11 +67,11 @@ def _show_options(place: int, total: int, arm: ArmParams, coin: random.Random) -
 
 
 def audit_labels(collator: Any, dataset: "Dataset", questions: int = 256) -> str:
-    """Decode the labels of the first questions and refuse to go on unless each is exactly answer + end token.
+    """Raise InputError unless the labels of the first questions decode to exactly answer + end token.
 
-    The longest prompts of the whole run are tried too, so that one beyond the context is found before the training.
-    Returns the first question's prompt and label as text, for a person to read. Raises InputError naming the first
-    question whose labels are anything else: this is the check that would have stopped the paper's training run.
+    The longest prompts of the run are collated too, so that one beyond the context fails before training starts.
+    Returns the first question's prompt and label as text. The error names the first wrong question; this check would
+    have stopped the paper's training run.
     """
     longest = sorted(range(len(dataset)), key=lambda place: -len(dataset[place]["text"]))[:8]
     for start in range(0, min(questions, len(dataset)), 32):
@@ -84,7 +83,7 @@ def audit_labels(collator: Any, dataset: "Dataset", questions: int = 256) -> str
 
 def _audit(collator: Any, examples: Sequence[Mapping[str, str]]) -> None:
     labels = collator(examples)["labels"].flatten().tolist()
-    found = _labelled_runs(labels, collator.tokenizer.eos_token_id)
+    found = _labeled_runs(labels, collator.tokenizer.eos_token_id)
     expected = [example["answer"] + collator.tokenizer.eos_token for example in examples]
     decoded = [collator.tokenizer.decode(run, skip_special_tokens=False) for run in found]
     for place, example in enumerate(examples):
@@ -95,11 +94,11 @@ def _audit(collator: Any, examples: Sequence[Mapping[str, str]]) -> None:
                 f"{expected[place]!r}; training on them would teach the wrong thing"
             )
     if len(decoded) != len(examples):
-        raise InputError(f"question {examples[-1]['qa_id']}: labels follow that are no answer: {decoded[-1]!r}")
+        raise InputError(f"question {examples[-1]['qa_id']}: extra labels after its answer: {decoded[-1]!r}")
 
 
-def _labelled_runs(labels: Sequence[int], end: int) -> list[list[int]]:
-    """Cut the labels of a batch into the runs between ignored tokens, and after every end token."""
+def _labeled_runs(labels: Sequence[int], end: int) -> list[list[int]]:
+    """Split the labels of a batch into runs, at ignored tokens and after every end token."""
     runs: list[list[int]] = [[]]
     for label in labels:
         if label != IGNORED:

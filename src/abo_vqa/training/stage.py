@@ -1,4 +1,4 @@
-"""Stage train: one arm's questions and the base model in, its adapter and training curve out."""
+"""Stage train: train one arm's adapter on the base model; write the adapter and its training curve."""
 
 import argparse
 import hashlib
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 # A checkpoint made with another version of one of these is not resumed.
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
-# Parameters that change how long a training takes and how much memory it needs, not what it learns; batch_size,
-# accumulation and processes only by their product, the questions of an optimizer step. save_steps does decide which
-# steps are validated, but a resumed run keeps the validations it has and goes on with the new interval.
+# Parameters that change a training's duration and memory, not its result; batch_size, accumulation and processes only
+# through the questions of an optimizer step. save_steps determines which steps are validated, but a resumed run keeps
+# its earlier validations and continues with the new interval.
 NOT_DECISIVE = {
     "batch_size", "accumulation", "processes", "gradient_checkpointing", "attention", "feature_cache", "save_steps",
     "log_steps",
@@ -66,7 +66,7 @@ questions in one word; what it is worth stands in `reports/comparison.md` of the
 
 
 def main() -> None:
-    """Train one arm as params.yaml describes it, in as many processes as it says."""
+    """Train one arm as configured in params.yaml, in `train.processes` processes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--arm", required=True, help="an arm of params.yaml")
     name = parser.parse_args().arm
@@ -79,7 +79,7 @@ def main() -> None:
 
 
 def train(name: str, params: Params) -> None:
-    """Train the arm `name`, write adapter, curve and outcome, and log the run; a killed training resumes."""
+    """Train the arm `name`, write adapter, curve and outcome, and log the run; an interrupted training resumes."""
     # Imported here: a wrong parameter is reported at once, before seconds of importing torch.
     import torch
     from accelerate import PartialState
@@ -87,7 +87,8 @@ def train(name: str, params: Params) -> None:
     from abo_vqa.common.layout import with_options
     from abo_vqa.model.base.loading import load_base, load_processor
     from abo_vqa.training.plan import asked_row, audit_labels, training_questions
-    from abo_vqa.training.trainer import attention, train_arm
+    from abo_vqa.training.settings import attention
+    from abo_vqa.training.trainer import train_arm
 
     arm, settings = params.arm(name), params.train
     rows, validation = (with_options(read_questions(split), settings.options_from) for split in ("train", "validation"))
@@ -123,9 +124,9 @@ def train(name: str, params: Params) -> None:
         run.log_artifact(adapter)
         run.log_artifact(curve)
         run.tag_output(adapter)
-    went_on = f", went on from step {result.resumed_step}" if result.resumed_step else ""
+    resumed = f", resumed from step {result.resumed_step}" if result.resumed_step else ""
     print(
-        f"train {name}: {len(result.curve)} steps{went_on}; the adapter of step {result.kept_step} is kept; "
+        f"train {name}: {len(result.curve)} steps{resumed}; kept the adapter of step {result.kept_step}; "
         f"{cost['seconds']:.0f} s, {cost['questions_per_second']:.1f} questions/s, {cost['peak_memory_mb']:,.0f} MB"
     )
     shutil.rmtree(scratch, ignore_errors=True)
@@ -155,7 +156,7 @@ def _validation_batches(asked: list[dict[str, str]], collator: Any, size: int) -
 
 @contextmanager
 def _tracked(name: str, params: Params) -> Iterator[tuple[Any, Callable[[dict[str, float]], None]]]:
-    """Open the arm's MLflow run; the second value logs a row of the curve to it."""
+    """Open the arm's MLflow run; yield it and a function that logs a row of the curve."""
     from abo_vqa.common.tracking.run import tracked_run
 
     with tracked_run(f"train {name}", params, {"arm": name, "model": name}) as run:
@@ -183,7 +184,7 @@ def _write(name: str, params: Params, result: "TrainingResult", questions: int, 
 
 
 def _outcome(result: "TrainingResult", settings: TrainParams, questions: int) -> dict[str, float | None]:
-    """Return the training's outcome, which is the same on every machine that reproduces it."""
+    """Return the training's outcome, which is equal on every machine that reproduces it."""
     from abo_vqa.common.layout import PRE_CLIP
 
     steps = [row for row in result.curve if "loss" in row]
@@ -201,10 +202,10 @@ def _outcome(result: "TrainingResult", settings: TrainParams, questions: int) ->
 
 
 def _cost(result: "TrainingResult", settings: TrainParams, seconds: float) -> dict[str, float]:
-    """Return what the training took (the paper's Table 5), which differs from run to run and is logged to MLflow only.
+    """Return the training's time and memory (the paper's Table 5), which differ between runs and go to MLflow only.
 
-    seconds, questions_per_second: of this process alone, so from resumed_step on. peak_memory_mb: the GPU's, or else
-    the process's.
+    seconds, questions_per_second: of this process alone, so from resumed_step on. peak_memory_mb: of the GPU, or of the
+    process without one.
     """
     import torch
 
@@ -227,15 +228,15 @@ def _data_digest(rows: list[dict[str, Any]], images: Mapping[str, bytes]) -> str
 
 
 def checkpoint_folder(name: str, params: Params, data: str) -> Path:
-    """Return the folder of this run's checkpoints; those of the arm's runs with other inputs are deleted.
+    """Return the folder of this run's checkpoints; delete the arm's checkpoints made from other inputs.
 
-    Its name is a digest of everything that decides the result, so that no run resumes another's work.
+    Its name is a digest of everything that determines the result, so that no run resumes from other inputs.
     """
     settings = params.train
     inputs = {
         "data": data,
         "seed": params.seed,
-        # The base counts by its content or commit, wherever it lies.
+        # Content or commit: moving the base keeps its checkpoints.
         "base": model_identity(params.model.base, "model.base"),
         "model": params.model.model_dump(mode="json", exclude={"base"}),
         "prompt": params.prompt_of(name).model_dump(mode="json"),

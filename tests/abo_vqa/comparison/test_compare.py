@@ -12,11 +12,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.params import check_params
+from abo_vqa.common.params import check_params, read_params
 from abo_vqa.common.params.group import ParamsError
 from abo_vqa.common.params.measure import ConditionParams
+from abo_vqa.common.tracking.run import find_run, tracked_run
 from abo_vqa.common.tracking.store import open_store
-from abo_vqa.comparison.compare import audited_as, blind_twin, flat_metrics
+from abo_vqa.comparison.compare import audited_as, blank_counterpart, flat_metrics
 from abo_vqa.comparison.stage import main
 from abo_vqa.comparison.verdict import ABOVE, BEYOND, EVERY_ORDER, HOLDS, LOOKS, OPTIONS_SHOWN, OTHER, RANKED, TRAINING
 from abo_vqa.report.tables import main_table, render
@@ -82,7 +83,7 @@ def test_a_worse_arm_is_called_worse():
 def test_a_gain_that_a_blind_guesser_has_too_is_not_called_a_gain():
     found = compared(three(base=0.5, standard=0.5, options=0.8), best=0.8)
     assert question(found, OPTIONS_SHOWN)["answer"] == (
-        "cannot be said, because the options arm is not shown to be above the best blind predictor "
+        "cannot be said, because the options arm is not shown to be above the best text-only baseline "
         "(text classifier, 80.0 %)"
     )
     assert said(found, ABOVE, "options arm", "options") == "not shown"
@@ -92,7 +93,7 @@ def test_a_gain_that_a_blind_guesser_has_too_is_not_called_a_gain():
 def test_where_the_blind_score_exceeds_its_limit_nothing_is_called_a_gain():
     tables = three(base=0.5, standard=0.5, options=0.8)
     found = compared(tables, best=0.35, settings=settings(options=0.3, open=0.4))
-    refused = "cannot be said, because the best blind predictor (text classifier, 35.0 %) exceeds compare.max_blind"
+    refused = "cannot be said, because the best text-only baseline (text classifier, 35.0 %) exceeds compare.max_blind"
     for second in ("base", "standard arm"):
         name = TRAINING if second == "base" else OPTIONS_SHOWN
         assert said(found, name, f"options arm − {second}", "options") == f"{refused} (30.0 %)"
@@ -108,14 +109,14 @@ def test_where_the_blind_score_exceeds_its_limit_nothing_is_called_a_gain():
 @pytest.mark.parametrize(
     ("best", "shown", "because"),
     [
-        (0.6, CONDITIONS, "the standard arm is not shown to be above the best blind predictor"),
+        (0.6, CONDITIONS, "the standard arm is not shown to be above the best text-only baseline"),
         # An audit that overlooked the place of the answers: the model's own score with a blank image tells.
         (0.3, CONDITIONS, "the standard arm is not shown to look at the image (under `options` 60.0 %, with a blank"),
         # And without such a condition, every order of the options.
         (
             0.3,
             {n: c for n, c in CONDITIONS.items() if n != "blind"},
-            "the standard arm answers by place (0.0 % in every",
+            "the standard arm answers by position (0.0 % in every",
         ),
     ],
 )
@@ -144,7 +145,7 @@ def test_a_model_that_always_picks_the_first_option_is_exposed(best, shown, beca
 @pytest.mark.parametrize(
     ("best", "because"),
     [
-        (0.5, "the standard arm is not shown to be above the best blind predictor (text classifier, 50.0 %)"),
+        (0.5, "the standard arm is not shown to be above the best text-only baseline (text classifier, 50.0 %)"),
         (0.3, "the standard arm is not shown to look at the image"),
     ],
 )
@@ -171,7 +172,7 @@ def test_a_gain_that_is_as_large_with_a_blank_image_is_not_called_one():
     }
     found = compared(tables, settings=settings(PAIRS[:1]))
     assert said(found, TRAINING, "standard arm − base", "options").startswith(
-        "cannot be said, because it is not shown to be more than with a blank image ("
+        "cannot be said, because it is not shown to exceed the difference with a blank image ("
     )
     assert said(found, LOOKS, "standard arm", "options") == "yes", "the model looks; its gain is not from there"
     assert said(found, BEYOND, "standard arm − base", "options") == "not shown"
@@ -217,11 +218,11 @@ def test_the_question_fits_the_pair():
     assert said(found, OTHER, "standard arm − options arm", "open") == "yes"
 
 
-def test_the_blind_twin_of_a_condition():
+def test_the_blank_counterpart_of_a_condition():
     other = {"few": ConditionParams(count=2), "blank": ConditionParams(options="matched", image="blank")}
     every = CONDITIONS | other
-    twins = {name: blind_twin(name, list(every), every) for name in every}
-    assert twins == {
+    counterparts = {name: blank_counterpart(name, list(every), every) for name in every}
+    assert counterparts == {
         "open": None,
         "options": "blind",
         "circular": "blind",
@@ -230,7 +231,7 @@ def test_the_blind_twin_of_a_condition():
         "few": None,
         "blank": None,
     }
-    assert blind_twin("options", ["options"], every) is None
+    assert blank_counterpart("options", ["options"], every) is None
     known = {name: audited_as(shown) for name, shown in every.items()}
     assert known == {
         "open": "open",
@@ -251,8 +252,7 @@ def test_a_condition_without_any_bound_allows_no_gain():
     }
     found = compared(tables, shown=shown, settings=settings(conditions=list(shown)))
     assert said(found, TRAINING, "options arm − base", "near") == (
-        "cannot be said, because under it neither a predictor without the image nor the model with a blank one was "
-        "scored"
+        "cannot be said, because neither a text-only baseline nor the model with a blank image was scored under it"
     )
 
 
@@ -349,13 +349,17 @@ def test_the_markdown_holds_what_the_json_holds():
         assert blind == "30.0 %"
     types = text.split("## By question type")[1].split("##")[0]
     assert re.findall(r"^\| `matched` +\| +n \|", types, re.MULTILINE)
-    assert re.findall(r"^\| (\S+) ", types, re.MULTILINE)[2:6] == ["color", "material", "yes/no", "all"]
+    assert re.findall(r"^\| (\S+) ", types, re.MULTILINE)[1:5] == ["color", "material", "yes/no", "all"]
 
 
-def test_a_markdown_table_is_aligned():
-    lines = markdown_table(["model", "n"], [["base", "5"], ["options arm", "1200"]]).splitlines()
-    assert len({len(line) for line in lines}) == 1
-    assert lines[1].endswith("---: |")
+def test_a_markdown_table_is_aligned_and_shows_its_cells_as_given():
+    lines = markdown_table(["model", "n"], [["base", "0.50"], ["options arm", "1200"]]).splitlines()
+    assert lines == [
+        "| model       |    n |",
+        "|:------------|-----:|",
+        "| base        | 0.50 |",
+        "| options arm | 1200 |",
+    ]
 
 
 def test_metrics_for_dvc_are_every_accuracy_by_its_name_in_mlflow():
@@ -369,14 +373,14 @@ def test_metrics_for_dvc_are_every_accuracy_by_its_name_in_mlflow():
 @pytest.mark.parametrize(
     ("planned", "says"),
     [
-        ({"first": "oracle"}, "compare.planned.0.first: oracle is not tested; tested are base, standard, options"),
-        ({"second": "oracle"}, "compare.planned.0.second: oracle is not tested"),
+        ({"first": "oracle"}, "compare.planned.0.first: unknown model oracle; known: base, standard, options"),
+        ({"second": "oracle"}, "compare.planned.0.second: unknown model oracle"),
         (
             {"conditions": ["telepathy"]},
-            "compare.planned.0.conditions: telepathy is none of evaluate.conditions (open, ",
+            "compare.planned.0.conditions: telepathy is not in evaluate.conditions (open, ",
         ),
         ({"conditions": []}, "compare.planned.0.conditions: List should have at least 1 item"),
-        ({"conditions": ["open", "open"]}, "compare.planned.0: conditions: open is there twice"),
+        ({"conditions": ["open", "open"]}, "compare.planned.0: conditions: open is listed twice"),
         ({"first": "base"}, "compare.planned.0: second: base is compared with itself"),
         ({"condition": "open"}, "compare.planned.0.condition: unknown parameter"),
         ({"first": "options"}, "compare.planned: options and base are compared twice"),
@@ -391,8 +395,8 @@ def test_a_comparison_that_cannot_be_made_is_refused_by_name(root: Path, planned
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch, request, empty_store) -> Path:
-    """A project with predictions of three models, a test split and an audit."""
+def project(tmp_path, monkeypatch, empty_store) -> Path:
+    """A project with scored predictions of three models, a test split and an audit."""
     write_project(tmp_path, ROOT, three(base=0.5, standard=0.5, options=0.8), empty_store)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -400,62 +404,63 @@ def project(tmp_path, monkeypatch, request, empty_store) -> Path:
 
 def test_the_stage_writes_its_files_with_the_same_bytes_twice(project, capsys):
     main()
-    names = ("comparison.json", "comparison.md", "metrics.json", "accuracy.csv")
+    names = ("comparison.json", "metrics.json", "accuracy.csv")
     paths = [project / "reports" / name for name in names]
     written = [path.read_bytes() for path in paths]
-    printed = capsys.readouterr().out.strip()
-    assert main_table(json.loads(written[0])) in printed
-    assert "**Did training help?**" in printed
+    comparison, metrics = json.loads(written[0]), json.loads(written[1])
+    printed = capsys.readouterr().out.splitlines()
+    assert printed == [f"{row['question']} {row['answer']}" for row in comparison["verdict"]["questions"]]
     main()
     assert [path.read_bytes() for path in paths] == written
     assert not any(str(project).encode() in content for content in written)
-    comparison, metrics = json.loads(written[0]), json.loads(written[2])
     assert comparison["models"] == MODELS
     assert comparison["conditions"] == list(CONDITIONS)
     assert comparison["audit"] == audited(0.3)
     planned = {(row["first"], row["second"], row["condition"]) for row in comparison["differences"]}
     assert planned == {(*pair, condition) for pair in PAIRS for condition in PLANNED}
     assert metrics == flat_metrics(comparison)
-    bars = pd.read_csv(paths[3]).set_index("asked")["accuracy"]
+    bars = pd.read_csv(paths[2]).set_index("asked")["accuracy"]
     assert bars["circular: options"] == round(100 * metrics["options"]["circular/accuracy"], 2)
     assert len(bars) == len(MODELS) * len(CONDITIONS)
 
 
 def test_the_comparison_is_logged_with_the_runs_that_made_it(project, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    (project / "reports/runs").mkdir()
-    (project / "reports/runs/train-options.json").write_text('{"run_id": "f00d"}')
+    adapter = Path("models/adapters/options")
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    with tracked_run("train options", read_params(), {"arm": "options"}) as trained:
+        trained.tag_output(adapter)
     main()
     client, experiment = open_store()
-    (run,) = client.search_runs([experiment])
+    [run] = client.search_runs([experiment], "attributes.run_name = 'compare'")
     metrics = json.loads((project / "reports/metrics.json").read_text())
     assert run.data.metrics["options/open/accuracy"] == metrics["options"]["open/accuracy"]
-    assert run.data.tags["run.train-options"] == "f00d"
-    assert json.loads((project / "reports/runs/compare.json").read_text()) == {"run_id": run.info.run_id}
-    assert "**Did training help?**" in run.data.tags["mlflow.note.content"]
+    made_by = {name: value for name, value in run.data.tags.items() if name.startswith("run.")}
+    assert made_by == {"run.train-options": trained.id}, "what another store's run made has no tag"
+    found = find_run(Path("reports/comparison.json"))
+    assert found and found.id == run.info.run_id
     attached = {file.path for file in client.list_artifacts(run.info.run_id)}
-    assert attached == {"comparison.json", "comparison.md", "metrics.json"}
+    assert attached == {"comparison.json", "metrics.json"}
 
 
-def test_missing_predictions_are_named(project):
-    (project / "tables/predictions/standard.parquet").unlink()
-    with pytest.raises(InputError, match=r"standard\.parquet: not found; .* evaluate@standard"):
+@pytest.mark.parametrize(
+    ("missing", "stage"),
+    [
+        ("tables/predictions/standard.parquet", "score"),
+        ("reports/scores.json", "score"),
+        ("reports/audit.json", "audit"),
+    ],
+)
+def test_a_missing_input_is_named_with_the_stage_that_makes_it(project, missing, stage):
+    (project / missing).unlink()
+    with pytest.raises(InputError, match=rf"{re.escape(missing)}: not found; .*{stage}"):
         main()
 
 
-@pytest.mark.parametrize("condition", ["open", "options", "matched"])
-def test_predictions_for_other_questions_are_named(project, condition):
+def test_predictions_for_other_questions_are_named(project):
     path = project / "tables/predictions/base.parquet"
     table = pd.read_parquet(path)
-    table[(table["qa_id"] != "q0003") | (table["condition"] != condition)].to_parquet(path)
-    with pytest.raises(InputError, match=rf"base\.parquet: under the condition {condition} .*1 differ, q0003"):
-        main()
-
-
-def test_matched_predictions_for_questions_that_are_not_kept_are_named(project):
-    path = project / "tables/predictions/base.parquet"
-    table = pd.read_parquet(path)
-    more = table[(table["qa_id"] == "q0005") & (table["condition"] == "options")].assign(condition="matched")
-    pd.concat([table, more]).to_parquet(path)
-    with pytest.raises(InputError, match=r"under the condition matched .*1 differ, q0005"):
+    table[table["qa_id"] != "q0003"].to_parquet(path)
+    with pytest.raises(InputError, match=r"different questions: .*q0003"):
         main()

@@ -430,7 +430,7 @@ def test_the_longest_bounds_can_be_compiled(tiny_vlm: Path) -> None:
 
 
 def test_an_unreadable_image_is_named(tiny_vlm: Path) -> None:
-    with pytest.raises(InputError, match=r"torn\.jpg: the image cannot be read"):
+    with pytest.raises(InputError, match=r"torn\.jpg: its image cannot be read"):
         QuestionWriter(vlm_params(tiny_vlm), PROMPT, seed=1)([Picture("torn.jpg", b"\xff\xd8\xff")])
 
 

@@ -35,7 +35,7 @@ def test_labels_are_answer_and_end_token(processor: Any, rows: list[dict[str, An
         labels = batch["labels"][place]
         kept = labels[labels != IGNORED]
         assert processor.tokenizer.decode(kept) == dataset[place]["answer"] + "<eos>"
-        # The labelled tokens are the last real ones of the sequence, where the model is to produce them.
+        # The labeled tokens are the last real ones of the sequence, where the model is to produce them.
         ids = batch["input_ids"][place][batch["attention_mask"][place].bool()]
         assert ids[-len(kept) :].tolist() == kept.tolist()
 

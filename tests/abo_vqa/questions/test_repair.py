@@ -1,6 +1,7 @@
 """Every repair by its name: what it mends, what it leaves, and that it can be switched off."""
 
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.data import ValidateParams
+from abo_vqa.common.schema import QUESTION_TYPES, QuestionType
 from abo_vqa.generators.recorded import read_recorded
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.repair import repair_options, repair_spelling
@@ -106,6 +108,16 @@ def test_letters_of_a_whole_file_mean_what_its_texts_say(params):
 )
 def test_types_are_split(changes, expected):
     assert questions_of(GOOD | changes)[0].question_type == expected
+
+
+def test_a_subject_claims_questions_of_its_kind_wherever_its_row_is(monkeypatch):
+    size = QuestionType("size", "comparison", re.compile("height"))
+    monkeypatch.setitem(QUESTION_TYPES, "size", size)
+    asked = [{"type": "comparison", "question": "More or fewer?"}, {"type": "comparison", "question": "What height?"}]
+    asked += [{"type": "attribute", "question": "What height?"}]
+    assert [q.question_type for q in questions_of(*(GOOD | one for one in asked))] == [
+        "comparison", "size", "attribute",
+    ]  # fmt: skip
 
 
 def test_number_words_become_digits_where_something_is_counted():

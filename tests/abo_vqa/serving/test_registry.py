@@ -15,7 +15,9 @@ from ruamel.yaml import YAML
 
 from abo_vqa.commands.serve import server
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.layout import adapter_folder
 from abo_vqa.common.params import Params, check_params, read_params
+from abo_vqa.common.tracking.run import tracked_run
 from abo_vqa.common.tracking.store import open_store
 from abo_vqa.serving.champion import Entry, answers_on, choose_champion
 from abo_vqa.serving.registry import adapter_digest, register, register_or_warn, versions
@@ -50,7 +52,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_files(folder: Path) -> None:
     values = YAML(typ="safe", pure=True).load(ROOT / "params.yaml")
     values["model"]["base"] = "models/tiny"
-    for name in ("models/tiny", "tables/splits", "reports/runs"):
+    for name in ("models/tiny", "tables/splits", "reports"):
         (folder / name).mkdir(parents=True)
     YAML().dump(values, folder / "params.yaml")
     (folder / "models/tiny/config.json").write_text("{}")
@@ -65,6 +67,13 @@ def write_adapter(folder: Path, arm: str, weights: str) -> None:
     adapter.mkdir(parents=True, exist_ok=True)
     (adapter / "adapter_config.json").write_text("{}")
     (adapter / "adapter_model.safetensors").write_text(weights)
+
+
+def trained(arm: str) -> str:
+    """Return a run that is tagged, as the stage train tags its own, with the adapter that is there."""
+    with tracked_run(f"train {arm}", read_params(), {"arm": arm}) as run:
+        run.tag_output(adapter_folder(arm))
+    return run.id
 
 
 def champion() -> str | None:
@@ -123,7 +132,7 @@ def test_a_present_champion_stays_if_it_did_better_on_the_same_test_data(present
     chosen, said = choose_champion([entry("standard", YES, 0.7)], present, ["open"])
     assert (chosen is not None) == moves
     assert said.startswith("champion is now version 7" if moves else "champion stays version 3")
-    assert ("does worse on the same test data under `open`" in said) == (not moves)
+    assert ("is less accurate on the same test data under `open`" in said) == (not moves)
 
 
 def test_answers_are_read_from_the_verdict_checks_included() -> None:
@@ -147,9 +156,8 @@ def test_every_arm_is_a_version_with_what_is_known_about_it(store: Path, monkeyp
     subprocess.run(
         "git init -q && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m x", shell=True, check=True
     )
-    client, experiment = open_store()
-    run = client.create_run(experiment, run_name="train options").info.run_id
-    (store / "reports/runs/train-options.json").write_text(json.dumps({"run_id": run}))
+    run = trained("options")
+    client, _ = open_store()
     said = register(options_help(), read_params())
     assert said == [
         "abo-vqa: the standard arm is version 1, new",
@@ -182,7 +190,7 @@ def test_the_version_holds_adapter_base_code_and_pinned_requirements(store: Path
     folder = Path(client.get_model_version_download_uri("abo-vqa", "2").removeprefix("file://").replace("%20", " "))
     assert (folder / "artifacts/options/adapter_model.safetensors").read_text() == "options"
     assert (folder / "artifacts/tiny/config.json").is_file()
-    assert (folder / "code/abo_vqa/model/scoring.py").is_file()
+    assert (folder / "code/abo_vqa/inference/prompt_tree.py").is_file()
     assert not list(folder.rglob("__pycache__")) and not list(folder.rglob("*.pkl"))
     requirements = (folder / "requirements.txt").read_text().split()
     assert all("==" in line and "+" not in line for line in requirements)
@@ -192,15 +200,23 @@ def test_the_version_holds_adapter_base_code_and_pinned_requirements(store: Path
     assert example["dataframe_split"]["columns"] == ["image", "question", "options"]
 
 
-def test_a_base_on_the_hub_is_named_and_not_copied(store: Path) -> None:
+@pytest.mark.parametrize(
+    ("base", "files"),
+    [("Intel/llava-gemma-2b", {"options"}), ("models/hub/llava-gemma-2b.json", {"options", "llava-gemma-2b.json"})],
+)
+def test_a_base_on_the_hub_is_named_and_not_copied(store: Path, base: str, files: set[str]) -> None:
+    pin = store / "models/hub/llava-gemma-2b.json"
+    pin.parent.mkdir()
+    pin.write_text(json.dumps({"id": "Intel/llava-gemma-2b", "commit": "abc"}))
     params = read_params()
-    model = params.model.model_copy(update={"base": "Intel/llava-gemma-2b", "revision": "abc"})
+    model = params.model.model_copy(update={"base": base})
     register(options_help(), params.model_copy(update={"model": model}))
     client, _ = open_store()
     folder = Path(client.get_model_version_download_uri("abo-vqa", "2").removeprefix("file://").replace("%20", " "))
-    assert [path.name for path in (folder / "artifacts").iterdir()] == ["options"]
+    assert {path.name for path in (folder / "artifacts").iterdir()} == files
+    assert all((folder / "artifacts" / name).read_bytes() == pin.read_bytes() for name in files - {"options"})
     config = YAML(typ="safe", pure=True).load(folder / "MLmodel")["flavors"]["python_function"]["config"]
-    assert (config["base"], config["model"]["revision"]) == ("Intel/llava-gemma-2b", "abc")
+    assert config["base"] == base
 
 
 def test_the_same_adapter_with_the_same_results_is_registered_once(store: Path) -> None:
@@ -218,9 +234,8 @@ def test_the_same_adapter_with_the_same_results_is_registered_once(store: Path) 
 
 
 def test_the_same_adapter_with_other_results_is_another_version(store: Path) -> None:
-    client, experiment = open_store()
-    run = client.create_run(experiment).info.run_id
-    (store / "reports/runs/train-options.json").write_text(json.dumps({"run_id": run}))
+    run = trained("options")
+    client, _ = open_store()
     register(options_help(), read_params())
     (store / "tables/splits/test.parquet").write_bytes(b"other questions")
     assert "version 4, new" in register(options_help(), read_params())[1]
@@ -309,13 +324,16 @@ def test_four_workers_that_register_at_once_make_one_model_and_no_version_twice(
         shutil.copytree(store, copy, ignore=shutil.ignore_patterns("mlflow.db*", "mlruns"))
         write_adapter(copy, "options", f"adapter {number % 2}")
         copies.append(copy)
-    workers = [run("abo_vqa.serving.registry", folder=copy, DVC_ROOT=str(store)) for copy in copies]
+    workers = [run("abo_vqa.serving.stage", folder=copy, DVC_ROOT=str(store)) for copy in copies]
     codes = [worker.wait(300) for worker in workers]
     assert codes == [0] * 4, [(copy / "log").read_text() for copy in copies]
     found = versions(open_store()[0])
     assert sorted(version.tags["arm"] for version in found) == ["options", "options", "standard"]
     assert champion() in {str(version.version) for version in found if version.tags["arm"] == "options"}
     assert not any((copy / "mlflow.db").exists() for copy in copies)
+    # What DVC keeps tells the experiments apart, and is the same whichever worker was first.
+    written = [(copy / "reports/registered.json").read_bytes() for copy in copies]
+    assert written[0] == written[2] != written[1] == written[3]
 
 
 @pytest.fixture
@@ -373,7 +391,7 @@ def test_serving_names_the_store_and_stays_on_loopback(store: Path) -> None:
 
 
 def test_a_champions_condition_has_to_be_one_that_is_evaluated() -> None:
-    with pytest.raises(InputError, match=r"registry\.champion_under: telepathy is none of evaluate\.conditions"):
+    with pytest.raises(InputError, match=r"registry\.champion_under: telepathy is not in evaluate\.conditions"):
         under(read_params(ROOT / "params.yaml"), "telepathy")
     with pytest.raises(InputError, match=r"registry\.champion_under: List should have at least 1 item"):
         under(read_params(ROOT / "params.yaml"))

@@ -20,7 +20,8 @@ from abo_vqa.model.collators import QuestionCollator
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.training.plan import training_questions
-from abo_vqa.training.trainer import TrainingResult, attention, check_step, lora_config, train_arm
+from abo_vqa.training.settings import attention, lora_config
+from abo_vqa.training.trainer import TrainingResult, check_step, train_arm
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 
@@ -55,11 +56,11 @@ def trained(
     return params, result, folder / "adapter"
 
 
-def test_the_language_model_alone_is_quantised(tiny_params: Params) -> None:
+def test_the_language_model_alone_is_quantized(tiny_params: Params) -> None:
     model = load_base(tiny_params.model)
-    quantised = [name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"]
-    assert len(quantised) == 4 * 7
-    assert all(".language_model.layers." in name for name in quantised)
+    quantized = [name for name, module in model.named_modules() if type(module).__name__ == "Linear4bit"]
+    assert len(quantized) == 4 * 7
+    assert all(".language_model.layers." in name for name in quantized)
     state = model.model.language_model.layers[0].mlp.up_proj.weight.quant_state
     assert state.quant_type == "nf4"
     assert state.nested
@@ -179,7 +180,7 @@ def test_a_diverging_run_stops_with_a_reason(
 @pytest.mark.parametrize(
     ("row", "says"),
     [
-        ({"step": 1, "loss": 0.0, PRE_CLIP: 1.0}, "the labels hold nothing to predict"),
+        ({"step": 1, "loss": 0.0, PRE_CLIP: 1.0}, "the labels contain nothing to predict"),
         ({"step": 1, "loss": 2.0, PRE_CLIP: 0.0}, "no trainable parameter receives a gradient"),
         ({"step": 7, "loss": math.nan, PRE_CLIP: 1.0}, "step 7: loss nan or gradient norm 1.0 is not finite"),
         ({"step": 7, "loss": 2.0, PRE_CLIP: math.inf}, "step 7: loss 2.0 or gradient norm inf is not finite"),
@@ -216,7 +217,7 @@ def test_attention_is_the_fastest_that_works_here_unless_asked_for(tiny_params: 
 
 
 def test_an_adapter_that_is_not_there_is_named(tiny_params: Params, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no adapter here"):
+    with pytest.raises(InputError, match="no adapter found"):
         attach_adapters(load_base(tiny_params.model), {"options": tmp_path})
 
 

@@ -1,7 +1,7 @@
-"""params.yaml as typed, frozen, checked structures.
+"""params.yaml as typed, frozen, validated structures.
 
-Every stage reads its parameters here and nowhere else. An unknown key, a wrong type or an impossible value is refused
-with the key's full name, so that a typing error in `dvc exp run -S` cannot silently train the wrong thing.
+Every stage reads its parameters only here. Unknown keys, wrong types and impossible values raise an error with the
+key's full name, so that a typo in `dvc exp run -S` cannot silently train the wrong thing.
 """
 
 from pathlib import Path
@@ -50,13 +50,13 @@ class Params(Group):
             for key, name in (("first", planned.first), ("second", planned.second)):
                 if name not in self.models():
                     raise ValueError(
-                        f"compare.planned.{place}.{key}: no model {name}; there are {', '.join(self.models())}"
+                        f"compare.planned.{place}.{key}: unknown model {name}; known: {', '.join(self.models())}"
                     )
             for name in planned.conditions:
                 if name not in self.evaluate.conditions:
                     known = ", ".join(self.evaluate.conditions)
                     raise ValueError(
-                        f"compare.planned.{place}.conditions: {name} is none of evaluate.conditions ({known})"
+                        f"compare.planned.{place}.conditions: {name} is not in evaluate.conditions ({known})"
                     )
         return self
 
@@ -65,11 +65,11 @@ class Params(Group):
         for name in self.registry.champion_under:
             if name not in self.evaluate.conditions:
                 known = ", ".join(self.evaluate.conditions)
-                raise ValueError(f"registry.champion_under: {name} is none of evaluate.conditions ({known})")
+                raise ValueError(f"registry.champion_under: {name} is not in evaluate.conditions ({known})")
         return self
 
     def seed_of(self, *names: str | int) -> int:
-        """Return the seed of one named draw; adding a draw elsewhere does not change it."""
+        """Return the seed of one named draw; adding other draws does not change it."""
         return derive_seed(self.seed, *names)
 
     def models(self) -> list[str]:
@@ -77,22 +77,22 @@ class Params(Group):
         return [BASE, *self.arms]
 
     def prompt_of(self, model: str) -> PromptParams:
-        """Return the prompt that a model is trained and asked with."""
+        """Return the prompt that a model is trained and evaluated with."""
         own = self.arms[model].prompt if model in self.arms else None
         return own or self.prompt
 
     def arm(self, name: str) -> ArmParams:
-        """Return one arm by name; raises ParamsError naming the known ones."""
+        """Return one arm by name; raises ParamsError listing the known ones."""
         if name not in self.arms:
             raise ParamsError(f"arms.{name}: no such arm; params.yaml has {', '.join(sorted(self.arms))}")
         return self.arms[name]
 
 
 def read_params(path: Path = PARAMS_FILE) -> Params:
-    """Read and check params.yaml.
+    """Read and validate params.yaml.
 
     YAML 1.2 rules apply (ruamel), so `1e-05`, which DVC writes for `-S train.learning_rate=1e-5`, is a float.
-    Raises ParamsError with one line per offending key.
+    Raises ParamsError with one line per invalid key.
     """
     if not path.is_file():
         raise ParamsError(f"{path}: not found; run from the root of the project")
@@ -104,7 +104,7 @@ def read_params(path: Path = PARAMS_FILE) -> Params:
 
 
 def check_params(values: Any, source: Path = PARAMS_FILE) -> Params:
-    """Turn plain values into checked parameters; raises ParamsError with one line per offending key."""
+    """Validate plain values as parameters; raises ParamsError with one line per invalid key."""
     try:
         return Params.model_validate(values)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Parameters of the way from the archives to the splits: sample, generate, validate, split, matching."""
+"""Parameters of the data stages: sample, generate, validate, split, matching."""
 
 from typing import Annotated, Literal
 
@@ -10,7 +10,7 @@ from abo_vqa.common.schema import QUESTION_TYPES
 
 
 class SampleShares(Group):
-    """Parts of the sample drawn by each of the paper's three stages (section 2.3); they sum to 1."""
+    """Shares of the sample drawn by the paper's three stages (section 2.3); they sum to 1."""
 
     stratified: Share
     top_types: Share
@@ -46,7 +46,7 @@ class SampleParams(Group):
 
 
 class SamplingParams(Group):
-    """How the generator draws its tokens (paper, section 3.1)."""
+    """Token sampling of the generator (paper, section 3.1)."""
 
     do_sample: bool
     temperature: Positive
@@ -69,7 +69,7 @@ class VlmParams(ModelParams):
 
 
 class GenerateParams(Group):
-    """Where the questions come from (paper, section 3.1)."""
+    """The source of the questions (paper, section 3.1)."""
 
     source: Annotated[str, Field(description="metadata, recorded or vlm (src/abo_vqa/generators/stage.py)")]
     recorded: str | None
@@ -83,7 +83,7 @@ class GenerateParams(Group):
 
 
 class ValidateParams(Group):
-    """What is repaired in a question, and what it must satisfy then (paper, section 3.1)."""
+    """Repairs and checks of questions (paper, section 3.1)."""
 
     suite: str
     repairs: Annotated[dict[str, bool], Field(description="repairs by name (src/abo_vqa/questions/repair.py)")]
@@ -93,7 +93,7 @@ class ValidateParams(Group):
 
 
 class SplitParams(Group):
-    """Shares of products in the validation and test splits, the rest trains; and which images are kept together."""
+    """Shares of products in the validation and test splits, and the near-duplicate threshold."""
 
     validation: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(gt=0, lt=1)]
@@ -107,7 +107,7 @@ class SplitParams(Group):
 
 
 class MatchingParams(Group):
-    """Options and questions chosen so that the text does not tell the answer (questions/matching.py)."""
+    """Options and questions chosen so that the text does not give the answer away (splits/matching.py)."""
 
     balanced: list[str]
     folds: Annotated[int, Field(ge=2)]
@@ -118,5 +118,5 @@ class MatchingParams(Group):
     @classmethod
     def _types_exist(cls, balanced: list[str]) -> list[str]:
         if unknown := [name for name in balanced if name not in QUESTION_TYPES]:
-            raise ValueError(f"{unknown[0]}: no question type; there are {', '.join(QUESTION_TYPES)}")
+            raise ValueError(f"{unknown[0]}: unknown question type; known: {', '.join(QUESTION_TYPES)}")
         return balanced

@@ -1,4 +1,4 @@
-"""What all groups of parameters are: frozen, checked, and refused by name."""
+"""Base class and types of all parameter groups."""
 
 from typing import Annotated
 
@@ -12,10 +12,10 @@ Positive = Annotated[float, Field(gt=0)]
 
 
 class ParamsError(InputError):
-    """A parameter is unknown, of the wrong type, or impossible; the message names it and says what to do."""
+    """A parameter is unknown, of the wrong type, or impossible; the message names it and the fix."""
 
 
 class Group(BaseModel):
-    """A group of parameters: frozen, without unknown keys, without silent conversion."""
+    """A parameter group: frozen, no unknown keys, no type conversion."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

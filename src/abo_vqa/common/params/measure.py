@@ -1,14 +1,15 @@
-"""Parameters of what is measured: audit, evaluate, compare, registry, report."""
+"""Parameters of the measuring stages: audit, evaluate, compare, registry, report."""
 
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
 from abo_vqa.common.params.group import Count, Group, Share
+from abo_vqa.common.schema import MATCHED, OPEN, OPTIONS
 
 
 class AuditParams(Group):
-    """What a predictor that never sees the image scores."""
+    """The audit by text-only baselines."""
 
     folds: Annotated[int, Field(ge=2)]
     resamples: Count
@@ -16,33 +17,33 @@ class AuditParams(Group):
 
 
 class ConditionParams(Group):
-    """What is shown of every test question under a condition; each key may be left out."""
+    """How test questions are shown under a condition; each key is optional."""
 
-    image: Annotated[str, Field(description="the question's image, or a blank one")] = "shown"
+    image: Annotated[str, Field(description="shown: the question's image; blank: a blank one")] = "shown"
     options: Annotated[
         str,
         Field(
-            description="none, the question's own, those that the text does not tell apart, or others: answers to such "
-            "questions (near) or to others (far)"
+            description="none; given or matched: the question's, or those that the text does not give away; near or "
+            "far: answers to questions of the same type, or of others"
         ),
     ] = "given"
     count: Annotated[
-        Annotated[int, Field(ge=2, le=8)] | None, Field(description="options shown; null: as many as there are")
+        Annotated[int, Field(ge=2, le=8)] | None, Field(description="number of options shown; null: all")
     ] = None
     order: Annotated[
         str,
-        Field(description="of the options; rotated: asked in every order, and right only if right in all"),
+        Field(description="of the options; rotated: asked in every rotation, right only if right in all"),
     ] = "given"
 
     @model_validator(mode="after")
     def _matched_options_are_four(self) -> "ConditionParams":
-        if self.options == "matched" and self.count is not None:
-            raise ValueError("count: matched options come as they are; leave it out")
+        if self.options == MATCHED and self.count is not None:
+            raise ValueError("count: not allowed with matched options; remove it")
         return self
 
 
 class EvaluateParams(Group):
-    """How each model is asked and scored (paper, section 3.2)."""
+    """Evaluation and scoring of each model (paper, section 3.2)."""
 
     conditions: Annotated[dict[str, ConditionParams], Field(min_length=1)]
     tokens_per_pass: Count
@@ -63,12 +64,12 @@ class PlannedParams(Group):
         if self.first == self.second:
             raise ValueError(f"second: {self.second} is compared with itself; name two models")
         if repeated := sorted({name for name in self.conditions if self.conditions.count(name) > 1}):
-            raise ValueError(f"conditions: {repeated[0]} is there twice")
+            raise ValueError(f"conditions: {repeated[0]} is listed twice")
         return self
 
 
 class CompareParams(Group):
-    """Intervals of the comparison table, what is compared, and the blind scores above which no gain is called one."""
+    """Intervals, planned comparisons, and the text-only scores above which no gain is reported."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
     resamples: Count
@@ -87,22 +88,22 @@ class CompareParams(Group):
     @field_validator("max_blind")
     @classmethod
     def _audited(cls, limits: dict[str, float]) -> dict[str, float]:
-        if unknown := sorted(limits.keys() - {"open", "options", "matched"}):
+        if unknown := sorted(limits.keys() - {OPEN, OPTIONS, MATCHED}):
             raise ValueError(f"{unknown[0]}: the audit scores open, options and matched only")
         return limits
 
 
 class RegistryParams(Group):
-    """What an arm has to show to become the registered model's champion.
+    """Requirements for the registered model's champion.
 
-    champion_under: conditions under each of which the verdict has to call it a gain over base; the first one's accuracy
-    decides among several.
+    champion_under: conditions under each of which the verdict must be a gain over base; accuracy under the first
+    decides among several arms.
     """
 
     champion_under: Annotated[list[str], Field(min_length=1)]
 
 
 class ReportParams(Group):
-    """What reports/report.html shows."""
+    """Contents of reports/report.html."""
 
     gallery_images: Count

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from abo_vqa.common.params.group import Count, Group, Positive, Share
 
 _PLACE = re.compile(r"\{(question|options)\}")
-BASE = "base"  # what the model without adapter is called wherever models are named
+BASE = "base"  # name of the model without an adapter
 
 
 class QuantizationParams(Group):
@@ -29,15 +29,15 @@ class ModelParams(Group):
 
 
 class PromptParams(Group):
-    """The text behind the image; the defaults are the paper's (section 2.4).
+    """The prompt after the image; the defaults are the paper's (section 2.4).
 
-    The paper prints the second one twice, once ending in "one option." and once in "one word."; its code has the first.
+    The paper prints `options` with two endings, "one option." and "one word."; its code uses the first.
     """
 
     open: Annotated[str, Field(description="without options; {question} stands for the question")] = (
         "{question}\nAnswer with just one word."
     )
-    options: Annotated[str, Field(description="with options, which stand for {options}, separated by commas")] = (
+    options: Annotated[str, Field(description="with options; {options} stands for them, separated by commas")] = (
         "{question}\nOptions: {options}\nAnswer with just one option."
     )
 
@@ -51,13 +51,13 @@ class PromptParams(Group):
         return self
 
     def text(self, question: str, options: Sequence[str] | None) -> str:
-        """Return the text behind the image; options=None asks openly."""
+        """Return the text after the image; options=None gives the open prompt."""
         values = {"question": question, "options": ", ".join(options or ())}
-        # In one pass, so that a question with braces in it stays as it is.
+        # In one pass, so that braces in a question are not replaced.
         return _PLACE.sub(lambda place: values[place[1]], self.open if options is None else self.options)
 
     def without_question(self) -> str:
-        """Return the open prompt with nothing asked."""
+        """Return the open prompt with an empty question."""
         return self.text("", None).strip()
 
 
@@ -83,7 +83,7 @@ class Passes(NamedTuple):
 
 
 class TrainParams(Group):
-    """The optimisation (paper, listings 4 to 6)."""
+    """Optimization (paper, listings 4 to 6)."""
 
     options_from: Literal["given", "matched"]
 
@@ -113,7 +113,7 @@ class TrainParams(Group):
     def _attention_takes_a_mask(self) -> "TrainParams":
         if self.packing == "image" and self.attention == "flash_attention_2":
             raise ValueError(
-                "attention: flash_attention_2 takes no mask, which packing: image needs; set one of them otherwise"
+                "attention: flash_attention_2 does not support the mask that packing: image needs; change one of them"
             )
         return self
 
@@ -123,7 +123,7 @@ class TrainParams(Group):
         return self
 
     def passes(self) -> Passes:
-        """Return what each process does in a step of batch_size x accumulation questions; ValueError if uneven."""
+        """Return each process's passes in a step of batch_size x accumulation questions; ValueError if uneven."""
         if self.accumulation % self.processes == 0:
             return Passes(self.batch_size, self.accumulation // self.processes)
         if self.batch_size % self.processes == 0:
@@ -138,5 +138,5 @@ class ArmParams(Group):
     """One training arm: the share of prompts that show the options, at the first and at the last step."""
 
     options_first: Annotated[Share, Field(description="share of prompts that show the options at the first step")]
-    options_last: Annotated[Share, Field(description="the same at the last step; between them it changes linearly")]
-    prompt: Annotated[PromptParams | None, Field(description="its own prompt; left out: the common one")] = None
+    options_last: Annotated[Share, Field(description="the same at the last step; linear in between")]
+    prompt: Annotated[PromptParams | None, Field(description="the arm's prompt; default: the common one")] = None

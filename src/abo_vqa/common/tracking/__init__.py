@@ -1,6 +1,5 @@
-"""All that is said to MLflow: one store for every stage, experiment and worker, and runs that always end.
+"""Everything logged to MLflow: one store for all stages, experiments and workers, and runs that always end.
 
-The store is `mlflow.db` and `mlruns/` at the root of the project, where a bare `mlflow ui` looks for it;
-MLFLOW_TRACKING_URI moves it to a server. `store` opens it, `run` writes runs, `outbox` keeps what a server that could
-not be reached was not told.
+The store is `mlflow.db` and `mlruns/` at the project root, where a bare `mlflow ui` looks for it; MLFLOW_TRACKING_URI
+selects a server instead. `store` opens it, `run` writes runs, `outbox` buffers calls while a server is unreachable.
 """

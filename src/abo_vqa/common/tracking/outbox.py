@@ -1,4 +1,4 @@
-"""What a run could not say to its server, kept in the project and sent when the server can be reached again."""
+"""Buffer MLflow calls on disk while the server is unreachable and replay them later."""
 
 import json
 import shutil
@@ -14,19 +14,19 @@ from abo_vqa.common.tracking.process import Process, this_process
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# What is said at once: {"metrics": [[name, value, milliseconds, step]]}, {"params": [[name, value]]},
+# One MLflow call: {"metrics": [[name, value, milliseconds, step]]}, {"params": [[name, value]]},
 # {"tags": {name: value}}, {"dataset": {...}, "context": what for}, {"artifact": path}, or
 # {"ended": status, "at": milliseconds}.
 Entry = dict[str, Any]
-# The journal of the entries that wait, in the folder of their run.
+# Journal of buffered entries, in their run's folder.
 ENTRIES = "entries.db"
-# A server that was not there is not asked again before this many seconds: every try costs some.
+# Seconds between attempts to reach a server: each attempt blocks the run for seconds.
 _PATIENCE = 60.0
 _OUTAGES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
 
 
 def is_outage(error: Exception) -> bool:
-    """Say whether the store could not be reached or did not work, rather than refused what was said."""
+    """Return whether the server was unreachable or failed, rather than rejected the call."""
     from mlflow.exceptions import MlflowException
     from requests import RequestException
 
@@ -34,7 +34,7 @@ def is_outage(error: Exception) -> bool:
 
 
 def post(client: "MlflowClient", run_id: str, entry: Entry) -> None:
-    """Say one entry to the store."""
+    """Send one entry to the tracking server."""
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
     match entry:
@@ -55,20 +55,20 @@ def post(client: "MlflowClient", run_id: str, entry: Entry) -> None:
         case {"ended": status, "at": milliseconds}:
             client.set_terminated(run_id, status, milliseconds)
         case _:
-            raise ValueError(f"no entry: {entry}")
+            raise ValueError(f"unknown entry: {entry}")
 
 
 class Outbox:
-    """Sends the entries of one run in their order, and keeps them in a folder while that fails."""
+    """Sends one run's entries in order and buffers them in a folder while the server is unreachable."""
 
     def __init__(self, client: "MlflowClient", run_id: str, folder: Path) -> None:
         self._client, self._run_id, self._folder = client, run_id, folder / run_id
         self._next_try = 0.0
 
     def send(self, entry: Entry, last: bool = False) -> None:
-        """Send an entry, behind those that wait; if the server cannot be reached keep it and say so once.
+        """Send an entry after the buffered ones; if the server is unreachable, buffer it and warn once.
 
-        last: try again even if the server has just been found missing, and tell what is still not sent.
+        last: retry even right after a failure, and warn again if that fails.
         """
         waiting = self._folder.is_dir()
         if not waiting or last or time.monotonic() >= self._next_try:
@@ -92,7 +92,7 @@ class Outbox:
         if not owner.exists():
             owner.write_text(json.dumps({"uri": self._client.tracking_uri, **vars(this_process())}), encoding="utf-8")
         if "artifact" in entry:
-            # As it is now: a temporary experiment's folder is gone when the server is back.
+            # Copied now: a temporary experiment's folder is gone when the server is back.
             entry = {"artifact": str(_copy(Path(entry["artifact"]), self._folder / "artifacts"))}
         with open_journal(self._folder / ENTRIES) as journal:
             journal.append(uuid4().hex, entry)
@@ -107,12 +107,14 @@ class Outbox:
 
 
 def send_kept(client: "MlflowClient", folder: Path) -> list[str]:
-    """Send what ended runs of the client's server have left in the folder; return their ids.
+    """Send the buffered entries of ended runs of the client's server; return the runs' ids.
 
-    Raises what MLflow raises if the server does not take it; what was sent by then is gone from the folder.
+    Exceptions of MLflow pass through; entries sent before are removed from the folder.
     """
     sent = []
     for kept in sorted(folder.glob("*/owner.json")):
+        if not (kept.parent / ENTRIES).is_file():
+            continue  # left by an older version in another form, or just being made
         owner = json.loads(kept.read_text(encoding="utf-8"))
         if owner.pop("uri") == client.tracking_uri and not Process(**owner).is_alive():
             send_folder(client, kept.parent)
@@ -121,7 +123,7 @@ def send_kept(client: "MlflowClient", folder: Path) -> list[str]:
 
 
 def send_folder(client: "MlflowClient", folder: Path) -> None:
-    """Send the entries that a run has left in its folder, in their order, and remove it."""
+    """Send a run's buffered entries in order and remove its folder."""
     with open_journal(folder / ENTRIES) as journal:
         for key, entry in zip(journal.keys(), journal.read(), strict=True):
             post(client, folder.name, entry)

@@ -1,4 +1,4 @@
-"""Which process writes a run, and which execution of the pipeline it belongs to."""
+"""Identify the process that writes a run, and the pipeline execution that it belongs to."""
 
 import os
 import socket
@@ -12,7 +12,7 @@ HOST_TAG, PID_TAG, STARTED_TAG = "process.host", "process.pid", "process.started
 
 @dataclass(frozen=True)
 class Process:
-    """A process of this host. started: in seconds since 1970, since process ids are given out again."""
+    """A process on this host. started: seconds since 1970; it distinguishes reused process ids."""
 
     pid: int
     started: int
@@ -27,7 +27,7 @@ class Process:
         return {HOST_TAG: this_host(), PID_TAG: str(self.pid), STARTED_TAG: str(self.started)}
 
     def is_alive(self) -> bool:
-        """Say whether it still runs."""
+        """Return whether it still runs."""
         try:
             return _known(psutil.Process(self.pid)) == self
         except psutil.NoSuchProcess:
@@ -43,14 +43,14 @@ def this_host() -> str:
 
 
 def this_process() -> Process:
-    """Return the process that asks."""
+    """Return the current process."""
     return _known(psutil.Process())
 
 
 def pipeline() -> Process | None:
-    """Return the DVC process that this stage runs under, None where it was started by hand.
+    """Return the DVC process that runs this stage; None if it was started by hand.
 
-    DVC sets DVC_STAGE for what it starts, so it is the nearest ancestor that does not have it itself.
+    DVC sets DVC_STAGE for its child processes, so it is the nearest ancestor without that variable.
     """
     if not os.environ.get("DVC_STAGE"):
         return None

@@ -1,4 +1,4 @@
-"""Runs: one per trained arm and per evaluated model, under one run of the pipeline's execution."""
+"""MLflow runs: one per trained arm and evaluated model, under one parent run per pipeline execution."""
 
 import json
 import os
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
 
-# MLflow's own names, which its UI shows and filters by.
+# Tags that MLflow's UI shows and filters by.
 PARENT_TAG, COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"
 STAGE_TAG, EXECUTION_TAG, FAILED_TAG = "dvc.stage", "dvc.execution", "dvc.failed"
 # DVC sets the first for every stage and the others under `dvc exp run`.
@@ -29,7 +29,7 @@ DVC_TAGS = {
     "dvc.experiment": "DVC_EXP_NAME",
     "dvc.baseline": "DVC_EXP_BASELINE_REV",
 }
-# Of one batch, as MLflow limits it; and how long a metric waits for company, since each write costs 27 ms.
+# MLflow's limits per call; and the time for which metrics are buffered, since each write costs 27 ms.
 _METRICS_AT_ONCE, _PARAMS_AT_ONCE = 1000, 100
 _FLUSH_SECONDS = 5.0
 _SYSTEM_SECONDS = 5
@@ -41,21 +41,21 @@ class Run:
     def __init__(self, client: "MlflowClient", run_id: str, failed: bool = False) -> None:
         self.id = run_id
         self._client = client
-        # A run of several stages has failed if one of them has, whatever the others did.
+        # The run of a pipeline has failed if any of its stages has.
         self._failed = failed
         self._outbox = Outbox(client, run_id, outbox_folder())
         self._waiting: list[list[Any]] = []
         self._flushed = time.monotonic()
 
     def log_metrics(self, values: Mapping[str, float | None], step: int | None = None) -> None:
-        """Log metrics, at a step where there is one; a value of None is left out."""
+        """Log metrics, optionally at a step; None values are skipped."""
         now = _now()
         self._waiting += [[name, float(value), now, step or 0] for name, value in values.items() if value is not None]
         if len(self._waiting) >= _METRICS_AT_ONCE or time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
 
     def log_history(self, rows: Iterable[Mapping[str, float | None]]) -> None:
-        """Log rows of a curve, each with its `step` and any number of metrics."""
+        """Log rows of a curve, each with a `step` and any number of metrics."""
         for row in rows:
             values = {name: value for name, value in row.items() if name != "step"}
             self.log_metrics(values, int(row["step"] or 0))
@@ -65,9 +65,9 @@ class Run:
         self._send_in_parts("params", [list(pair) for pair in values.items()], _PARAMS_AT_ONCE)
 
     def log_dataset(self, path: Path, context: str, rows: int) -> None:
-        """Log a table as what the run read, by its digest, and tag the run `data.NAME` with it.
+        """Log a table as an input of the run, and tag the run `data.NAME` with its MD5, as in dvc.lock.
 
-        context: what it was read for, training or evaluation say. The digest is the MD5 of the file, as DVC has it.
+        context: the purpose, such as training or evaluation.
         """
         digest = md5_of(path)
         dataset = {
@@ -81,13 +81,13 @@ class Run:
         self.set_tags({f"data.{path.stem}": digest})
 
     def log_artifact(self, path: Path) -> None:
-        """Attach a file, or a folder under its own name."""
+        """Log a file, or a folder under its name, as an artifact."""
         self._outbox.send({"artifact": str(path)})
 
     def tag_output(self, path: Path) -> None:
-        """Tag the run with the MD5 of an output, as dvc.lock has it, so that `find_run` finds the run by what it made.
+        """Tag the run with an output's MD5, as in dvc.lock, by which `find_run` finds the run.
 
-        DVC restores an output from its cache without running the stage: the tag then still leads to the run.
+        The tag still leads to the run if DVC restores the output from its cache without running the stage.
         """
         self.set_tags({_output_tag(path): md5_of(path)})
 
@@ -96,12 +96,12 @@ class Run:
         self._outbox.send({"tags": dict(tags)})
 
     def flush(self) -> None:
-        """Write the metrics that wait."""
+        """Write the buffered metrics."""
         waiting, self._waiting, self._flushed = self._waiting, [], time.monotonic()
         self._send_in_parts("metrics", waiting, _METRICS_AT_ONCE)
 
     def end(self, status: str) -> None:
-        """Write what waits and end the run; what the server did not get by now is sent by a later run."""
+        """Write the buffered metrics and end the run; a later run sends entries that the server did not receive."""
         try:
             self.flush()
         finally:
@@ -114,9 +114,9 @@ class Run:
 
 
 def find_run(path: Path) -> Run | None:
-    """Return the newest run of this store that made the file or folder at `path`, byte for byte; None if there is none.
+    """Return the newest run in this store whose output equals the file or folder at `path`, byte for byte, or None.
 
-    None too where the server cannot be reached. A clone that pulled what it did not make has no such run.
+    None also if the server is unreachable. A clone that only pulled the output has no such run.
     """
     from mlflow.exceptions import MlflowException
 
@@ -140,9 +140,8 @@ def _output_tag(path: Path) -> str:
 def tracked_run(name: str, params: Params, tags: Mapping[str, str]) -> Iterator[Run]:
     """Open a run with all parameters and the given tags; it ends as FINISHED, or as FAILED if the block raises.
 
-    Under DVC it is a child of the run of the pipeline's execution, which is made by the first stage that asks.
-    SIGTERM counts as raising, since run_stage turns it into an exit; a run whose process was killed outright is
-    ended by the next one. Raises InputError if the store cannot be opened.
+    Under DVC it is a child of the pipeline execution's run, which the first stage that needs it creates. SIGTERM raises
+    too, see run_stage; the next run ends runs whose process was killed. InputError if the store cannot be opened.
     """
     client, experiment = open_store()
     parent = _open_pipeline(client, experiment, params)
@@ -154,7 +153,7 @@ def tracked_run(name: str, params: Params, tags: Mapping[str, str]) -> Iterator[
 
 @contextmanager
 def pipeline_run(name: str, params: Params) -> Iterator[Run]:
-    """Open the run of the pipeline's execution, for what belongs to all of it; without DVC a run of that name."""
+    """Open the pipeline execution's run, for logs of the whole pipeline; without DVC, a run of that name."""
     client, experiment = open_store()
     run = _open_pipeline(client, experiment, params) or _create(client, experiment, name, params, _own_tags())
     with _ending(run):
@@ -162,7 +161,7 @@ def pipeline_run(name: str, params: Params) -> Iterator[Run]:
 
 
 def fail_pipeline() -> None:
-    """Mark the run of the pipeline's execution as failed, where an earlier stage of it has made one."""
+    """Mark the pipeline execution's run as failed, if an earlier stage has created one."""
     from mlflow.exceptions import MlflowException
 
     with suppress(InputError, MlflowException):
@@ -175,7 +174,7 @@ def fail_pipeline() -> None:
 
 @contextmanager
 def _ending(*runs: Run) -> Iterator[None]:
-    """End the runs behind the block, as FAILED if it raises."""
+    """End the runs after the block, as FAILED if it raises."""
     try:
         yield
     except BaseException:
@@ -194,9 +193,9 @@ def _create(client: "MlflowClient", experiment: str, name: str, params: Params, 
 
 
 def _open_pipeline(client: "MlflowClient", experiment: str, params: Params) -> Run | None:
-    """Return the run of the DVC process that this stage runs under, made by the first that asks; None without DVC.
+    """Return the run of the DVC process that runs this stage, created if missing; None without DVC.
 
-    It runs while one of its stages does, so that none is left running when DVC ends.
+    It is RUNNING only while a stage is, so that no run is left RUNNING when DVC ends.
     """
     if pipeline() is None:
         return None

@@ -1,4 +1,4 @@
-"""Where the store is, and how it is opened by many processes at once."""
+"""Locate the MLflow store and open it from concurrent processes."""
 
 import os
 import sys
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "abo-vqa"
 DATABASE, ARTIFACTS, UNSENT = "mlflow.db", "mlruns", "mlruns/unsent"
-# Before the import of MLflow, which reads them: no telemetry, no report of every table that is created, and a server
-# that does not answer is given up in seconds, where MLflow's own values hold a training up for minutes.
+# Set before MLflow is imported: no telemetry, no log line for every created table, and a timeout of seconds for a
+# server that does not answer, where MLflow's defaults block a training for minutes.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "WARNING",
@@ -29,16 +29,16 @@ _SETTINGS = {
 
 
 def open_store(fallback: bool = True) -> tuple["MlflowClient", str]:
-    """Return a client and the id of the experiment, both made if they are not there yet.
+    """Return a client and the experiment's id, created if missing.
 
-    A lock is held meanwhile, because workers that open a fresh store at the same time break each other's
-    migration of its tables. Runs of this host whose process is gone are ended as KILLED, and what earlier runs could
-    not send is sent. With `fallback` a server that cannot be reached is replaced by the local store, with a message.
-    Raises InputError if the store cannot be opened.
+    A lock protects the call, because workers that open a new store at once break each other's migration of its tables.
+    Runs of this host whose process is gone are ended as KILLED, and buffered entries of earlier runs are sent. With
+    `fallback`, the local store replaces a server that is unreachable, with a warning. Raises InputError if the store
+    cannot be opened.
     """
     for name, value in _SETTINGS.items():
         os.environ.setdefault(name, value)
-    # Imported here: it takes seconds, and a wrong parameter should be reported before them.
+    # Imported here: it takes seconds, and errors about parameters should not wait for it.
     from mlflow.exceptions import MlflowException
 
     root = project_root()
@@ -62,7 +62,7 @@ def open_store(fallback: bool = True) -> tuple["MlflowClient", str]:
 
 
 def outbox_folder() -> Path:
-    """Return where what could not be sent waits."""
+    """Return the folder of buffered entries."""
     return project_root() / UNSENT
 
 
@@ -70,7 +70,7 @@ def _open(uri: str, root: Path) -> tuple["MlflowClient", str]:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
-    # A server knows itself where its artifacts go.
+    # A server sets its artifact location itself.
     local = uri == f"sqlite:///{root / DATABASE}"
     experiment = _experiment(client, (root / ARTIFACTS).as_uri() if local else None)
     send_kept(client, root / UNSENT)
@@ -88,7 +88,7 @@ def _experiment(client: "MlflowClient", artifacts: str | None) -> str:
 
 
 def _sweep(client: "MlflowClient", experiment: str) -> None:
-    # Another host's processes cannot be looked up from here; its own next run sweeps them.
+    # Processes of another host cannot be checked from here; a later run on that host ends them.
     running = f"attributes.status = 'RUNNING' and tags.`{HOST_TAG}` = '{this_host()}'"
     for run in client.search_runs([experiment], running):
         with suppress(KeyError):

@@ -1,4 +1,4 @@
-"""Open a LLaVA-family base model and its processor, quantised or not, and lay adapters over it."""
+"""Load a LLaVA-family base model, optionally quantized, and its processor."""
 
 from pathlib import Path
 from typing import Any
@@ -21,21 +21,21 @@ from abo_vqa.common.params.model import ModelParams, QuantizationParams
 from abo_vqa.common.project import model_source
 
 # transformers 5 matches these from the root of the model; "vision_tower" alone would match nothing, and CLIP and the
-# projector would be quantised with the rest. Any list replaces the default one, so the head has to be named too.
+# projector would be quantized too. Any list replaces the default one, so it must name the head as well.
 NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
 
-# Below this width a CPU takes longer to share an operation between its cores than to do it: the demo's evaluation of a
-# model takes 35 s with one thread and 55 s with two, its training as long with either.
+# Below this width, splitting an operation between CPU cores costs more than it saves: the demo's evaluation of a model
+# takes 35 s with one thread and 55 s with two; its training takes the same time with either.
 NARROW = 256
 
 CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
 
 
 def load_processor(params: ModelParams) -> Any:
-    """Return the base model's processor, with images processed by Pillow so that pixels are the same everywhere.
+    """Return the base model's processor, with images processed by Pillow so that pixels are equal on every machine.
 
-    For LLaVA it is put together from its parts: the published LLaVA-Gemma repository has no processor that recent
-    transformers can open, and without patch size and the extra class token the image would come out a token short.
+    For LLaVA it is assembled from its parts: the published LLaVA-Gemma repository has no processor that recent
+    transformers can load, and without patch size and the extra class token the image would be one token short.
     Raises InputError if the model cannot be found.
     """
     config = _load_config(params)
@@ -56,7 +56,7 @@ def load_processor(params: ModelParams) -> Any:
 
 
 def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
-    """Return the base model in evaluation mode, quantised as the parameters say, on the GPU where there is one.
+    """Return the base model in evaluation mode, quantized as configured, on the GPU if available.
 
     attention: transformers' name of the implementation. Raises InputError if the model cannot be found.
     """
@@ -79,7 +79,7 @@ def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
 
 
 def bitsandbytes_config(params: QuantizationParams) -> BitsAndBytesConfig:
-    """Return the 4-bit settings (paper, listing 2); its `quantize_kv_cache` is no field of bitsandbytes."""
+    """Return the 4-bit settings (paper, listing 2); bitsandbytes has no field `quantize_kv_cache`."""
     return BitsAndBytesConfig(
         load_in_4bit=params.load_in_4bit,
         bnb_4bit_quant_type=params.quant_type,
@@ -92,8 +92,8 @@ def bitsandbytes_config(params: QuantizationParams) -> BitsAndBytesConfig:
 def guard_cpu_quantization(model: torch.nn.Module) -> None:
     """Keep bitsandbytes from repacking 4-bit weights on CPUs with AVX512-BF16.
 
-    The repacking happens at the first forward pass in evaluation mode, and gradients computed after it are silently
-    wrong. Nothing is changed on other devices.
+    It repacks at the first forward pass in evaluation mode, and gradients computed afterwards are silently wrong. Other
+    devices are unaffected.
     """
     for module in model.modules():
         if isinstance(module, Linear4bit):
@@ -107,5 +107,5 @@ def _load_config(params: ModelParams) -> Any:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"model.base: cannot open {params.base!r}: {reason} (give a model folder, or an id that can be downloaded)"
+            f"model.base: cannot open {params.base!r}: {reason} (give a model folder or a downloadable id)"
         ) from error

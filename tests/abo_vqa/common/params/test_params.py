@@ -14,7 +14,8 @@ from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.params import Params, check_params, read_params
 from abo_vqa.common.params.group import ParamsError
 from abo_vqa.model.base.loading import bitsandbytes_config
-from abo_vqa.training.trainer import lora_config, trainer_arguments
+from abo_vqa.training.settings import lora_config, trainer_arguments
+from parameters import changed
 from paths import ROOT
 
 safe = YAML(typ="safe", pure=True)
@@ -23,16 +24,6 @@ safe = YAML(typ="safe", pure=True)
 @pytest.fixture
 def values(root: Path) -> dict[str, Any]:
     return safe.load(root / "params.yaml")
-
-
-def changed(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Set a dotted key."""
-    group = values
-    *groups, last = key.split(".")
-    for name in groups:
-        group = group[name]
-    group[last] = value
-    return values
 
 
 def test_the_committed_parameters_are_valid(root: Path) -> None:
@@ -48,16 +39,16 @@ def test_the_committed_parameters_are_valid(root: Path) -> None:
         ("train.learning_rate", "fast", "train.learning_rate: Input should be a valid number"),
         ("train.epochs", True, "train.epochs: Input should be a valid number"),
         ("train.mixed_precision", "int8", "train.mixed_precision"),
-        ("train.attention", "flash_attention_2", "takes no mask, which packing: image needs"),
+        ("train.attention", "flash_attention_2", "does not support the mask that packing: image needs"),
         ("sample.shares.top_types", 0.5, "must be 1, not 1.2"),
         ("split.test", 0.95, "validation + test must be below 1"),
         ("generate.source", "recorded", "source: recorded needs generate.recorded"),
         ("evaluate.conditions.options.count", 9, "evaluate.conditions.options.count"),
-        ("evaluate.conditions.matched.count", 3, "matched options come as they are"),
+        ("evaluate.conditions.matched.count", 3, "not allowed with matched options"),
         (
             "compare.planned",
             [{"first": "options", "second": "rival", "conditions": ["open"]}],
-            "no model rival; there are",
+            "unknown model rival; known:",
         ),
     ],
 )
@@ -145,7 +136,7 @@ def test_the_paper_scale_samples_as_the_paper(paper: Params) -> None:
     assert (paper.validate_.options, paper.validate_.counting_max) == (4, 10)
 
 
-def test_the_paper_scale_quantises_as_listing_2(root: Path, paper: Params) -> None:
+def test_the_paper_scale_quantizes_as_listing_2(root: Path, paper: Params) -> None:
     config = bitsandbytes_config(paper.model.quantization)
     assert json.loads((root / paper.model.base).read_text())["id"] == "Intel/llava-gemma-2b"
     assert config.load_in_4bit and config.bnb_4bit_use_double_quant

@@ -1,0 +1,85 @@
+"""Settings of the Trainer, the adapter and the attention implementation, from the parameters."""
+
+from pathlib import Path
+
+import torch
+from peft import LoraConfig
+from transformers.utils import is_flash_attn_2_available
+from trl import SFTConfig
+
+from abo_vqa.common.params.model import LoraParams, TrainParams
+
+
+def trainer_arguments(params: TrainParams, seed: int, scratch: Path, validated: bool) -> SFTConfig:
+    """Return the Trainer's settings (paper, listings 4 to 6)."""
+    cuda = torch.cuda.is_available()
+    precision, optimizer = params.mixed_precision, params.optimizer
+    if precision == "auto":
+        precision = "no" if not cuda else "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    if optimizer == "auto":
+        optimizer = "paged_adamw_8bit" if cuda else "adamw_torch_fused"
+    passes = params.passes()
+    return SFTConfig(
+        output_dir=str(scratch),
+        # The plan repeats the questions for every epoch.
+        num_train_epochs=1,
+        per_device_train_batch_size=passes.questions,
+        gradient_accumulation_steps=passes.accumulation,
+        learning_rate=params.learning_rate,
+        lr_scheduler_type=params.schedule,
+        warmup_steps=params.warmup,
+        weight_decay=params.weight_decay,
+        max_grad_norm=params.max_grad_norm,
+        optim=optimizer,
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        activation_checkpointing=params.gradient_checkpointing,
+        activation_checkpointing_kwargs={"use_reentrant": False} if params.gradient_checkpointing else None,
+        save_steps=params.save_steps,
+        save_total_limit=1,
+        eval_strategy="steps" if validated else "no",
+        eval_steps=params.save_steps,
+        load_best_model_at_end=validated,
+        metric_for_best_model="accuracy" if validated else None,
+        greater_is_better=True if validated else None,
+        restore_callback_states_from_checkpoint=True,
+        logging_steps=params.log_steps,
+        max_length=None,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        # CLIP's last layer never gets a gradient: features are taken before it.
+        ddp_find_unused_parameters=params.lora.vision_tower,
+        use_cpu=not cuda,
+        dataloader_pin_memory=cuda,
+        seed=seed % 2**31,
+        report_to="none",
+        disable_tqdm=False,
+    )
+
+
+def attention(params: TrainParams) -> str:
+    """Return the attention implementation to train with: the configured one, or the fastest available.
+
+    Flash attention supports causal masks only; questions packed behind a shared image need SDPA.
+    """
+    if params.attention != "auto":
+        return params.attention
+    flash = params.packing == "question" and torch.cuda.is_available() and is_flash_attn_2_available()
+    return "flash_attention_2" if flash else "sdpa"
+
+
+def lora_config(params: LoraParams) -> LoraConfig:
+    """Return the adapter settings (paper, listing 3).
+
+    The paper's suffix targets also match q, k and v of the vision tower, whose last layer never gets a gradient; they
+    are excluded unless `vision_tower` is set.
+    """
+    return LoraConfig(
+        r=params.r,
+        lora_alpha=params.alpha,
+        lora_dropout=params.dropout,
+        target_modules=params.targets,
+        exclude_modules=None if params.vision_tower else r".*vision_tower.*",
+        bias=params.bias,
+        task_type="CAUSAL_LM",
+    )
