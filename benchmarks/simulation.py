@@ -9,8 +9,9 @@ Prints Markdown tables; figures in per cent, aimed at 95 for coverage and 5 for 
 import argparse
 from collections.abc import Iterator
 
+from experiments import Small, Training, family_rates, small_rates, training_rates
+
 from abo_vqa.statistics.display import markdown_table
-from abo_vqa.statistics.simulation import Small, Training, family_rates, small_rates, training_rates
 
 EFFECT = 0.04
 

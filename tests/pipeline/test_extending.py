@@ -48,8 +48,6 @@ AFFECTED = {
 REDUCED = """
 sample: {products: 120}
 train: {max_questions: 36, validation_questions: 9}
-audit: {resamples: 50}
-compare: {resamples: 50}
 """
 
 

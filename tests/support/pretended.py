@@ -82,7 +82,8 @@ def predictions(model: Model, first: float = 0.25, count: int = 600) -> pd.DataF
                 {
                     "qa_id": f"q{number:04}",
                     "image_id": f"i{number // 5:04}",
-                    "question_type": ("color", "material", "yes/no")[number % 3],
+                    "image_group": f"i{number // 5:04}",
+                    "question_type": ("color", "material", "shape")[number % 3],
                     "condition": condition,
                     "answer": right,
                     "gold": right,
@@ -118,7 +119,7 @@ def settings(
     pairs: Sequence[tuple[str, str]] = PAIRS, conditions: Sequence[str] = PLANNED, **limits: float
 ) -> CompareParams:
     planned = [PlannedParams(first=first, second=second, conditions=list(conditions)) for first, second in pairs]
-    return CompareParams(confidence=0.95, resamples=300, planned=planned, max_blind=limits)
+    return CompareParams(confidence=0.95, planned=planned, max_blind=limits)
 
 
 def three(**chances: Any) -> dict[str, pd.DataFrame]:
@@ -145,7 +146,7 @@ def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame], 
         (folder / name).mkdir(parents=True)
     for name, table in tables.items():
         table.to_parquet(folder / f"tables/predictions/{name}.parquet", index=False)
-    asked = tables["base"][["qa_id", "image_id", "question_type", "condition", "options", "answer"]]
+    asked = tables["base"][["qa_id", "image_id", "image_group", "question_type", "condition", "options", "answer"]]
     test = asked[asked["condition"] == "options"].drop(columns="condition")
     test["question"], test["image_path"] = "What color is " + test["qa_id"] + "?", "00/" + test["image_id"] + ".jpg"
     matched = asked[asked["condition"] == "matched"].rename(columns={"options": "matched_options"})

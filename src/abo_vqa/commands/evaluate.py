@@ -29,7 +29,7 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     Condition.CIRCULAR: {"order": "rotated"},
     Condition.BLIND: {"image": "blank"},
 }
-CONFIDENCE, RESAMPLES = 0.95, 2000
+CONFIDENCE = 0.95
 
 EXAMPLES = """
 abo-vqa evaluate questions.csv --images photographs/ --base models/demo
@@ -253,7 +253,7 @@ def render(predictions: Any, rows: Sequence[Row], problems: Sequence[str]) -> st
         for condition, group in summarize(table).items():
             total = group["total"]
             part = table[table["condition"] == condition]
-            found = cluster_interval(part["correct"], part["image_id"].to_list(), CONFIDENCE, RESAMPLES, 0)
+            found = cluster_interval(part["correct"], part["image_group"].to_list(), CONFIDENCE)
             span = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
             figures = [percent(total[key], 1) for key in ("accuracy", "ranked", "unparsable", "chance")]
             scores = [f"{total[key]:.3f}" for key in ("macro_f1", "bertscore_f1", "ece")]

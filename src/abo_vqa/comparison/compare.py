@@ -5,13 +5,13 @@ from typing import Any
 
 import pandas as pd
 
-from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import RANKED
 from abo_vqa.common.params.measure import CompareParams, ConditionParams
-from abo_vqa.common.params.model import ArmParams
+from abo_vqa.common.params.model import BASE, ArmParams
 from abo_vqa.common.schema import MATCHED, OPEN, OPTIONS, TEST
 from abo_vqa.comparison.text_only import against_text_only
+from abo_vqa.comparison.training import paired_training_difference, training_difference
 from abo_vqa.comparison.verdict import verdict
 from abo_vqa.statistics.intervals import MeanDifference, align, cluster_interval, mean_difference, paired_difference
 
@@ -33,8 +33,9 @@ def compare(
 
     predictions: by model, in the order of the tables, each as metrics.answers.score_answers returns them; summaries: by
     model, as metrics.answers.summarize returns them. conditions: the experiment's; those without predictions are left
-    out. audit: as audit.audit.audit returns it for the same questions. Raises InputError if two models answered
-    different questions.
+    out. audit: as audit.audit.audit returns it for the same questions. seed: the run's, which is only passed on.
+    Intervals and tests take questions of an image_group as correlated. Raises InputError if two models answered different
+    questions.
     """
     models = list(predictions)
     asked = _asked(predictions, conditions)
@@ -42,36 +43,34 @@ def compare(
         for condition in asked:
             align(_under(predictions[models[0]], condition), _under(predictions[name], condition))
     results = {
-        name: _results(table, {c: summaries[name][c] for c in asked}, settings, derive_seed(seed, "compare", name))
-        for name, table in predictions.items()
+        name: _results(table, {c: summaries[name][c] for c in asked}, settings) for name, table in predictions.items()
     }
     counterparts = {name: blank for name in asked if (blank := blank_counterpart(name, asked, conditions))}
     planned = [(p.first, p.second, c) for p in settings.planned for c in p.conditions if c in asked]
-    drawn = _Drawn(predictions, settings, seed)
+    pairs = _Pairs(predictions, settings)
     compared = [(first, second, c, c) for first, second, c in planned]
     first = predictions[models[0]]
     comparison: Json = {
         "models": models,
         "conditions": asked,
         "confidence": settings.confidence,
-        "resamples": settings.resamples,
         "seed": seed,
         "questions": int(first["qa_id"].nunique()),
         "images": int(first["image_id"].nunique()),
         "results": results,
         "above_blind": _above_text_only(results, conditions, audit, settings),
-        "differences": drawn.family([(*names, drawn.difference(*names)) for names in compared]),
-        "ranked_differences": drawn.family([(*names, drawn.difference(*names, RANKED)) for names in compared]),
-        "sight": drawn.family(
+        "differences": pairs.family([(*names, *pairs.difference(*names)) for names in compared]),
+        "ranked_differences": pairs.family([(*names, *pairs.difference(*names, RANKED)) for names in compared]),
+        "sight": pairs.family(
             [
-                (name, name, c, blank, drawn.difference(name, name, c, blank))
+                (name, name, c, blank, *pairs.difference(name, name, c, blank))
                 for name in models
                 for c, blank in counterparts.items()
             ]
         ),
-        "beyond_blank": drawn.family(
+        "beyond_blank": pairs.family(
             [
-                (*names, blank, drawn.gain_beyond_blank(*names, blank))
+                (*names, blank, *pairs.gain_beyond_blank(*names, blank))
                 for names in planned
                 if (blank := counterparts.get(names[2]))
             ]
@@ -148,10 +147,9 @@ def _under(table: pd.DataFrame, condition: str) -> pd.DataFrame:
     return table[table["condition"] == condition]
 
 
-def _results(table: pd.DataFrame, summary: Summary, settings: CompareParams, seed: int) -> Json:
+def _results(table: pd.DataFrame, summary: Summary, settings: CompareParams) -> Json:
     def with_interval(row: Mapping[str, float], part: pd.DataFrame) -> Json:
-        images = part["image_id"].to_list()
-        found = cluster_interval(part["correct"], images, settings.confidence, settings.resamples, seed)
+        found = cluster_interval(part["correct"], part["image_group"].to_list(), settings.confidence)
         return rounded({**row, "low": found.low, "high": found.high})
 
     results = {}
@@ -190,59 +188,71 @@ def _above_text_only(
     return {name: {c: value for c, value in rows.items() if value} for name, rows in found.items()}
 
 
-class _Drawn:
-    """Differences between models, each resampled with a separate seed, and families of them."""
+Found = tuple[MeanDifference, str]
 
-    def __init__(self, predictions: Tables, settings: CompareParams, seed: int) -> None:
-        self._predictions, self._seed = predictions, seed
-        self._confidence, self._resamples = settings.confidence, settings.resamples
 
-    def difference(
-        self, first: str, second: str, condition: str, against: str, column: str = "correct"
-    ) -> MeanDifference:
+class _Pairs:
+    """Differences between models, each with why a difference between two ways of training is unsaid, and families."""
+
+    def __init__(self, predictions: Tables, settings: CompareParams) -> None:
+        self._predictions, self._confidence = predictions, settings.confidence
+
+    def difference(self, first: str, second: str, condition: str, against: str, column: str = "correct") -> Found:
         """Return the first model under the condition minus the second under `against`; column: correct or a ranking."""
         one, other = (
             table.assign(correct=table[column])
             for table in (_under(self._predictions[first], condition), _under(self._predictions[second], against))
         )
-        return paired_difference(one, other, *self._settings(first, second, condition, against, column))
+        unsaid = ""
+        if _ways_of_training(first, second):
+            unsaid = paired_training_difference([one], [other], self._confidence).unsaid
+        return paired_difference(one, other, self._confidence), unsaid
 
-    def gain_beyond_blank(self, first: str, second: str, condition: str, blank: str) -> MeanDifference:
+    def gain_beyond_blank(self, first: str, second: str, condition: str, blank: str) -> Found:
         """Return how much larger the first's lead over the second is under the condition than under `blank`."""
         leads = [
             align(_under(self._predictions[first], name), _under(self._predictions[second], name)).set_index("qa_id")
             for name in (condition, blank)
         ]
         shown, blanked = (lead["correct"].astype(float) - lead["correct_second"] for lead in leads)
-        images = leads[0]["image_id"].to_list()
-        values = shown - blanked.reindex(shown.index)
-        return mean_difference(values, images, *self._settings(first, second, condition, blank, "beyond"), bound=2.0)
+        groups = leads[0]["image_group"].to_list()
+        values = (shown - blanked.reindex(shown.index)).to_numpy()
+        unsaid = ""
+        if _ways_of_training(first, second):
+            unsaid = training_difference(values[:, None], groups, self._confidence, bound=2.0).unsaid
+        return mean_difference(values, groups, self._confidence, bound=2.0), unsaid
 
-    def family(self, found: Sequence[tuple[str, str, str, str, MeanDifference]]) -> list[Json]:
-        """Return the differences (first, second, the condition of each) as rows, with Holm-adjusted p."""
+    def family(self, found: Sequence[tuple[str, str, str, str, MeanDifference, str]]) -> list[Json]:
+        """Return the differences (first, second, the condition of each) as rows, with Holm-adjusted p.
+
+        A row with `unsaid` has the figures of these two adapters; in the family its p is 1, so nothing comes of it.
+        """
         from statsmodels.stats.multitest import multipletests
 
         if not found:
             return []
-        adjusted = multipletests([difference.robust_p for *_, difference in found], method="holm")[1]
+        adjusted = multipletests([1.0 if unsaid else each.p for *_, each, unsaid in found], method="holm")[1]
         rows = []
-        for (first, second, condition, against, difference), holm_p in zip(found, adjusted, strict=True):
-            # The interval is not adjusted for multiple comparisons, and p is not bootstrapped: require both.
-            shown = holm_p < 1 - self._confidence and not difference.low <= 0 <= difference.high
+        for (first, second, condition, against, difference, unsaid), holm_p in zip(found, adjusted, strict=True):
+            figures = {"robust_p" if name == "p" else name: value for name, value in vars(difference).items()}
+            shown = holm_p < 1 - self._confidence
             rows.append(
                 {
                     "first": first,
                     "second": second,
                     "condition": condition,
                     "against": against,
-                    **rounded({**vars(difference), "holm_p": float(holm_p)}),
+                    **rounded({**figures, "holm_p": float(holm_p)}),
                     "significant": ("better" if difference.estimate > 0 else "worse") if shown else "",
+                    "unsaid": unsaid,
                 }
             )
         return rows
 
-    def _settings(self, *names: str) -> tuple[float, int, int]:
-        return self._confidence, self._resamples, derive_seed(self._seed, "compare", *names)
+
+def _ways_of_training(first: str, second: str) -> bool:
+    """Return whether a difference is a statement about two ways of training, not about an adapter and base."""
+    return first != second and BASE not in (first, second)
 
 
 def rounded(row: Mapping[str, Any]) -> Json:

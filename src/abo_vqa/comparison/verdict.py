@@ -2,7 +2,7 @@
 
 A planned difference is a gain ("yes") only if its interval excludes zero, its p, Holm-adjusted over all planned ones,
 is small, and _objection finds no sign that it arises without the image. A difference that is not significant is "not
-shown".
+shown"; between two ways of training, nothing can be said by one training run of each.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,9 +24,11 @@ ABOVE = "Is each model above the best text-only baseline?"
 LOOKS = "Does each model score higher with the image than with a blank one?"
 EVERY_ORDER = "Is each model right in every order of the options more often than by chance?"
 
-ONE_SEED = (
-    "This is one training seed. Intervals and p values generalize to other questions and images like these, not to "
-    "another training run; only several seeds show how much the seed matters (`abo-vqa sweep`)."
+ONE_RUN = (
+    "This is one training run of each arm. Intervals and p values generalize to other questions and images like these: "
+    "they say whether these adapters are better than base. Which way of training is better they cannot say, because "
+    "another training seed may turn a difference between two arms around; only several runs show how much the seed "
+    "matters (`abo-vqa sweep`)."
 )
 
 Json = dict[str, Any]
@@ -62,7 +64,7 @@ def verdict(
     groups[LOOKS] = list(_looks(comparison))
     groups[EVERY_ORDER] = list(_every_order(comparison, conditions))
     questions = [{"question": q, "answer": _together(parts), "parts": parts} for q, parts in groups.items() if parts]
-    return {"questions": questions, "limits": ONE_SEED}
+    return {"questions": questions, "limits": ONE_RUN}
 
 
 def label(model: str) -> str:
@@ -93,17 +95,23 @@ def _planned(comparison: Mapping[str, Any], conditions: Conditions, settings: Co
                 about, answer = f"{label(first)} − {label(second)}", f"{UNSAID}no test question is kept under it"
                 part = {"about": about, "condition": condition, "answer": answer, "statement": ""}
             else:
-                part = {**_part(row), "answer": _gain(row, comparison, conditions)}
+                part = _part(row)
+                if not row["unsaid"]:
+                    part["answer"] = _gain(row, comparison, conditions)
             parts.append({"first": first, "second": second, "planned": True, **part})
     return parts
 
 
 def _part(row: Mapping[str, Any]) -> Json:
+    answer, statement = {"better": YES, "worse": NO}.get(row["significant"], NOT_SHOWN), _difference(row)
+    if row["unsaid"]:
+        answer = f"{UNSAID}{row['unsaid']}: another training seed may turn the difference around"
+        statement = f"These two adapters: {statement}"
     return {
         "about": f"{label(row['first'])} − {label(row['second'])}",
         "condition": row["condition"],
-        "answer": {"better": YES, "worse": NO}.get(row["significant"], NOT_SHOWN),
-        "statement": f"{_difference(row)}; detectable: {100 * row['detectable']:.1f}",
+        "answer": answer,
+        "statement": f"{statement}; detectable: {100 * row['detectable']:.1f}",
     }
 
 
@@ -153,7 +161,8 @@ def _objection(gain: Mapping[str, Any], comparison: Mapping[str, Any], condition
 
 
 def _difference(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['estimate']:+.1f} points ({span(row, '+')}; adjusted p {row['holm_p']:.2g})"
+    p = f"p {row['robust_p']:.2g}" if row["unsaid"] else f"adjusted p {row['holm_p']:.2g}"
+    return f"{100 * row['estimate']:+.1f} points ({span(row, '+')}; {p})"
 
 
 def _above(comparison: Mapping[str, Any], conditions: Conditions) -> Iterable[Json]:

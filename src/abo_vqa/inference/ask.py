@@ -41,7 +41,7 @@ def ask_all(
     label: of the progress bar. known: entries kept by an earlier, interrupted call with the same arguments, which are
     reused; keep: called with each new entry, one per image.
 
-    Columns: qa_id, image_id, question_type, condition, answer (gold), options, shown (whether the options were shown);
+    Columns: qa_id, image_id, image_group (of near duplicates; the image if unknown), question_type, condition, answer (gold), options, shown (whether the options were shown);
     with one element per order of the options: generated, log_probabilities and lengths (of each option, in the order of
     `options`); prior: each option's log-probability without image and question.
     """
@@ -87,6 +87,7 @@ def _row(row: Mapping[str, Any], question: Asked, condition: str, prior: Mapping
     return {
         "qa_id": question.qa_id,
         "image_id": question.image_id,
+        "image_group": row.get("image_group", question.image_id),
         "question_type": row["question_type"],
         "condition": condition,
         "answer": row["answer"],

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import RANKED
+from abo_vqa.common.schema import guessed
 from abo_vqa.questions.words import normalize
 
 BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
@@ -124,6 +125,7 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {
         "qa_id": row["qa_id"],
         "image_id": row["image_id"],
+        "image_group": row["image_group"],
         "question_type": row["question_type"],
         "condition": row["condition"],
         "answer": row["answer"],
@@ -146,8 +148,8 @@ def summarize(predictions: pd.DataFrame) -> Summary:
     """Return {condition: {"total": row, "by_type": {question type: row}}}; types without questions are left out.
 
     A row has n, macro_f1, ece, and the means of MEANS: accuracy of the generated answers and of the three rankings,
-    unparsable (share of predictions that are none of the shown options, or empty if none is shown), and chance (one
-    over the number of options). "by_position", beside "total", has n and accuracy by position of the right option.
+    unparsable (share of predictions that are none of the shown options, or empty if none is shown), and chance (of
+    a guess among the options, see common.schema.guessed). "by_position", beside "total", has n and accuracy by position of the right option.
     """
     found: Summary = {}
     for condition, part in predictions.groupby("condition", sort=False):
@@ -207,7 +209,8 @@ def _position(rows: pd.DataFrame) -> Row:
 
 
 def _row(part: pd.DataFrame) -> Row:
-    columns = part.assign(accuracy=part["correct"], chance=1 / part["options"].map(len))
+    chance = [guessed(kind, len(shown)) for kind, shown in zip(part["question_type"], part["options"], strict=True)]
+    columns = part.assign(accuracy=part["correct"], chance=chance)
     return {
         "n": len(part),
         "macro_f1": macro_f1(list(part["prediction"]), list(part["gold"])),

@@ -18,8 +18,9 @@ COLUMNS = (
     "shown; counts as wrong."
 )
 TESTS = (
-    "Points: the first's accuracy minus the second's, same questions. Robust p: McNemar's test for clustered pairs, "
-    "questions of an image correlated; Holm p: adjusted for all rows of its table. Detectable: in points, the smallest "
+    "Points: the first's accuracy minus the second's, same questions. Robust p: Student's t over groups of look-alike "
+    "images, questions of a group correlated; Holm p: adjusted for all rows of its table. A row of two arms describes "
+    "these two adapters; which way of training is better cannot be said by one run of each, so its Holm p is 1. Detectable: in points, the smallest "
     f"true difference that a robust test detects with {100 * POWER:.0f} % probability, unadjusted. McNemar p: exact "
     "test of the questions that only one answered right, assuming independent questions."
 )
@@ -30,8 +31,8 @@ def render(comparison: Comparison) -> str:
     level = percent(comparison["confidence"])
     sections = [
         "# Comparison",
-        f"{comparison['questions']} test questions on {comparison['images']} images. Intervals: {level}, bootstrap "
-        f"over images, {comparison['resamples']} resamples, seed {comparison['seed']}.",
+        f"{comparison['questions']} test questions on {comparison['images']} images. Intervals: {level}, Student's "
+        f"t over groups of look-alike images, for accuracies in Wilson's form. Seed {comparison['seed']}.",
         "## Verdict",
         verdict_list(comparison["verdict"]),
         comparison["verdict"]["limits"],
@@ -65,7 +66,7 @@ def rule(confidence: float) -> str:
         f"planned ones, is under {1 - confidence:.2g}, and the first model is above chance, above the best text-only "
         "baseline (their intervals do not overlap; the baseline scores no more than compare.max_blind), better than "
         "itself with a blank image, and further ahead than with one, where a condition shows one. No: significantly "
-        "worse. In parentheses: intervals and adjusted p values; detectable: the smallest true difference, in points, "
+        "worse. Between two arms, one training run of each allows no answer. In parentheses: intervals and adjusted p values; detectable: the smallest true difference, in points, "
         f"that a test detects with {percent(POWER)} probability."
     )
 
@@ -181,7 +182,7 @@ def difference_table(differences: Sequence[Mapping[str, Any]]) -> str:
         other = row["against"] if row["against"] != row["condition"] else ""
         tests = [f"{100 * row['estimate']:+.1f}", span(row, "+"), *(f"{row[p]:.2g}" for p in ("robust_p", "holm_p"))]
         cells = [row["first"], row["second"], row["condition"], other, str(row["n"]), *tests]
-        cells += [f"{100 * row['detectable']:.1f}", row["significant"] or "not shown"]
+        cells += [f"{100 * row['detectable']:.1f}", "unsaid" if row["unsaid"] else row["significant"] or "not shown"]
         rows.append(cells)
         if paired:
             cells += [str(row["only_first"]), str(row["only_second"]), f"{row['mcnemar_p']:.2g}"]

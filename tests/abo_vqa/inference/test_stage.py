@@ -136,7 +136,7 @@ def test_no_journal_is_used_for_what_changes_the_answers(journal: Callable[..., 
     "changes",
     [
         {"evaluate.bertscore_layers": 6},
-        {"compare.resamples": 10},
+        {"compare.confidence": 0.9},
         {"train.learning_rate": 1.0},
         {"registry.champion_under": ["options"]},
         {"arms.options.prompt": PROMPT},

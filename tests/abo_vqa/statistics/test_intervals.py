@@ -1,5 +1,6 @@
 """Intervals that cover what they say, and paired tests checked against textbook values."""
 
+import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,7 +10,10 @@ from scipy.stats import binomtest, norm, t, ttest_1samp
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.statistics.intervals import POWER, align, cluster_interval, mean_difference, paired_difference
-from abo_vqa.statistics.simulation import Small, Training, family_rates, small_rates
+from paths import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+from experiments import Small, Training, family_rates, small_rates
 
 
 def answers(correct: Sequence[bool], images: Sequence[str] | None = None) -> pd.DataFrame:

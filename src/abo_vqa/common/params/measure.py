@@ -12,7 +12,6 @@ class AuditParams(Group):
     """The audit by text-only baselines."""
 
     folds: Annotated[int, Field(ge=2)]
-    resamples: Count
     encoder: str
 
 
@@ -72,7 +71,6 @@ class CompareParams(Group):
     """Intervals, planned comparisons, and the text-only scores above which no gain is reported."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    resamples: Count
     planned: list[PlannedParams]
     max_blind: dict[str, Share]
 

@@ -1,14 +1,14 @@
 """The difference between two ways of training: images and training seeds are both random."""
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.statistics.intervals import POWER, mean_difference
-from abo_vqa.statistics.simulation import Training, training_rates
-from abo_vqa.statistics.training import (
+from abo_vqa.comparison.training import (
     Components,
     components,
     detectable_difference,
@@ -16,6 +16,11 @@ from abo_vqa.statistics.training import (
     paired_training_difference,
     training_difference,
 )
+from abo_vqa.statistics.intervals import POWER, mean_difference
+from paths import ROOT
+
+sys.path.append(str(ROOT / "benchmarks"))
+from experiments import Training, training_rates
 
 IMAGES = [str(i // 5) for i in range(800)]
 

@@ -1,6 +1,6 @@
 """Simulated experiments whose truth is known: how often an interval covers it, and how often a null is rejected.
 
-Used by the tests (few experiments) and by benchmarks/simulation.py (many).
+Used by the tests (few experiments) and by simulation.py (many).
 """
 
 from collections.abc import Callable, Iterator
@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from abo_vqa.comparison.training import components, half_width
 from abo_vqa.statistics.clusters import Array, degrees_of_freedom
 from abo_vqa.statistics.intervals import difference_variance, wilson_limits
-from abo_vqa.statistics.training import components, half_width
 
 P = 0.05
 # Experiments simulated at once: 10 replicates of 800 questions are 6 MB an array.
