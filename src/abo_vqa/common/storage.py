@@ -85,6 +85,10 @@ class BadImage(ValueError):
     """Bytes that Pillow cannot decode; the message is the reason, the same in every run."""
 
 
+class TooManyPixels(BadImage):
+    """An image that declares more pixels than Pillow agrees to decode."""
+
+
 class NotAnImage(BadImage):
     """Bytes of no format that Pillow knows, or of none that is accepted."""
 
@@ -114,6 +118,8 @@ def decode_image(
 
 
 def _bad_image(error: Exception) -> BadImage:
+    if isinstance(error, Image.DecompressionBombError):
+        return TooManyPixels(str(error))
     # The message of Pillow has the in-memory file's address, which differs between runs.
     return NotAnImage("not an image") if isinstance(error, UnidentifiedImageError) else BadImage(str(error))
 

@@ -59,12 +59,12 @@ def token_f1(prediction: str, answer: str) -> float:
     return 2 * shared / (len(said) + len(right)) if shared else 0.0
 
 
-# Metrics of one answer, given prediction and right answer, both normalized. A new one is a function and an entry here:
-# it appears in reports/scores.json, reports/comparison.json and MLflow.
+# Metrics of one answer: prediction and right answer, both normalized, to a score. To add one, add an entry: it appears
+# in reports/scores.json, reports/comparison.json and MLflow.
 ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {
     "token_f1": token_f1,
 }
-# Means over questions, which must agree between the rows by type and their total; macro-F1 and ECE are none.
+# Means over questions, so that the rows by type must average to the total; macro-F1 and ECE need not.
 MEANS = ("accuracy", "unparsable", *ANSWER_METRICS, *BERTSCORE, *RESCALED, *RANKINGS, "chance")
 
 

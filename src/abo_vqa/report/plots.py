@@ -94,7 +94,7 @@ def plot_calibration(bins_of: Mapping[str, Mapping[str, Any]], conditions: Seque
                 panel.scatter(
                     bins["confidence"], bins["accuracy"], 120 * bins["share"] + 4, color=color, label=condition
                 )
-            panel.set(title=model, xlim=(0, 1), ylim=(0, 1.02), xlabel="probability of the likeliest option")
+            panel.set(title=model, xlim=(0, 1), ylim=(0, 1.02), xlabel="probability of the most likely option")
         panels[0].set_ylabel("share right")
         panels[0].legend(frameon=False, loc="upper left")
 
@@ -144,8 +144,8 @@ class Figures:
     shown: str
 
 
-# Figures by name, as in reports/plots/NAME.svg. A new one is a function and an entry here, and its file in dvc.yaml;
-# the report shows it after the others.
+# Figures by name, as in reports/plots/NAME.svg. To add one, add an entry, and its file in dvc.yaml; the report shows it
+# after the others.
 FIGURES: dict[str, Callable[[Figures, Path], None]] = {
     "forest": lambda given, path: plot_forest(given.comparison, path),
     "curves": lambda given, path: plot_curves(given.curves, given.clip, path),

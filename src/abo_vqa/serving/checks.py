@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.storage import BadImage, NotAnImage, decode_image
+from abo_vqa.common.storage import BadImage, NotAnImage, TooManyPixels, decode_image
 
 # Pillow opens many more, some of which run other programs or are not hardened against hostile files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -49,6 +49,8 @@ def check_image(data: bytes) -> None:
         decode_image(data, FORMATS, _check_size)
     except NotAnImage:
         raise InputError(f"{len(data)} bytes that are no {kinds} image") from None
+    except TooManyPixels:
+        raise InputError(f"the image declares more than {MAX_PIXELS / 1e6:.0f} million pixels; scale it down") from None
     except BadImage as error:
         raise InputError(f"the image is broken: {error}") from None
 

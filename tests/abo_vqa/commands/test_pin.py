@@ -71,7 +71,7 @@ def test_another_form_than_owner_and_name_is_refused(project, model):
 def test_a_file_that_is_no_pin_file_is_refused_with_the_parameter(project, text, says):
     if text is not None:
         Path("pin.json").write_text(text)
-    with pytest.raises(InputError, match="model.base: pin.json ") as error:
+    with pytest.raises(InputError, match=r"model\.base: pin\.json ") as error:
         model_source("pin.json", "model.base")
     assert says in str(error.value)
 
