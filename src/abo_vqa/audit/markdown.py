@@ -15,8 +15,8 @@ def render_audit(report: Mapping[str, Any], confidence: float) -> str:
         "Fitted on the train split and scored on the others; on the train split cross-fitted, each part of the images "
         "scored by a fit on the rest. Under `options` a baseline reads the question and its options, under `matched` "
         "options drawn so that the text does not give the answer away, under `open` the question. The options "
-        f"classifier reads the options only. In brackets the {percent(confidence)} interval: Wilson's, with Student's t "
-        "over groups of look-alike images.",
+        f"classifier reads the options only. In brackets the {percent(confidence)} interval: Wilson's, with Student's "
+        "t over groups of look-alike images.",
         split_table(report),
     ]
     if lacking := [condition for condition in PREDICTORS if condition not in report[TEST]]:

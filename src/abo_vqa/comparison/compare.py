@@ -34,8 +34,8 @@ def compare(
     predictions: by model, in the order of the tables, each as metrics.answers.score_answers returns them; summaries: by
     model, as metrics.answers.summarize returns them. conditions: the experiment's; those without predictions are left
     out. audit: as audit.audit.audit returns it for the same questions. seed: the run's, which is only passed on.
-    Intervals and tests take questions of an image_group as correlated. Raises InputError if two models answered different
-    questions.
+    Intervals and tests take questions of an image_group as correlated. Raises InputError if two models answered
+    different questions.
     """
     models = list(predictions)
     asked = _asked(predictions, conditions)

@@ -41,9 +41,10 @@ def ask_all(
     label: of the progress bar. known: entries kept by an earlier, interrupted call with the same arguments, which are
     reused; keep: called with each new entry, one per image.
 
-    Columns: qa_id, image_id, image_group (of near duplicates; the image if unknown), question_type, condition, answer (gold), options, shown (whether the options were shown);
-    with one element per order of the options: generated, log_probabilities and lengths (of each option, in the order of
-    `options`); prior: each option's log-probability without image and question.
+    Columns: qa_id, image_id, image_group (near duplicates share one; the image where a question has none),
+    question_type, condition, answer (gold), options, shown (whether the options were shown); with one element per order
+    of the options: generated, log_probabilities and lengths (of each option, in the order of `options`); prior: each
+    option's log-probability without image and question.
     """
     known = known or {}
     by_image: dict[str, dict[Prompt, None]] = {}

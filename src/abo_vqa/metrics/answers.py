@@ -148,8 +148,9 @@ def summarize(predictions: pd.DataFrame) -> Summary:
     """Return {condition: {"total": row, "by_type": {question type: row}}}; types without questions are left out.
 
     A row has n, macro_f1, ece, and the means of MEANS: accuracy of the generated answers and of the three rankings,
-    unparsable (share of predictions that are none of the shown options, or empty if none is shown), and chance (of
-    a guess among the options, see common.schema.guessed). "by_position", beside "total", has n and accuracy by position of the right option.
+    unparsable (share of predictions that are none of the shown options, or empty if none is shown), and chance (of a
+    guess among the live options, common.schema.guessed). "by_position", beside "total", has n and accuracy by position
+    of the right option.
     """
     found: Summary = {}
     for condition, part in predictions.groupby("condition", sort=False):

@@ -19,10 +19,11 @@ COLUMNS = (
 )
 TESTS = (
     "Points: the first's accuracy minus the second's, same questions. Robust p: Student's t over groups of look-alike "
-    "images, questions of a group correlated; Holm p: adjusted for all rows of its table. A row of two arms describes "
-    "these two adapters; which way of training is better cannot be said by one run of each, so its Holm p is 1. Detectable: in points, the smallest "
-    f"true difference that a robust test detects with {100 * POWER:.0f} % probability, unadjusted. McNemar p: exact "
-    "test of the questions that only one answered right, assuming independent questions."
+    "images, whose questions are correlated; Holm p: adjusted for all rows of its table. A row of two arms describes "
+    "these two adapters; one training run of each cannot tell which way of training is better, so its Holm p is 1. "
+    f"Detectable: in points, the smallest true difference that a robust test detects with {100 * POWER:.0f} % "
+    "probability, unadjusted. McNemar p: exact test of the questions that only one answered right, assuming "
+    "independent questions."
 )
 
 
@@ -66,8 +67,9 @@ def rule(confidence: float) -> str:
         f"planned ones, is under {1 - confidence:.2g}, and the first model is above chance, above the best text-only "
         "baseline (their intervals do not overlap; the baseline scores no more than compare.max_blind), better than "
         "itself with a blank image, and further ahead than with one, where a condition shows one. No: significantly "
-        "worse. Between two arms, one training run of each allows no answer. In parentheses: intervals and adjusted p values; detectable: the smallest true difference, in points, "
-        f"that a test detects with {percent(POWER)} probability."
+        "worse. Between two arms, one training run of each allows no answer. In parentheses: intervals and adjusted p "
+        "values; detectable: the smallest true difference, in points, that a test detects with "
+        f"{percent(POWER)} probability."
     )
 
 

@@ -32,7 +32,9 @@ class OnesForEqual:
 
 
 def question(qa_id: str, kind: str, answer: str, *others: str, image: str = "i1") -> dict:
-    return {"qa_id": qa_id, "image_id": image, "question_type": kind, "answer": answer, "options": [answer, *others]}
+    options = [answer, *others]
+    named = {"qa_id": qa_id, "image_id": image, "image_group": f"like {image}"}
+    return named | {"question_type": kind, "answer": answer, "options": options}
 
 
 def answered(row: dict, said: list[str], condition: str = "options", **changes: Any) -> dict:
@@ -96,6 +98,21 @@ def test_summary_by_hand():
     assert (color["n"], color["accuracy"], color["unparsable"]) == (2, 0.5, 0.5)
     assert color["macro_f1"] == pytest.approx((1 + 0) / 2)
     assert set(summary["options"]["by_type"]) == {"color", "counting", "yes/no"}
+    assert list(table["image_group"]) == ["like i1"] * 3 + ["like i2"]
+
+
+def test_chance_is_a_guess_among_the_options_that_the_question_leaves_open():
+    rows = [question("q5", "comparison", "wider", "taller"), question("q6", "color", "red", "blue", "green")]
+    found = summarize(scored([*QUESTIONS, *rows], ["red"] * 6))["options"]
+    by_type = {kind: row["chance"] for kind, row in found["by_type"].items()}
+    # Nobody who can read answers "maybe" to a question for yes or no.
+    assert by_type == {
+        "color": pytest.approx((1 / 4 + 1 / 4 + 1 / 3) / 3),
+        "counting": 0.25,
+        "yes/no": 0.5,
+        "comparison": 0.5,
+    }
+    assert found["total"]["chance"] == pytest.approx((3 / 4 + 1 / 3 + 2 / 2) / 6)
 
 
 def test_under_open_only_an_empty_prediction_is_unparsable():

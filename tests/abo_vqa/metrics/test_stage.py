@@ -30,6 +30,7 @@ def answered(qa_id: str, condition: str, said: str) -> dict[str, Any]:
     return {
         "qa_id": qa_id,
         "image_id": f"image of {qa_id}",
+        "image_group": "twins" if qa_id < "q2" else qa_id,
         "question_type": "color" if qa_id < "q2" else "material",
         "condition": condition,
         "answer": "red",

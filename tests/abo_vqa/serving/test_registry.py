@@ -180,7 +180,7 @@ def test_every_arm_is_a_version_with_what_is_known_about_it(store: Path, monkeyp
     assert tags["open/verdict"] == "yes" and "blind/verdict" not in tags
     accuracy = options_help()["results"]["options"]["options"]["total"]["accuracy"]
     assert f"- `options`: {100 * accuracy:.1f} % right, base " in options.description
-    assert "Is that a gain? yes" in options.description and "one training seed" in options.description
+    assert "Is that a gain? yes" in options.description and "one training run" in options.description
     assert client.get_model_version_by_alias("abo-vqa", "champion").version == options.version
 
 
