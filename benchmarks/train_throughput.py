@@ -85,9 +85,7 @@ def train(contender: str, folder: Path, steps: int) -> dict[str, Any]:
     params = read_params(Path(__file__).parents[1] / "params.yaml")
     cuda = torch.cuda.is_available()
     quantization = params.model.quantization.model_copy(update={"compute_dtype": "bfloat16" if cuda else "float32"})
-    model_params = params.model.model_copy(
-        update={"base": str(folder / "model"), "quantization": quantization}
-    )
+    model_params = params.model.model_copy(update={"base": str(folder / "model"), "quantization": quantization})
     lora = params.train.lora.model_copy(update={"dropout": 0.0})
     passes = {"batch_size": 3, "accumulation": 6} if contender in (STOCK, NAIVE) and not cuda else {}
     settings = params.train.model_copy(update={"lora": lora, "epochs": 1, "save_steps": 10**6, **passes})
@@ -176,7 +174,7 @@ def stock(
         }
         for row in dataset
     ]
-    arguments = trainer_arguments(settings, 0, folder / "scratch", validated=False)
+    arguments = trainer_arguments(settings, base.dtype, 0, folder / "scratch", validated=False)
     arguments.train_sampling_strategy = "sequential"
     arguments.dataset_kwargs = None
     arguments.logging_steps = 1

@@ -30,6 +30,24 @@ hypothesis.settings.register_profile("abo-vqa", deadline=None)
 hypothesis.settings.load_profile("abo-vqa")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs from all tests unless those marked gpu are asked for: `pytest -m gpu`."""
+    if not _wants_gpu(config):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked gpu unless they are asked for."""
+    if not _wants_gpu(config):
+        left_out = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _wants_gpu(config: pytest.Config) -> bool:
+    return "gpu" in config.getoption("markexpr").replace("not gpu", "")
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root folder."""

@@ -84,8 +84,9 @@ def main(
     ] = None,
     no_4bit: Annotated[bool, typer.Option("--no-4bit", help="Do not quantize the base.")] = False,
     dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Number format to compute in.")
-    ] = "float32",
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="Number format to compute in; auto: bfloat16 or float16 on a GPU, float32 on a CPU."),
+    ] = "auto",
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Ask the first N questions only.", show_default=False)
     ] = None,

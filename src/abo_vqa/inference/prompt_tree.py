@@ -16,6 +16,7 @@ from transformers import DynamicCache
 
 from abo_vqa.model.collators import check_length
 from abo_vqa.model.features import as_model_input
+from abo_vqa.model.finite import check_finite
 from abo_vqa.model.shared_image import ImageCollator
 
 PREFIX = 0  # owner of the shared image's tokens
@@ -80,7 +81,7 @@ class Scorer:
             check_length(
                 f"{image_id}: {prompt.text[:80]!r}", len(prefix) + len(tokens) + longest, self._collator.context
             )
-        tree = _Tree(self._model, prefix, inputs)
+        tree = _Tree(self._model, image_id, prefix, inputs)
         answers: dict[Prompt, Answer] = {}
         for part in self._passes(asked, drafts):
             found = self._answer(tree, [asked[place] for place in part], [drafts[place] for place in part])
@@ -205,8 +206,8 @@ def _placed(segments: Sequence[_Segment]) -> list[tuple[_Segment, int]]:
 class _Tree:
     """An image in a key-value cache, then segments that attend to the image, their parent and themselves."""
 
-    def __init__(self, model: Any, prefix: Sequence[int], inputs: Mapping[str, Any]) -> None:
-        self._model, self._depth = model, len(prefix)
+    def __init__(self, model: Any, image_id: str, prefix: Sequence[int], inputs: Mapping[str, Any]) -> None:
+        self._model, self._image_id, self._depth = model, image_id, len(prefix)
         self._cache = DynamicCache()
         self._owners = torch.full((len(prefix),), PREFIX)
         seen = torch.ones(1, 1, len(prefix), len(prefix), dtype=torch.bool).tril()
@@ -254,4 +255,5 @@ class _Tree:
             logits_to_keep=wanted.to(device),
             **known,
         )
+        check_finite(found.logits, "logits", self._image_id, self._model)
         return found.logits[0]

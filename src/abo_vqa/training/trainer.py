@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,16 +16,20 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 from trl import SFTTrainer
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
+from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP, SKIPPED
 from abo_vqa.common.params.model import TrainParams
 from abo_vqa.model.base.loading import guard_cpu_quantization
 from abo_vqa.model.collators import IGNORED
 from abo_vqa.model.features import as_model_input
-from abo_vqa.training.history import Row, curve, history, last_checkpoint
+from abo_vqa.model.finite import check_finite
+from abo_vqa.training.history import Row, applied, curve, history, last_checkpoint
 from abo_vqa.training.settings import lora_config, trainer_arguments
 
 # A mean loss below this at the first step means trivial labels, such as the constant tail of the paper's labels.
 ZERO_LOSS = 1e-6
+# Skipped steps in a row that stop a run. Each halves the loss scale, so that 20 take it from its first value, 65,536,
+# below 1.
+MAX_SKIPPED = 20
 # Component of a trainable parameter, by a part of its name.
 COMPONENTS = {"language": ".language_model.", "vision": ".vision_tower.", "lora_A": ".lora_A.", "lora_B": ".lora_B."}
 
@@ -86,12 +91,22 @@ class ArmTrainer(SFTTrainer):
         self._step_loss = self._step_loss.to(loss.device) + loss
         return loss
 
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Create the optimizer, and let the loss scaler skip its steps itself.
+
+        A fused optimizer skips inside its kernel, where accelerate does not see it: the schedule would advance.
+        """
+        optimizer: Any = super().create_optimizer(*args, **kwargs)
+        optimizer._step_supports_amp_scaling = False
+        return optimizer
+
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
-        # Under float16 the gradients are still multiplied by the loss scale, which max_grad_norm does not expect.
+        # Under float16 the gradients are multiplied by the loss scale, which max_grad_norm does not expect.
         self.accelerator.unscale_gradients()
         # Clipping changes the gradients in place and the optimizer discards them: record both norms here.
         before = component_norms(model)
-        returned = super()._clip_grad_norm(model)
+        # Not accelerate's function, which unscales again.
+        returned = torch.nn.utils.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
         after = component_norms(model)
         assert self.lr_scheduler is not None
         # Each process summed the loss of its questions only, times the number of processes (compute_loss).
@@ -103,11 +118,18 @@ class ArmTrainer(SFTTrainer):
             PRE_CLIP: float(returned),
             POST_CLIP: after.pop("all"),
         }
-        # The optimizer steps next: stop before a non-finite gradient reaches the weights.
-        check_step(row)
-        row |= {f"{PRE_CLIP}/{name}": value for name, value in before.items() if name != "all"}
-        row |= {f"{POST_CLIP}/{name}": value for name, value in after.items()}
+        scaled = self.accelerator.scaler is not None
+        if scaled and not math.isfinite(row[PRE_CLIP]):
+            # An overflow is how a scaler finds its scale: it halves it and skips the step.
+            row |= {PRE_CLIP: math.nan, POST_CLIP: math.nan, SKIPPED: 1.0}
+        else:
+            # The optimizer steps next: stop before a non-finite gradient reaches the weights.
+            check_step(row)
+            row |= {f"{PRE_CLIP}/{name}": value for name, value in before.items() if name != "all"}
+            row |= {f"{POST_CLIP}/{name}": value for name, value in after.items()}
+            row |= {SKIPPED: 0.0} if scaled else {}
         self._record(row)
+        check_skipped(self.state.log_history)
         self._step_loss = torch.zeros(())
         return returned
 
@@ -155,6 +177,7 @@ def greedy_accuracy(model: Any, batches: Any) -> float:
     right = total = 0
     for batch in batches:
         logits, targets = answer_logits(model, {k: v for k, v in batch.items() if k != "questions"})
+        check_finite(logits, "logits", "validation", model)
         total += int(batch["questions"])
         hits = (logits.argmax(-1) == targets).tolist()
         # The answers are concatenated; only the end token, which no answer contains, separates them.
@@ -195,6 +218,16 @@ def check_step(row: Row) -> None:
         raise InputError(NO_GRADIENT)
 
 
+def check_skipped(log_history: Sequence[Row]) -> None:
+    """Raise InputError if the last MAX_SKIPPED steps were all skipped."""
+    steps = [row for row in log_history if PRE_CLIP in row]
+    if len(list(takewhile(lambda row: row.get(SKIPPED), reversed(steps)))) >= MAX_SKIPPED:
+        raise InputError(
+            f"step {int(steps[-1]['step'])}: the gradients overflowed in {MAX_SKIPPED} steps in a row, although each "
+            "halved the loss scale; lower train.learning_rate or set train.mixed_precision to bf16 or no"
+        )
+
+
 def train_arm(
     base: PreTrainedModel,
     collator: Any,
@@ -210,7 +243,7 @@ def train_arm(
 
     validation: the collator's batches with `questions`, the number in each; the most accurate adapter is kept, without
     validation the last one. on_row: called with every new row of the curve, restored rows first. Raises InputError if
-    the dataset is empty or a step is unsound.
+    the dataset is empty, a step is unsound or the loss scaler skipped all of them.
     """
     if len(dataset) == 0:
         raise InputError("no training questions; lower split.validation and split.test or raise sample.products")
@@ -220,7 +253,7 @@ def train_arm(
             validation,
             on_row,
             model=base,
-            args=trainer_arguments(params, seed, scratch, bool(validation)),
+            args=trainer_arguments(params, base.dtype, seed, scratch, bool(validation)),
             train_dataset=dataset,
             eval_dataset=dataset if validation else None,  # unused by our evaluate(), but required by the Trainer
             data_collator=collator,
@@ -244,6 +277,11 @@ def train_arm(
         on_row(row)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
+    if not applied(state.log_history):
+        raise InputError(
+            f"the gradients overflowed in all {state.global_step} steps and nothing was learned; train longer, so that "
+            "the loss scaler finds its scale, or set train.mixed_precision to bf16 or no"
+        )
     return TrainingResult(
         model,
         curve(state.log_history),

@@ -19,6 +19,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import ModelParams, QuantizationParams
 from abo_vqa.common.project import model_source
+from abo_vqa.model.base.devices import warn_of_unusable_gpus
 
 # transformers 5 matches these from the root of the model; "vision_tower" alone would match nothing, and CLIP and the
 # projector would be quantized too. Any list replaces the default one, so it must name the head as well.
@@ -61,6 +62,7 @@ def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
     attention: transformers' name of the implementation. Raises InputError if the model cannot be found.
     """
     config = _load_config(params)
+    warn_of_unusable_gpus()
     name, commit = model_source(params.base, "model.base")
     if not torch.cuda.is_available() and config.get_text_config().hidden_size < NARROW:
         torch.set_num_threads(1)
@@ -69,7 +71,7 @@ def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
     model = AutoModelForImageTextToText.from_pretrained(
         name,
         revision=commit,
-        dtype=getattr(torch, quantization.compute_dtype),
+        dtype=compute_dtype(quantization),
         quantization_config=bitsandbytes_config(quantization) if quantization.load_in_4bit else None,
         device_map=device,
         attn_implementation=attention,
@@ -78,13 +80,22 @@ def load_base(params: ModelParams, attention: str = "sdpa") -> PreTrainedModel:
     return model.eval()
 
 
+def compute_dtype(params: QuantizationParams) -> torch.dtype:
+    """Return the configured number format; auto: bfloat16 on a GPU that has it, else float16, and float32 on CPUs."""
+    if params.compute_dtype != "auto":
+        return getattr(torch, params.compute_dtype)
+    if not torch.cuda.is_available():
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+
+
 def bitsandbytes_config(params: QuantizationParams) -> BitsAndBytesConfig:
     """Return the 4-bit settings (paper, listing 2); bitsandbytes has no field `quantize_kv_cache`."""
     return BitsAndBytesConfig(
         load_in_4bit=params.load_in_4bit,
         bnb_4bit_quant_type=params.quant_type,
         bnb_4bit_use_double_quant=params.double_quant,
-        bnb_4bit_compute_dtype=getattr(torch, params.compute_dtype),
+        bnb_4bit_compute_dtype=compute_dtype(params),
         llm_int8_skip_modules=NOT_QUANTIZED,
     )
 
