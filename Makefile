@@ -1,4 +1,4 @@
-# `make help` lists the targets. Everything runs in .venv, which the first target that needs it builds.
+# `make help` lists the targets. They run in .venv, which is built on first use.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 PYTHON ?= python3
@@ -42,31 +42,31 @@ experiments: $(VENV)/installed ## list the experiments: accuracies and the param
 ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
 
-serve: $(VENV)/installed ## answer over HTTP on 127.0.0.1: make serve [MODEL=models:/abo-vqa/2] [PORT=5001]
+serve: $(VENV)/installed ## serve the champion on 127.0.0.1: make serve [MODEL=models:/abo-vqa/2] [PORT=5001]
 	abo-vqa serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT))
 
-preset: $(VENV)/installed ## apply a preset to params.yaml: make preset TO=paper; without TO list the presets
+preset: $(VENV)/installed ## apply a preset to params.yaml: make preset TO=paper; without TO: list the presets
 	abo-vqa preset $(TO)
 
 dag: $(VENV)/installed ## draw the stages
 	dvc dag
 
-docs-data: $(VENV)/installed ## build reports/data_docs/index.html: the expectations and what they find in the current tables
+docs-data: $(VENV)/installed ## build reports/data_docs/index.html: the expectations and their results
 	abo-vqa data-docs
 
-docs-params: $(VENV)/installed ## write docs/parameters.md from params.yaml and the types of its values
+docs-params: $(VENV)/installed ## write docs/parameters.md from params.yaml and its types
 	abo-vqa params --write
 
-plots-page: $(VENV)/installed ## build .dvc/plots/page.html anew, which lets `dvc plots` work offline (needs npm)
+plots-page: $(VENV)/installed ## rebuild .dvc/plots/page.html, so that `dvc plots` works offline (needs npm)
 	python .dvc/plots/make_page.py
 
-demo-data: $(VENV)/installed ## draw the demo catalogue anew (the same bytes as the committed one)
-	python -m abo_demo.catalogue --out data
+demo-data: $(VENV)/installed ## redraw the demo catalog (the same bytes as the committed one)
+	python -m abo_demo.catalog --out data
 
-demo-model: $(VENV)/installed ## pre-train the demo's base model anew into models/pretraining (about an hour on two cores)
+demo-model: $(VENV)/installed ## pre-train the demo's base model again into models/pretraining (about an hour on two cores)
 	python -m abo_demo.pretrain
 
-lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock
+lock: ## resolve the dependencies of pyproject.toml into requirements.lock
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet '.[encoder,test,lint]'
 	{ echo '# Exact versions of everything installed; made by `make lock` from pyproject.toml.'; \
@@ -74,5 +74,5 @@ lock: ## resolve the dependencies of pyproject.toml anew into requirements.lock
 	  .venv-lock/bin/python -m pip freeze --all --exclude pip --exclude abo-vqa --exclude triton | sed 's/+cpu//'; } > requirements.lock
 	rm -rf .venv-lock build src/*.egg-info
 
-clean: ## remove what the pipeline made (not the cache, not the MLflow store)
+clean: ## remove the outputs of the pipeline, but not the DVC cache or the MLflow store
 	rm -rf tables reports models/adapters models/checkpoints

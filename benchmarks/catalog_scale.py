@@ -4,7 +4,7 @@
 
 Timed, in a fresh process each: reading both archives (all shards unpacked and parsed, the image table parsed, every
 member of the image archive found), the pool, the draw, and reading the listings drawn, whole. Not timed: importing
-Python modules, writing the sample, and decoding the images drawn, which costs the same whatever the catalogue's size.
+Python modules, writing the sample, and decoding the images drawn, which costs the same whatever the catalog's size.
 
 The floor of the listings: the same shards unpacked with isal, every line parsed with orjson and thrown away, by one
 process and by as many as we use, which the ratios are of. The floor of both archives also unpacks the image table with
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from catalog_text import IMAGE_ROWS, LISTINGS, write_catalogue
+from catalog_text import IMAGE_ROWS, LISTINGS, write_catalog
 
 PRODUCTS = 12_000
 STEPS = ("read", "drawn")  # after which the clock is looked at
@@ -40,14 +40,14 @@ MB = 1e6
 
 
 def ours(folder: Path, told: dict[str, Any]) -> None:
-    from abo_vqa.catalog.archives import read_catalogue
+    from abo_vqa.catalog.archives import read_catalog
     from abo_vqa.catalog.pool import candidates
     from abo_vqa.catalog.sampler import Sampler
     from abo_vqa.common.params import read_params
 
     params = read_params().sample.model_copy(update={"products": PRODUCTS})
     with measured(told):
-        read, images = read_catalogue(folder / "abo-listings.tar", folder / "abo-images-small.tar")
+        read, images = read_catalog(folder / "abo-listings.tar", folder / "abo-images-small.tar")
         told["read"] = time.perf_counter()
         pool, _ = candidates(read.listings, images)
         draw = Sampler(pool.facts, params, 1).draw(lambda _: True)
@@ -183,7 +183,7 @@ def best(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--keep", type=Path, help="folder for the generated catalogues, used again if they are there")
+    parser.add_argument("--keep", type=Path, help="folder for the generated catalogs, used again if they are there")
     parser.add_argument("--scales", type=float, nargs="+", default=[0.1, 1, 10])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--measure", choices=MEASURED, help=argparse.SUPPRESS)
@@ -199,16 +199,16 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as temporary:
         for scale in args.scales:
-            report(scale, catalogue(args.keep or Path(temporary), scale), args.repeats)
+            report(scale, catalog(args.keep or Path(temporary), scale), args.repeats)
 
 
-def catalogue(keep: Path, scale: float) -> Path:
-    """Return the folder of the catalogue of that scale, generated if it is not there yet."""
+def catalog(keep: Path, scale: float) -> Path:
+    """Return the folder of the catalog of that scale, generated if it is not there yet."""
     folder = keep / f"x{scale:g}"
     facts = folder / "facts.json"
     if not facts.is_file():
         print(f"generating {folder} ...", file=sys.stderr)
-        facts.write_text(json.dumps(write_catalogue(folder, round(LISTINGS * scale), round(IMAGE_ROWS * scale))))
+        facts.write_text(json.dumps(write_catalog(folder, round(LISTINGS * scale), round(IMAGE_ROWS * scale))))
     return folder
 
 

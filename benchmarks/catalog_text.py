@@ -1,4 +1,4 @@
-"""A generated catalogue with ABO's keys, gaps and text volumes, of any number of listings; no real data in it."""
+"""A generated catalog with ABO's keys, gaps and text volumes, of any number of listings; no real data in it."""
 
 import csv
 import io
@@ -127,7 +127,7 @@ class Writer:
         return [" ".join(drawn[place::count]) for place in range(count)]
 
 
-# How many listings have a key: ABO's for colour, material, brand and main image, a guess for the others.
+# How many listings have a key: ABO's for color, material, brand and main image, a guess for the others.
 _SHARE = {
     "color": 0.79, "material": 0.36, "brand": 0.9996, "main_image_id": 0.996, "color_code": 0.2, "fabric_type": 0.15,
     "finish_type": 0.1, "item_dimensions": 0.6, "item_shape": 0.1, "item_weight": 0.7, "model_name": 0.4,
@@ -148,8 +148,8 @@ def _long_tail(values: list[str]) -> _Tail:
     return values, list(accumulate(1 / (number + 8) for number in range(len(values))))
 
 
-def write_catalogue(folder: Path, listings: int, image_rows: int, seed: int = 1) -> dict[str, int]:
-    """Write both archives of a catalogue of that many listings; return their bytes, packed and unpacked."""
+def write_catalog(folder: Path, listings: int, image_rows: int, seed: int = 1) -> dict[str, int]:
+    """Write both archives of a catalog of that many listings; return their bytes, packed and unpacked."""
     folder.mkdir(parents=True, exist_ok=True)
     counts = [listings // 16 + (number < listings % 16) for number in range(16)]
     with ProcessPoolExecutor(2) as pool:
@@ -177,7 +177,7 @@ def _write_images(path: Path, counts: list[int], image_rows: int) -> None:
     mains = [f"{shard}{number:08X}A" for shard, count in zip(SHARDS, counts, strict=True) for number in range(count)]
     others = (f"{main[:-1]}{letter}" for letter in "BCDEFGH" for main in mains)
     ids = mains + [next(others) for _ in range(image_rows - len(mains))]
-    # Scattered as ABO's, whose paths are hashes: neighbours in the archive are strangers in the table.
+    # Scattered as ABO's, whose paths are hashes: neighbors in the archive are strangers in the table.
     random.Random(0).shuffle(ids)
     table = io.StringIO()
     rows = csv.writer(table, lineterminator="\n")

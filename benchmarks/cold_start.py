@@ -4,7 +4,7 @@
 
 In a project where `dvc repro` has run. Time to first useful work: from the start of the process until the stage opens
 its first input for reading (an archive in data/, a table, a report; params.yaml does not count). The probe sees it
-because it wraps the functions of catalog/tables.py that all stages read with, and watches what is opened in data/.
+because it wraps the functions of common/storage.py that all stages read with, and watches what is opened in data/.
 A stage is stopped there; with --to-the-end it runs on, writes what it always writes, and what it imports after that
 is listed, too. At last, `dvc repro` with nothing to do: three times, the quickest.
 """
@@ -19,16 +19,19 @@ import time
 from pathlib import Path
 from typing import Any
 
+# By stage, the room whose stage module it runs, and the arguments.
 STAGES = {
-    "sample": [],
-    "generate": [],
-    "validate": [],
-    "split": [],
-    "audit": [],
-    "train": ["--arm", "options"],
-    "evaluate": ["--model", "options"],
-    "compare": [],
-    "report": [],
+    "sample": ["catalog"],
+    "generate": ["generators"],
+    "validate": ["questions"],
+    "split": ["splits"],
+    "audit": ["audit"],
+    "train": ["training", "--arm", "options"],
+    "evaluate": ["inference", "--model", "options"],
+    "score": ["metrics"],
+    "compare": ["comparison"],
+    "register": ["serving"],
+    "report": ["report"],
 }
 # What costs a tenth of a second or more to import.
 HEAVY = """
@@ -109,7 +112,7 @@ def probe(stage: str, start: str, out: str, to_the_end: str) -> None:
             on_read()
 
     sys.addaudithook(hook)
-    from abo_vqa.common import storage as tables
+    from abo_vqa.common import storage
 
     def watched(reader: Any) -> Any:
         def read(*given: Any, **named: Any) -> Any:
@@ -119,10 +122,11 @@ def probe(stage: str, start: str, out: str, to_the_end: str) -> None:
         return read
 
     for name in READERS:
-        setattr(tables, name, watched(getattr(tables, name)))
+        setattr(storage, name, watched(getattr(storage, name)))
     atexit.register(tell)
-    sys.argv = [stage, *STAGES[stage]]
-    runpy.run_module(f"abo_vqa.common.runner.{stage}", run_name="__main__", alter_sys=True)
+    room, *arguments = STAGES[stage]
+    sys.argv = [stage, *arguments]
+    runpy.run_module(f"abo_vqa.{room}.stage", run_name="__main__", alter_sys=True)
 
 
 def idle() -> float:

@@ -46,9 +46,7 @@ def main() -> None:
         params = read_params(Path(__file__).parents[1] / "params.yaml")
         dtype = "bfloat16" if args.full else "float32"
         quantization = params.model.quantization.model_copy(update={"compute_dtype": dtype})
-        settings = params.model.model_copy(
-            update={"base": str(folder / "model"), "quantization": quantization}
-        )
+        settings = params.model.model_copy(update={"base": str(folder / "model"), "quantization": quantization})
         model, processor = load_base(settings), load_processor(settings)
         started = time.perf_counter()
         features = ImageFeatures(folder / "features", images, model, processor)

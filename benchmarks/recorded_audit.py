@@ -3,7 +3,7 @@
     python benchmarks/recorded_audit.py ../shared/abo/qa/llava_v1.6_mistral_7b_raw.jsonl.gz --seeds 3
 
 No image is needed: an image path stands for its product and its image. Splits are those of questions/split.py under the
-shares of params.yaml; every predictor is fitted on the train split and scored on the test split.
+shares of params.yaml; every baseline is fitted on the train split and scored on the test split.
 """
 
 import argparse
@@ -106,7 +106,7 @@ def _table(questions: Iterable[Question], splits: Mapping[str, str]) -> pd.DataF
 def _predictors(
     name: str, train: pd.DataFrame, test: pd.DataFrame, vectors: Vectors, params: Params, seed: int
 ) -> dict[str, float]:
-    """Print what every predictor scores by kind; return the best for each bar."""
+    """Print the score of every baseline by kind; return the best for each bar."""
     lines = []
     values: dict[str, dict[str, float]] = {}
     for predictor, predict in WITH_OPTIONS.items():

@@ -57,7 +57,7 @@ def first_of_each(path: Path) -> list[RawOutput]:
 
 
 def show(report: Mapping[str, Any]) -> None:
-    """Print the accounting, with the shares that issue 3 sets bars for."""
+    """Print the accounting, with the shares of clean and repaired questions."""
     outputs, questions = report["outputs"], report["questions"]
     yielding = outputs["with_questions"] / outputs["read"]
     print(

@@ -2,12 +2,13 @@
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import networkx
 import pytest
 
-from module_graph import file_of, imported, imported_names, modules
+from abo_vqa.common.digests import code_of, imports, module_file
 
 # A room imports from its own level and those before it. The demo may import everything, and nothing imports the demo.
 ORDER = [
@@ -35,6 +36,28 @@ def room_of(module: str) -> str:
     """Return the folder of src/abo_vqa that a module lies in, or abo_demo; "" for abo_vqa's own __init__.py."""
     package, _, rest = module.partition(".")
     return package if package == "abo_demo" else rest.partition(".")[0]
+
+
+def modules(src: Path) -> list[str]:
+    """Return the dotted names of all modules, a package's name for its __init__.py."""
+    paths = (path.relative_to(src).with_suffix("") for path in sorted(src.rglob("*.py")))
+    return [".".join(path.parent.parts if path.name == "__init__" else path.parts) for path in paths]
+
+
+@cache
+def imported_names(src: Path, module: str) -> frozenset[tuple[str, str]]:
+    """Return the pairs (module, name) that a module imports from src; the name is "" for a whole module."""
+    path = module_file(module, src)
+    assert path is not None, module
+    found = set()
+    for origin, name in imports(code_of(path), module, path.name == "__init__.py"):
+        whole = f"{origin}.{name}"
+        found.add((whole, "") if name and module_file(whole, src) else (origin, name))
+    return frozenset((origin, name) for origin, name in found if module_file(origin, src))
+
+
+def imported(src: Path, module: str) -> set[str]:
+    return {origin for origin, _ in imported_names(src, module)}
 
 
 def arrows(src: Path) -> dict[str, set[str]]:
@@ -84,7 +107,7 @@ def backward(src: Path) -> list[str]:
 def path_names(src: Path) -> set[str]:
     """Return the names of common/layout.py that are paths, or functions that return or read one."""
     definitions = {}
-    path = file_of(src, LAYOUT)
+    path = module_file(LAYOUT, src)
     assert path is not None
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.FunctionDef):

@@ -1,1 +1,1 @@
-"""How the demo catalogue, drawn by this project, is made."""
+"""Drawing the demo catalog and pre-training the demo's base model."""

@@ -1,4 +1,4 @@
-"""Pack listings and pictures into archives laid out as ABO's, byte for byte the same every time."""
+"""Pack listings and pictures into archives with ABO's layout, deterministically."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import PIL
 SHARDS = "0123456789abcdef"
 MALFORMED_SHARD = "7"
 
+# These texts are in the committed archives: a changed word changes their digests.
 _LICENSE = """\
 The listings and images in this archive are drawn and written by the abo-vqa project. None of them is taken from
 Amazon Berkeley Objects (ABO), whose archive layout and keys they follow. Brand names that ABO also holds are used only
@@ -62,7 +63,7 @@ Drawn with Pillow {pillow} and numpy {numpy}; others may round a pixel different
 
 @dataclass(frozen=True)
 class Picture:
-    """An encoded image. width, height: pixels. path: its place below images/small/. data: the file's bytes."""
+    """An encoded image. width, height: pixels. path: relative to images/small/. data: the file's bytes."""
 
     image_id: str
     width: int
@@ -72,18 +73,18 @@ class Picture:
 
 
 def images_readme() -> str:
-    """The text of images/README.md, which names the versions the images are drawn with."""
+    """Return the text of images/README.md, which names the versions that drew the images."""
     return _IMAGES_README.format(pillow=PIL.__version__, numpy=np.__version__)
 
 
 def write_listings(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write the listings archive: 16 shards, one of them with one malformed line."""
+    """Write the listings archive: 16 shards, one of which has a malformed line."""
     shards: dict[str, list[str]] = {shard: [] for shard in SHARDS}
     for record in records:
         line = json.dumps(record, ensure_ascii=False)
         key = f"{record['item_id']}@{record['domain_name']}"
         shards[hashlib.sha256(key.encode()).hexdigest()[0]].append(line)
-    # The malformed line is a copy of a good one that breaks off, so no product is lost with it.
+    # The malformed line is the first half of a copy of a good one, so that no product is lost.
     lines = shards[MALFORMED_SHARD]
     whole = json.dumps(records[0], ensure_ascii=False)
     lines.insert(len(lines) // 2, whole[: len(whole) // 2])
@@ -97,7 +98,7 @@ def write_listings(path: Path, records: Sequence[Mapping[str, Any]]) -> None:
 
 
 def write_images(path: Path, pictures: Sequence[Picture]) -> None:
-    """Write the archive of small images, with the table of all images; ValueError if two have the same path."""
+    """Write the archive of small images with its table of images; ValueError if two have the same path."""
     members = {f"images/small/{picture.path}": picture.data for picture in pictures}
     if len(members) != len(pictures):
         raise ValueError("two images have the same path; choose another seed")
@@ -114,7 +115,7 @@ def _packed(text: str) -> bytes:
 
 
 def _write_tar(path: Path, members: Mapping[str, bytes]) -> None:
-    """Write a plain tar, sorted, without owner or time; it replaces an older one only when it is complete."""
+    """Write an uncompressed tar, sorted, without owners or times; replace an older one only when complete."""
     partial = path.with_name(path.name + ".partial")
     with tarfile.open(partial, "w", format=tarfile.USTAR_FORMAT) as tar:
         for name in sorted(members):

@@ -1,4 +1,4 @@
-"""Backgrounds to put a product on: plain white like most product photos, or a quiet colored one."""
+"""Backgrounds for products: plain white as in most product photos, or muted colors."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _LEAST_CONTRAST = 105.0
 
 
 def _distance(a: Rgb, b: Rgb) -> float:
-    """Euclidean distance of two colors, 0 to 441."""
+    """Return the Euclidean distance of two colors, 0 to 441."""
     return math.dist(a, b)
 
 
 def draw_background(size: tuple[int, int], product: Rgb, rng: random.Random) -> Image.Image:
-    """An RGB background of size (width, height) that a product of the given color stands out from."""
+    """Return an RGB background of size (width, height) with enough contrast to the product's color."""
     if rng.random() < 0.55 and _distance(product, WHITE) > _LEAST_CONTRAST:
         return Image.new("RGB", size, WHITE)
     quiet = [color for color in _QUIET if _distance(product, color) > _LEAST_CONTRAST]
-    # A partner that is much darker would look like a thing of its own.
+    # A much darker second color would look like a separate object.
     first = rng.choice(quiet)
     second = rng.choice([color for color in quiet if _distance(first, color) < 130])
     kind = rng.choice(("plain", "gradient", "floor", "texture"))
@@ -44,7 +44,7 @@ def draw_background(size: tuple[int, int], product: Rgb, rng: random.Random) -> 
 
 
 def _gradient(size: tuple[int, int], first: Rgb, second: Rgb, rng: random.Random) -> Image.Image:
-    """A linear gradient in a random direction."""
+    """Return a linear gradient in a random direction."""
     angle = rng.uniform(0, 2 * math.pi)
     y, x = np.mgrid[-1:1:16j, -1:1:16j]
     share = (0.5 + 0.35 * (x * math.cos(angle) + y * math.sin(angle)))[..., None]
@@ -54,7 +54,7 @@ def _gradient(size: tuple[int, int], first: Rgb, second: Rgb, rng: random.Random
 
 
 def _floor(size: tuple[int, int], wall: Rgb, floor: Rgb, rng: random.Random) -> Image.Image:
-    """A wall and a floor, with the line between them in the lower half."""
+    """Return a wall and a floor that meet in the lower half."""
     width, height = size
     image = Image.new("RGB", size, wall)
     horizon = round(height * rng.uniform(0.55, 0.8))
@@ -64,7 +64,7 @@ def _floor(size: tuple[int, int], wall: Rgb, floor: Rgb, rng: random.Random) -> 
 
 
 def _texture(size: tuple[int, int], color: Rgb, rng: random.Random) -> Image.Image:
-    """Soft clouds around one color."""
+    """Return soft clouds around one color."""
     cells = rng.choice((6, 10, 16))
     noise = np.random.default_rng(rng.getrandbits(64)).uniform(-13, 13, (cells, cells, 1))
     clouds = (np.asarray(color) + noise).clip(0, 255).astype(np.uint8)

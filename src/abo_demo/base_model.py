@@ -1,4 +1,4 @@
-"""The demo's base model before it has learnt anything: a small LLaVA-Gemma in the real one's classes and files."""
+"""The demo's untrained base model: a small LLaVA-Gemma in the real one's classes and files."""
 
 import json
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 
 from abo_vqa.model.base.loading import CHAT_TEMPLATE
 
-IMAGE_SIZE = 112  # pixels; with 14-pixel patches an image is 64 tokens, the real model's 336 make it 576
+IMAGE_SIZE = 112  # pixels; with 14-pixel patches an image has 64 tokens; the real model's 336 pixels make 576
 PATCH_SIZE = 14
 VOCABULARY = 1024
 SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<end_of_turn>", "<image>"]
@@ -26,11 +26,11 @@ SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<start_of_turn>", "<en
 def train_tokenizer(texts: Iterable[str]) -> GemmaTokenizer:
     """Train a Gemma tokenizer (BPE with byte fallback, `▁` for spaces) on generic phrasing.
 
-    Ids 0, 1 and 2 are pad, end and begin, as Gemma's are. Any text can be encoded, by bytes where need be.
+    Ids 0, 1 and 2 are pad, end and begin, as in Gemma. Byte fallback encodes any text.
     """
     bpe = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
     bpe.normalizer = normalizers.Replace(" ", "▁")
-    # No merge may cross a word; Gemma's own tokenizer was trained so, though it splits nothing when it encodes.
+    # No merge may cross a word boundary; Gemma's tokenizer was trained so, although it does not split when encoding.
     bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split("▁", "merged_with_next"),
@@ -62,7 +62,7 @@ def _vocabulary_and_merges(bpe: Tokenizer) -> tuple[dict[str, int], list[Any]]:
 
 def build_processor(tokenizer: GemmaTokenizer) -> LlavaProcessor:
     """Build the processor: images to 112 x 112 pixels, `<image>` to 64 placeholder tokens."""
-    # Resized without cropping: a crop could cut off some of the items that a counting question asks for.
+    # Resized without cropping: a crop could cut off items that a counting question is about.
     square = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
     image_processor = CLIPImageProcessorPil(size=square, crop_size=square, do_center_crop=False)
     return LlavaProcessor(

@@ -12,9 +12,9 @@ pipeline_tag: image-text-to-text
 
 A LLaVA-Gemma of {parameters:,} parameters in the classes and file layout of the real one
 (`LlavaForConditionalGeneration`, `CLIPVisionModel`, Gemma): 112-pixel images in 14-pixel patches, so 64 image tokens;
-five vision and four text layers, 128 wide; an own byte-fallback BPE tokenizer of 1,024 tokens. It is to the demo
-catalogue what a general vision-language model is to ABO: it knows colors best, counts and materials a little, and has
-never seen the experiment's prompts or an image of the catalogue.
+five vision and four text layers, 128 wide; a byte-fallback BPE tokenizer of 1,024 tokens. It relates to the demo
+catalog as a general vision-language model does to ABO: it knows colors best, counts and materials a little, and was
+not trained on the experiment's prompts or the catalog's images.
 
 ## How it was made
 
@@ -23,7 +23,7 @@ never seen the experiment's prompts or an image of the catalogue.
 Seed {seed}, {scenes:,} generic drawn scenes, every product type equally often, in three phases: the vision tower alone,
 with linear heads on colors, materials, shapes, products and counts; the whole model on everyday questions about the
 scenes (`seeing`); and the same with comparisons of heights, widths and numbers among them (`comparing`). Half of the
-questions list their options. Saved after {step:,} steps of `{phase}`. Minutes, vision tower aside: {minutes}.
+questions list their options. Saved after {step:,} steps of `{phase}`. Minutes without the vision tower: {minutes}.
 
 {note}
 
@@ -35,13 +35,13 @@ Share of {held_out} held-out generic scenes' questions answered exactly, with th
 |---|---:|---:|
 {scores}
 
-Its scores on the demo's test split, beside what a guesser without the image scores, are in `reports/comparison.md`
-after `make repro`. It answers in one or two words about drawn products; it knows nothing of photographs.
+Its scores on the demo's test split, next to those of text-only baselines, are in `reports/comparison.md` after
+`make repro`. It answers in one or two words about drawn products; it knows nothing of photographs.
 """
 
 
 def model_card(record: Mapping[str, Any]) -> str:
-    """Return the card's text from what pre-training recorded of itself, and of the run it went on from if any."""
+    """Return the card's text from the record of pre-training, which includes that of the run it resumed, if any."""
     runs = [*([record["before"]] if "before" in record else []), record]
     options, plain = record["scores"]["options"], record["scores"]["open"]
     rows = [

@@ -18,10 +18,10 @@ _LINE = 11  # pixels of one line of the label
 
 
 def contact_sheet(data: Path, seed: int) -> Image.Image:
-    """Thumbnails of random listings of the catalogue in the folder data, as a palette image.
+    """Return thumbnails of random listings of the catalog in the folder data, as a palette image.
 
-    As many product types as there is room for, and under each thumbnail what its listing says. InputError: no catalogue
-    there.
+    Shows as many product types as fit, with each listing's facts under its thumbnail. Raises InputError without a
+    catalog.
     """
     read = read_listings(data / "abo-listings.tar")
     with ImageArchive(data / "abo-images-small.tar") as images:
@@ -47,7 +47,7 @@ def contact_sheet(data: Path, seed: int) -> Image.Image:
 
 
 def _varied(listings: list[Listing]) -> list[Listing]:
-    """The first listing of every product type, then all others, each in their order."""
+    """Return the first listing of every product type, then all others, in their order."""
     seen: set[str] = set()
     first: list[Listing] = []
     later: list[Listing] = []
@@ -58,14 +58,14 @@ def _varied(listings: list[Listing]) -> list[Listing]:
 
 
 def _label(listing: Listing) -> tuple[str, str]:
-    """Two short lines: the product type, and the stated color and material."""
+    """Return two short lines: the product type, and the stated color and material."""
     stated = [fact for fact in (listing.color, listing.material) if fact and fact.isascii()]
     return listing.product_type.replace("_", " ").lower(), ", ".join(stated)
 
 
 def main() -> None:
     """Write the contact sheet."""
-    parser = argparse.ArgumentParser(description="Show the demo catalogue at a glance.")
+    parser = argparse.ArgumentParser(description="Show the demo catalog at a glance.")
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--out", type=Path, default=Path("docs/contact-sheet.png"))
     parser.add_argument("--seed", type=int, default=7)

@@ -1,7 +1,7 @@
-"""Generic questions about a drawn scene: what the demo's base model learns from.
+"""Generic questions about a drawn scene, the training data of the demo's base model.
 
-The phrasing and the ways of listing options are those of everyday visual question answering, not the experiment's
-prompts, so that the base model stands to the experiment as a general model does to product questions.
+Phrasing and option lists are those of everyday visual question answering, not the experiment's prompts, so that the
+base model relates to the experiment as a general model does to product questions.
 """
 
 import random
@@ -12,14 +12,14 @@ from functools import cache
 from abo_demo.scene import MAX_COUNT, Scene, silhouette
 from abo_demo.vocabulary import COLORS, MATERIALS, PRODUCT_TYPES, SHAPES
 
-# Every visit to a scene asks for it, and it is measured on a drawing.
+# Cached: it needs a drawing, and every visit to a scene needs it.
 _silhouette = cache(silhouette)
 NUMBERS = [str(number) for number in range(MAX_COUNT + 1)]
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """One question about a scene, its one-word answer, and four options that hold the answer."""
+    """One question about a scene, its one-word answer, and four options that include the answer."""
 
     kind: str
     question: str
@@ -75,9 +75,9 @@ PHRASES: dict[str, tuple[str, ...]] = {
 
 
 def converse(scene: Scene, rng: random.Random, comparisons: bool) -> list[Exchange]:
-    """Ask one question of every kind that the scene can answer, in random order.
+    """Return one question of every kind that applies to the scene, in random order.
 
-    Without `comparisons` those that name heights, widths, more and fewer are left for later.
+    Without `comparisons`, questions about height, width, more and fewer are omitted.
     """
     noun = scene.product.noun
     things, number = (scene.product.plural, scene.count) if scene.parts is None else (scene.product.part, scene.parts)
@@ -143,7 +143,7 @@ OPTIONS_FORMS = (
 
 
 def ask(exchange: Exchange, rng: random.Random, show_options: bool) -> str:
-    """Return the text of a question in one of several everyday forms, with or without its options."""
+    """Return a question's text in a random everyday form, with or without its options."""
     if not show_options:
         return rng.choice(OPEN_FORMS).format(q=exchange.question)
     form, separator = rng.choice(OPTIONS_FORMS)
@@ -164,7 +164,7 @@ def _check(kind: str, say: Callable[..., str], truth: str, pool: Sequence[str], 
 
 
 def _amount(things: str, number: int, rng: random.Random) -> Exchange:
-    """A comparison with a number, drawn so that yes and no are equally likely."""
+    """Return a comparison with a number, drawn so that yes and no are equally likely."""
     form = rng.randrange(3)
     tests = (lambda n: number > n, lambda n: number < n, lambda n: number == n)
     holds = rng.random() < 0.5

@@ -1,6 +1,6 @@
-"""Write listings as ABO does: 28 keys, most of them lists of values with language tags, none of them sure to be there.
+"""Write listings in ABO's format: 28 keys, most of them optional lists of values with language tags.
 
-What a listing states is true of the picture: it is written from the scene that is drawn.
+A listing's facts are true of the picture: they come from the drawn scene.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from abo_demo.words import STYLES, Market, pack, promise, translated
 
 Json = dict[str, Any]
 
-# Inches of height by the module a product is drawn in: a sofa is taller than a mug.
+# Inches of height by drawing module, so that a sofa is taller than a mug.
 _HEIGHTS = {"furniture": (20, 60), "kitchen": (3, 14), "wearables": (4, 16), "electronics": (3, 18), "home": (5, 24)}
 _ENGLISH_PACKS = ("Set of {}", "Pack of {}", "{}-Pack", "{} Count")
 _CENTIMETERS = 2.54
-# Two sides this close look alike; the listing does not state them, so that nobody is asked which is longer.
+# Sides this close look equal; the listing omits them, so that no question asks which is longer.
 _ALIKE = (1.04, 1.2)
 
 
@@ -29,8 +29,8 @@ _ALIKE = (1.04, 1.2)
 class Offer:
     """A scene as one marketplace offers it.
 
-    keys: which of the keys that may be missing this listing has. in_english: whether its texts are given in English,
-    be it beside another language. counted: whether it says how many there are. image_id: None where it has none.
+    keys: the optional keys of this listing. in_english: whether its texts include English. counted: whether it states
+    the number of items. image_id: None without an image.
     """
 
     scene: Scene
@@ -46,14 +46,14 @@ class Offer:
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The language tags of its texts, its marketplace's first."""
+        """Return the language tags of its texts, its marketplace's first."""
         if self.market.speaks_english or not self.in_english:
             return (self.market.language,)
         return (self.market.language, self.market.english)
 
 
 def listing_record(offer: Offer, rng: random.Random) -> Json:
-    """One listing as ABO's JSON object, keys in alphabetical order."""
+    """Return a listing as ABO's JSON object, keys in alphabetical order."""
     scene, languages = offer.scene, offer.languages
     record: Json = {
         "brand": _values(languages, [offer.brand] * len(languages)),
@@ -90,7 +90,7 @@ def listing_record(offer: Offer, rng: random.Random) -> Json:
     return {key: record[key] for key in sorted(record) if key in kept and record[key]}
 
 
-# The keys that a listing may lack, and the share of listings that have them; ABO's shares for the first three.
+# Optional keys and the share of listings that have them; the first three shares are ABO's.
 KEY_SHARES: dict[str, float] = {
     "color": 0.79, "material": 0.36, "brand": 0.9996, "item_shape": 0.7, "item_dimensions": 0.9, "item_weight": 0.5,
     "color_code": 0.1, "fabric_type": 0.2, "finish_type": 0.2, "model_name": 0.4, "model_number": 0.5,
@@ -103,7 +103,7 @@ def _values(languages: Sequence[str], values: Sequence[str]) -> list[Json]:
 
 
 def _english(offer: Offer, values: Sequence[str]) -> list[Json]:
-    """Values that are only ever written in English; none where the offer has no English."""
+    """Return values that exist only in English; none if the offer has no English."""
     return _values(offer.languages[-1:] * len(values), values) if offer.in_english else []
 
 
@@ -112,7 +112,7 @@ def _words(word: str, languages: Sequence[str]) -> list[Json]:
 
 
 def _colors(offer: Offer, rng: random.Random) -> list[Json]:
-    """The color, now and then under a merchant's name for it, half the time with ABO's standardized value."""
+    """Return the color, sometimes as a merchant's name, half the time with ABO's standardized value."""
     values = _words(offer.scene.color, offer.languages)
     if rng.random() < 0.05:
         values = [v | {"value": f"Classic {v['value']}"} if v["language_tag"].startswith("en") else v for v in values]
@@ -122,7 +122,7 @@ def _colors(offer: Offer, rng: random.Random) -> list[Json]:
 
 
 def _names(offer: Offer, rng: random.Random) -> list[Json]:
-    """The item name in each language; the English one holds the noun."""
+    """Return the item name in each language; the English one contains the noun."""
     scene = offer.scene
     in_pack = scene.parts is None and offer.counted
     name_color = rng.random() < 0.5
@@ -143,7 +143,7 @@ def _names(offer: Offer, rng: random.Random) -> list[Json]:
 
 
 def _bullets(offer: Offer, rng: random.Random) -> list[Json]:
-    """Bullet points; an English one says how many contents are shown."""
+    """Return bullet points; an English one states the number of contents shown."""
     scene, bullets = offer.scene, []
     for tag in offer.languages:
         if not tag.startswith("en"):
@@ -162,7 +162,7 @@ def _keywords(product: ProductType, rng: random.Random) -> list[str]:
 
 
 def _dimensions(scene: Scene, market: Market, rng: random.Random) -> Json | None:
-    """Height, width and length in ABO's form; None where a person could not tell which side is longer."""
+    """Return height, width and length in ABO's form; None if a person could not tell which side is longer."""
     ratio = silhouette(scene)
     if ratio is None or _ALIKE[0] < max(ratio, 1 / ratio) < _ALIKE[1]:
         return None

@@ -1,8 +1,8 @@
 """Pre-train the demo's base model on generic drawn scenes: `python -m abo_demo.pretrain`.
 
-First the vision tower learns to name what it sees, as CLIP's did before it became LLaVA's; then the whole model learns
-to answer. It never sees an image of the demo catalogue, nor the experiment's prompts. All questions of an image share
-its prefix (abo_vqa.model.shared_image), which is what makes two CPU cores enough.
+First the vision tower learns to classify, as CLIP's was pre-trained before LLaVA; then the whole model learns to
+answer. It never sees an image of the demo catalog or the experiment's prompts. All questions of an image share its
+prefix (abo_vqa.model.shared_image), which makes two CPU cores enough.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from abo_vqa.model.collators import IGNORED
 
 @dataclass(frozen=True)
 class Phase:
-    """One stretch of training of the whole model."""
+    """One phase of training the whole model."""
 
     name: str
     steps: int
@@ -41,16 +41,16 @@ class Phase:
     comparisons: bool
 
 
-# A model this small learns to look first, and to compare heights and numbers once it can see and count.
+# A model this small learns to compare heights and numbers only after it can recognize and count.
 SEEING = Phase("seeing", steps=1900, learning_rate=1.2e-3, comparisons=False)
 COMPARING = Phase("comparing", steps=700, learning_rate=8e-4, comparisons=True)
 VISION_STEPS, VISION_RATE = 1500, 1.2e-3
-HELD_OUT = 384  # scenes kept for the scores on the model card
-QUESTIONS = 6  # a scene at each visit
+HELD_OUT = 384  # scenes held out for the scores on the model card
+QUESTIONS = 6  # per scene and visit
 
 
 def draw_generic(seed: int, number: int) -> tuple[Scene, np.ndarray]:
-    """Draw generic scene `number`: any product type equally often; pixels uint8 of shape (112, 112, 3)."""
+    """Draw generic scene `number`, all product types equally likely; pixels: uint8 of shape (112, 112, 3)."""
     rng = derive_rng(seed, "scene", number)
     scene = sample_scene(rng, rng.choice(PRODUCT_TYPES))
     canvas = rng.choice(((160, 160), (200, 160), (160, 200)))
@@ -59,7 +59,7 @@ def draw_generic(seed: int, number: int) -> tuple[Scene, np.ndarray]:
 
 
 def draw_scenes(seed: int, count: int) -> tuple[list[Scene], torch.Tensor]:
-    """Draw `count` scenes on all cores; pixels uint8 of shape (count, 3, 112, 112)."""
+    """Draw `count` scenes on all cores; pixels: uint8 of shape (count, 3, 112, 112)."""
     with ProcessPoolExecutor() as pool:
         drawn = pool.map(partial(draw_generic, seed), range(count), chunksize=64)
         scenes, pixels = zip(*tqdm(drawn, total=count, desc="drawing scenes"), strict=True)
@@ -67,19 +67,19 @@ def draw_scenes(seed: int, count: int) -> tuple[list[Scene], torch.Tensor]:
 
 
 def tokenizer_corpus(seed: int) -> list[str]:
-    """Return the text the tokenizer is trained on: generic questions and every word of the vocabulary, often."""
+    """Return the tokenizer's training texts: generic questions, and every word of the vocabulary many times."""
     rng = derive_rng(seed, "tokenizer")
     texts = []
     for _ in range(4000):
         for exchange in converse(sample_scene(rng, rng.choice(PRODUCT_TYPES)), rng, comparisons=False):
             texts += [ask(exchange, rng, True), ask(exchange, rng, False)]
     words = [*COLORS, *MATERIALS, *(p.noun for p in PRODUCT_TYPES), *(p.plural for p in PRODUCT_TYPES)]
-    # An answer stands at the start of its line, without the blank in front that it has among the options.
+    # An answer starts its line without the leading space that it has among the options: train on both.
     return texts + [form.format(word) for word in words for form in ("{}", " {}") for _ in range(200)]
 
 
 def attributes(scene: Scene) -> dict[str, int]:
-    """Return what there is to see in a scene, as class indices; -100 where it does not apply."""
+    """Return the visible attributes of a scene as class indices; -100 if not applicable."""
     return {
         "color": list(COLORS).index(scene.color),
         "material": MATERIALS.index(scene.material),
@@ -93,9 +93,9 @@ def attributes(scene: Scene) -> dict[str, int]:
 def train_vision(
     model: Any, teacher: Teacher, data: tuple[list[Scene], torch.Tensor], args: argparse.Namespace
 ) -> None:
-    """Teach the vision tower to tell colors, materials, shapes, products and counts, by linear heads used here alone.
+    """Train the vision tower to classify colors, materials, shapes, products and counts by temporary linear heads.
 
-    From scratch a model this small finds out late that the image says anything at all; a tower that can see saves that.
+    Trained from scratch, a model this small takes long to use the image at all; a pre-trained tower avoids that.
     """
     scenes, pixels = data
     targets = {name: torch.tensor([attributes(s)[name] for s in scenes]) for name in attributes(scenes[0])}
@@ -107,7 +107,7 @@ def train_vision(
     schedule = get_cosine_schedule_with_warmup(optimizer, 150, VISION_STEPS)
 
     def classify(chosen: Any, flip: bool) -> dict[str, torch.Tensor]:
-        shown = teacher.normalise(pixels[chosen])
+        shown = teacher.normalize(pixels[chosen])
         states = tower(shown.flip(-1) if flip else shown, output_hidden_states=True).hidden_states
         seen = states[model.config.vision_feature_layer][:, 1:].mean(1)
         return {name: head(seen) for name, head in heads.items()}
@@ -154,7 +154,7 @@ def train(
         )
         if rng.random() < 0.5:
             inputs["pixel_values"] = inputs["pixel_values"].flip(-1)
-        # bfloat16 products are a quarter faster here; weights, gradients and the optimizer stay float32.
+        # bfloat16 products are a quarter faster on CPUs; weights, gradients and the optimizer stay float32.
         with torch.autocast("cpu", torch.bfloat16):
             loss, _ = answer_loss(model, inputs)
         loss.backward()
@@ -188,7 +188,7 @@ def train(
 
 
 def save(model: Any, processor: Any, folder: Path, record: dict[str, Any]) -> None:
-    """Write model, processor and scores as a folder that `from_pretrained` opens."""
+    """Write model, processor and scores as a folder for `from_pretrained`."""
     model.save_pretrained(folder)
     processor.save_pretrained(folder)
     (folder / "pretraining.json").write_text(json.dumps(record, indent=2, sort_keys=True) + "\n")
@@ -196,14 +196,14 @@ def save(model: Any, processor: Any, folder: Path, record: dict[str, Any]) -> No
 
 
 def main() -> None:
-    """Draw the scenes, build tokenizer and model, train, and save a folder every so many steps."""
+    """Draw the scenes, build tokenizer and model, train, and save a folder every `--save` steps."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("models/pretraining"), help="folder for the saved steps")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--scenes", type=int, default=14000, help="generic scenes to draw")
-    parser.add_argument("--start", type=Path, help="a saved folder of phase `seeing`: run the last phase alone")
+    parser.add_argument("--start", type=Path, help="saved folder of phase `seeing`; run only the last phase")
     parser.add_argument("--save", type=int, default=400, help="steps between saved folders")
-    parser.add_argument("--batch-size", type=int, default=24, help="images a step, six questions each")
+    parser.add_argument("--batch-size", type=int, default=24, help="images per step, six questions each")
     args = parser.parse_args()
 
     torch.manual_seed(derive_seed(args.seed, "weights"))

@@ -1,4 +1,4 @@
-"""Draw a scene: some copies of one product, in one color and material, before a background."""
+"""Draw a scene: copies of one product, in one color and material, on a background."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _MARGIN = 0.03
 
 @dataclass(frozen=True)
 class Scene:
-    """What a picture shows, and so what may be said of it.
+    """The content of a picture, and so the facts of its listing.
 
-    count: copies of the product, 1 to 10. parts: contents drawn in it, 0 to 10, None where none are drawn; only if the
-    product has a part and count is 1. stretch: factor on width over height. ValueError if any of these does not hold.
+    count: copies of the product, 1 to 10. parts: contents drawn in it, 0 to 10, None to draw none; only if the product
+    has a part and count is 1. stretch: factor on width over height. Raises ValueError otherwise.
     """
 
     product: ProductType
@@ -47,12 +47,12 @@ class Scene:
 
     @property
     def aspect(self) -> float:
-        """Width over height as drawn."""
+        """Return width over height as drawn."""
         return self.product.aspect * self.stretch
 
     @property
     def shape(self) -> str:
-        """The silhouette as drawn: a round product that is stretched is oval, a square one rectangular."""
+        """Return the silhouette as drawn: a stretched round product is oval, a square one rectangular."""
         stretched = not 0.84 <= self.stretch <= 1.19
         if self.product.shape == "round" and stretched:
             return "oval"
@@ -64,7 +64,7 @@ class Scene:
 
 
 def sample_scene(rng: random.Random, product: ProductType | None = None) -> Scene:
-    """A random scene, of the given product or of one drawn by weight; color, material and count even."""
+    """Return a random scene of the given product or one drawn by weight; color, material and count are uniform."""
     if product is None:
         product = rng.choices(PRODUCT_TYPES, [p.weight for p in PRODUCT_TYPES])[0]
     color = rng.choice(list(COLORS))
@@ -78,7 +78,7 @@ def sample_scene(rng: random.Random, product: ProductType | None = None) -> Scen
 
 
 def sample_stretch(rng: random.Random, product: ProductType) -> float:
-    """A stretch hardly there or plain to see, that leaves no doubt of the shape: no oval is nearly round."""
+    """Return a stretch that is negligible or obvious, so that the shape is clear: no oval is nearly round."""
     while True:
         factor = rng.uniform(1.3, 1.6)
         stretch = round(rng.choice((rng.uniform(0.94, 1.06), rng.uniform(0.94, 1.06), factor, 1 / factor)), 3)
@@ -91,7 +91,7 @@ def sample_stretch(rng: random.Random, product: ProductType) -> float:
 
 
 def draw_scene(scene: Scene, rng: random.Random, size: tuple[int, int]) -> Image.Image:
-    """Draw a scene as an RGB image of size (width, height) pixels; the same rng state gives the same image."""
+    """Draw a scene as an RGB image of size (width, height) pixels; equal rng states give equal images."""
     width, height = size[0] * _SUPERSAMPLE, size[1] * _SUPERSAMPLE
     canvas = draw_background((width, height), COLORS[scene.color], rng)
     long_side = max(width, height)
@@ -115,7 +115,7 @@ def draw_scene(scene: Scene, rng: random.Random, size: tuple[int, int]) -> Image
 
 
 def _draw_product(scene: Scene, size: tuple[int, int], long_side: int, rng: random.Random) -> Image.Image:
-    """One copy of the product, RGBA, of size pixels."""
+    """Return one copy of the product as RGBA of size pixels."""
     pen = Pen(size[0], size[1], scene.parts or 0, rng)
     DRAWINGS[scene.product.name](pen)
     pixels = shade(pen, COLORS[scene.color], scene.material, long_side, rng)
@@ -123,20 +123,20 @@ def _draw_product(scene: Scene, size: tuple[int, int], long_side: int, rng: rand
 
 
 def _rotated(width: float, height: float, tilt: float) -> tuple[float, float]:
-    """Width and height of the box around a tilted box."""
+    """Return width and height of the bounding box of a tilted box."""
     sine, cosine = abs(math.sin(math.radians(tilt))), math.cos(math.radians(tilt))
     return width * cosine + height * sine, width * sine + height * cosine
 
 
 def _grid(scene: Scene, size: tuple[int, int], tilt: float, rng: random.Random) -> tuple[int, int, float]:
-    """Columns, rows and object height in pixels; a random one of the grids that show the copies about largest."""
+    """Return columns, rows and object height in pixels of a random one of the grids with nearly largest copies."""
     width, height = size[0] * (1 - 2 * _MARGIN), size[1] * (1 - 2 * _MARGIN)
     box_width, box_height = _rotated(scene.aspect, 1.0, tilt)
     grids = []
     for columns in range(1, scene.count + 1):
         rows = math.ceil(scene.count / columns)
         if (columns - 1) * rows < scene.count:
-            # The gap keeps neighbors apart even where the jitter pushes them together.
+            # The gap keeps neighbors apart despite the jitter.
             fit = min(0.9 * width / columns / box_width, 0.9 * height / rows / box_height)
             grids.append((fit, columns, rows))
     largest = max(grids)[0]
@@ -153,11 +153,11 @@ def _grid(scene: Scene, size: tuple[int, int], tilt: float, rng: random.Random) 
 def _places(
     count: int, columns: int, rows: int, size: tuple[int, int], patch: tuple[int, int], rng: random.Random
 ) -> list[tuple[float, float]]:
-    """Top left corners of the copies: a grid with jitter, no two boxes touching."""
+    """Return the top left corners of the copies: a jittered grid without touching boxes."""
     left, top = size[0] * _MARGIN, size[1] * _MARGIN
     cell_width, cell_height = (size[0] - 2 * left) / columns, (size[1] - 2 * top) / rows
     slack_x, slack_y = max(0.0, cell_width - patch[0]), max(0.0, cell_height - patch[1])
-    # A single product may stand anywhere; several keep a gap of a tenth of their cell.
+    # A single product may be anywhere; several keep a gap of a tenth of their cell.
     play_x, play_y = (slack_x, slack_y) if count == 1 else (
         max(0.0, slack_x - 0.1 * cell_width), max(0.0, slack_y - 0.1 * cell_height))  # fmt: skip
     center_last_row = rng.random() < 0.5
@@ -173,7 +173,7 @@ def _places(
 
 
 def _shadow(patch: Image.Image, long_side: int) -> Image.Image:
-    """The soft shadow of a patch as an L mask, padded on every side so that the blur is not cut off."""
+    """Return the soft shadow of a patch as an L mask, padded so that the blur is not cut off."""
     radius = max(2, round(0.012 * long_side))
     pad = 2 * radius
     alpha = Image.new("L", (patch.width + 2 * pad, patch.height + 2 * pad), 0)
@@ -182,9 +182,9 @@ def _shadow(patch: Image.Image, long_side: int) -> Image.Image:
 
 
 def silhouette(scene: Scene) -> float | None:
-    """Width over height of what is drawn of the product, without its background; None where that is in doubt.
+    """Return width over height of the drawn product without its background; None if ambiguous.
 
-    It is in doubt where the contents stand out of the product, and with them it is wider but without them taller.
+    It is ambiguous if the product is wider with its protruding contents, but taller without them.
     """
     pen = Pen(round(200 * scene.aspect), 200, scene.parts or 0, random.Random(0))
     DRAWINGS[scene.product.name](pen)
@@ -198,6 +198,6 @@ def silhouette(scene: Scene) -> float | None:
 
 
 def _ratio(drawn: NDArray[np.bool_]) -> float:
-    """Width over height of the box around what is drawn."""
+    """Return width over height of the drawn pixels' bounding box."""
     rows, columns = np.flatnonzero(drawn.any(axis=1)), np.flatnonzero(drawn.any(axis=0))
     return float(columns[-1] - columns[0] + 1) / float(rows[-1] - rows[0] + 1)

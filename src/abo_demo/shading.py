@@ -1,6 +1,6 @@
 """Turn a product's layers into pixels: color, the texture of its material, light, outline.
 
-A texture has its period in shares of the picture, not of the product, so that it is still seen at 96 by 96 pixels.
+Texture periods are shares of the picture, not of the product, so that they stay visible at 96 by 96 pixels.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ Plane = NDArray[np.float32]
 _PERIODS_PER_PICTURE = 22
 _DARK = 62.0
 
-# One turn of the sine. numpy's own differs in its last bit from one processor to the next, and with it the pictures.
+# One period of the sine. numpy's differs in its last bit between processors, and so would the pictures.
 _TURN = np.array([round(math.sin(2 * math.pi * step / 2048), 6) for step in range(2048)], np.float32)
 
 
 def _wave(turns: Plane) -> Plane:
-    """The sine of an angle in turns."""
+    """Return the sine of an angle in turns."""
     return _TURN[np.floor(turns * 2048).astype(np.int32) & 2047]
 
 
 @dataclass
 class Surface:
-    """What a texture works on and what it sets; all planes (height, width).
+    """Inputs and outputs of a texture; all planes of shape (height, width).
 
-    x, y: pixel coordinates. inside: blurred mask, 1 well inside the product. deep: the same over a
-    wider reach. period: pixels of one texture period.
-    relief: set to -1 dark to 1 bright. gloss: share of white light on top. alpha: opacity of the body.
+    x, y: pixel coordinates. inside: blurred mask, 1 well inside the product. deep: the same with a larger blur. period:
+    pixels of one texture period. relief: set to -1 dark to 1 bright. gloss: share of white light on top. alpha: opacity
+    of the body.
     """
 
     x: Plane
@@ -51,14 +51,14 @@ class Surface:
     alpha: Plane
 
     def clouds(self, period_x: float, period_y: float) -> Plane:
-        """Smooth noise from -1 to 1 with features of the given size in pixels."""
+        """Return smooth noise from -1 to 1 with features of the given size in pixels."""
         height, width = self.x.shape
         cells = (max(2, round(height / period_y)) + 1, max(2, round(width / period_x)) + 1)
         small = self.noise.uniform(-1, 1, cells).astype(np.float32)
         return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
     def center(self) -> tuple[float, float]:
-        """The most inner point of the product, as (x, y), the upper left of equals."""
+        """Return the innermost point of the product as (x, y), the upper left one of equals."""
         height, width = self.x.shape
         score = self.deep - 0.12 * self.x / width - 0.22 * self.y / height
         row, column = np.unravel_index(int(np.argmax(score)), score.shape)
@@ -150,12 +150,12 @@ def _plane(image: Image.Image) -> Plane:
 
 
 def shade(pen: Pen, color: Rgb, material: str, long_side: int, rng: random.Random) -> NDArray[np.uint8]:
-    """The product as (height, width, 4) RGBA pixels, for a picture whose long side has long_side pixels."""
+    """Return the product as (height, width, 4) RGBA pixels, for a picture whose long side has long_side pixels."""
     height, width = pen.height, pen.width
     period = long_side / _PERIODS_PER_PICTURE
     y, x = np.meshgrid(np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32), indexing="ij")
     mask = _plane(pen.mask) / 255
-    # The border of the picture counts as outside, so that products that fill their box have a rim too.
+    # The border of the picture counts as outside, so that products that fill their box also have a rim.
     reach = max(2, round(0.014 * long_side))
     inside = _blur_padded(pen.mask, reach)
     surface = Surface(
@@ -170,7 +170,7 @@ def shade(pen: Pen, color: Rgb, material: str, long_side: int, rng: random.Rando
     body = np.empty((height, width, 3), np.float32)
     body[:] = color
     if dark:
-        # On black only light can show a texture or a line.
+        # On black, only light can show a texture or a line.
         body += (26 * np.abs(relief) + 85 * np.abs(tone - 1))[..., None]
     else:
         body *= (tone * (1 + 0.40 * relief))[..., None]
@@ -189,7 +189,7 @@ def shade(pen: Pen, color: Rgb, material: str, long_side: int, rng: random.Rando
 
 
 def _blur_padded(mask: Image.Image, reach: int) -> Plane:
-    """The mask, 0 to 1, blurred over reach pixels as if nothing lay beyond its border."""
+    """Return the mask, 0 to 1, blurred over reach pixels as if empty beyond its border."""
     padded = Image.new("L", (mask.width + 2 * reach, mask.height + 2 * reach), 0)
     padded.paste(mask, (reach, reach))
     blurred = padded.filter(ImageFilter.BoxBlur(reach))
@@ -197,7 +197,7 @@ def _blur_padded(mask: Image.Image, reach: int) -> Plane:
 
 
 def _outline(pen: Pen, long_side: int) -> Plane:
-    """Where a dark outline goes, 0 to 1: the rim, and every edge between strokes."""
+    """Return the dark outline's strength, 0 to 1: at the rim and at every edge between strokes."""
     thick = max(1, round(0.004 * long_side))
     rim = np.clip((0.82 - _blur_padded(pen.mask, thick)) * 4, 0, 1)
     marks = np.asarray(pen.tone, dtype=np.int16) + 2 * np.asarray(pen.inked, dtype=np.int16)

@@ -1,4 +1,4 @@
-"""Scenes to training batches for the demo's base model, and how well it answers."""
+"""Training batches of scenes for the demo's base model, and its scores."""
 
 import random
 from collections import defaultdict
@@ -17,7 +17,7 @@ from abo_vqa.model.shared_image import Segment, SharedSequence, shared_image_bat
 
 
 class Teacher:
-    """Turns scenes into training batches for one tokenizer and image normalisation."""
+    """Turns scenes into training batches for one tokenizer and image normalization."""
 
     def __init__(self, processor: Any) -> None:
         self.processor, self.tokenizer = processor, processor.tokenizer
@@ -26,7 +26,7 @@ class Teacher:
         tokens = self.tokenizer.encode(before, add_special_tokens=False)
         place = tokens.index(processor.image_token_id)
         image = [processor.image_token_id] * (IMAGE_SIZE // PATCH_SIZE) ** 2
-        # The prefix ends at the image; the line break behind it belongs to every question.
+        # The prefix ends at the image; the line break after it belongs to every question.
         self.prefix = tokens[:place] + image
         self.lead = before.split(processor.image_token)[1]
         self.after = after
@@ -43,9 +43,9 @@ class Teacher:
         questions: int,
         comparisons: bool,
     ) -> tuple[dict[str, torch.Tensor], list[list[str]]]:
-        """Return model inputs for these scenes, and the kind of every question asked.
+        """Return model inputs for these scenes, and the kind of every question.
 
-        At most `questions` are asked a scene; `options` is the share of those that list their options.
+        A scene has at most `questions` questions; `options` is the share of those that list their options.
         """
         images, kinds = [], []
         for scene in scenes:
@@ -54,11 +54,11 @@ class Teacher:
             images.append([self._segment(ask(e, rng, rng.random() < options), e.answer) for e in exchanges])
         sequences = [SharedSequence(self.prefix, segments) for segments in images]
         inputs = shared_image_batch(sequences, self.tokenizer.pad_token_id)
-        inputs["pixel_values"] = self.normalise(pixels)
+        inputs["pixel_values"] = self.normalize(pixels)
         return inputs, kinds
 
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Return pixel values as the image processor makes them, from bytes of shape (images, 3, 112, 112)."""
+    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the image processor's pixel values, from bytes of shape (images, 3, 112, 112)."""
         return (pixels.float() / 255 - self.mean) / self.std
 
     def _segment(self, text: str, answer: str) -> Segment:
@@ -69,7 +69,7 @@ class Teacher:
 
 
 def answer_loss(model: torch.nn.Module, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean loss over the answer tokens and, of shape (images, length), where the prediction is right."""
+    """Return the mean loss over the answer tokens, and a mask of correct predictions of shape (images, length)."""
     labels = inputs["labels"][:, 1:]
     asked = labels.ge(0).any(0).nonzero()[:, 0]
     logits = model(**{k: v for k, v in inputs.items() if k != "labels"}, logits_to_keep=asked).logits
@@ -89,7 +89,7 @@ def score(
     seed: int,
     options: float,
 ) -> dict[str, float]:
-    """Return the share of questions answered with exactly the right tokens, by kind and in all."""
+    """Return the share of questions answered with exactly the right tokens, by kind and in total."""
     model.eval()
     rng = derive_rng(seed, "score")
     hits: defaultdict[str, list[bool]] = defaultdict(list)
@@ -108,7 +108,7 @@ def score(
 
 
 def _by_answer(labels: torch.Tensor, right: torch.Tensor) -> list[bool]:
-    """Split one sequence's answer tokens into its answers; an answer counts when all its tokens are right."""
+    """Return whether all tokens of each answer in one sequence are right."""
     answers: list[bool] = []
     inside = False
     for label, ok in zip(labels[1:].tolist(), right.tolist(), strict=True):

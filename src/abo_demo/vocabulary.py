@@ -1,6 +1,6 @@
-"""What the demo catalogue can show: colors, materials, shapes and product types.
+"""Colors, materials, shapes and product types of the demo catalog.
 
-Every word is a single lower-case English word, so that it can be an answer as it stands.
+Every word is a single lower-case English word, and so can be an answer unchanged.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ _LETTERS = {"w": "wood", "m": "metal", "p": "plastic", "g": "glass", "f": "fabri
 
 @dataclass(frozen=True)
 class ProductType:
-    """One kind of product the demo can draw.
+    """One kind of product that the demo can draw.
 
-    name: ABO's product_type value. noun, plural: what a person calls it. shape: one of SHAPES, the silhouette when
+    name: ABO's product_type value. noun, plural: common English names. shape: one of SHAPES, the silhouette when
     not stretched. aspect: width over height when not stretched. materials: plausible ones. part: plural noun of the
-    countable contents, None where it has none. weight: relative frequency in the catalogue.
+    countable contents, None without any. weight: relative frequency in the catalog.
     """
 
     name: str
@@ -52,7 +52,7 @@ class ProductType:
 
 
 def _types(table: str) -> tuple[ProductType, ...]:
-    """Read the table below, one product type a line; ValueError if a line does not have its eight fields."""
+    """Parse the table below, one product type per line; ValueError unless a line has eight fields."""
     found = []
     for line in table.strip().splitlines():
         name, noun, plural, shape, aspect, letters, part, weight = line.split()

@@ -1,4 +1,4 @@
-"""The words listings are written in: marketplaces, brands, and colors, materials and shapes in five more languages."""
+"""Words of the listings: marketplaces, brands, and colors, materials and shapes in five more languages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Market:
 
     @property
     def speaks_english(self) -> bool:
-        """Whether English is the marketplace's own language."""
+        """Return whether English is the marketplace's language."""
         return self.language.startswith("en")
 
 
@@ -87,7 +87,7 @@ _PROMISES = {
 
 
 def _pairs(english: tuple[str, ...], table: dict[str, str]) -> dict[tuple[str, str], str]:
-    """(English word, language tag) to the translated word; ValueError if a line has too few or too many."""
+    """Map (English word, language tag) to the translated word; ValueError if a line has too few or too many."""
     return {
         (word, language): translated
         for language, line in table.items()
@@ -99,17 +99,17 @@ _WORDS = _pairs(tuple(COLORS), _COLORS) | _pairs(MATERIALS, _MATERIALS) | _pairs
 
 
 def translated(word: str, language: str) -> str:
-    """A color, material or shape in a language given by its tag; English is capitalized, and en_GB writes Grey."""
+    """Return a color, material or shape in a tag's language; English is capitalized, and en_GB and en_AU write Grey."""
     if not language.startswith("en"):
         return _WORDS[word, language]
     return "Grey" if word == "gray" and language in ("en_GB", "en_AU") else word.capitalize()
 
 
 def pack(count: int, language: str) -> str:
-    """A pack of so many pieces in a language other than English."""
+    """Return a pack of so many pieces in a language other than English."""
     return _PACKS[language].format(count)
 
 
 def promise(language: str) -> str:
-    """A sentence in a language other than English that says nothing of the picture."""
+    """Return a sentence in a language other than English that is unrelated to the picture."""
     return _PROMISES[language]

@@ -15,13 +15,15 @@ USES = {
     "generate": set(),  # from metadata; the source vlm needs a model's libraries
     "validate": {"great_expectations", "matplotlib"},
     "split": {"great_expectations", "imagehash", "sklearn"},  # the suite; near duplicates; the text model
-    "compare": {"mlflow", "sklearn", "statsmodels"},  # run and registry; metrics; paired tests
+    "compare": {"mlflow", "statsmodels"},  # the run; paired tests
+    "register": {"mlflow"},
     "report": {"matplotlib", "mlflow"},
 }
 BEFORE_THE_MODEL_IS_LOADED = {
     "audit": set(),
     "train": {"accelerate", "bitsandbytes", "datasets", "peft", "torch", "transformers", "trl"},
-    "evaluate": {"accelerate", "bitsandbytes", "peft", "torch", "transformers"},
+    "evaluate": set(),
+    "score": set(),
 }
 # Come with others: scipy with sklearn, imagehash and peft's packages, pandas and pyarrow with all tables.
 COMMON = {"pandas", "pyarrow", "scipy"}
@@ -66,7 +68,9 @@ def test_an_import_too_many_is_seen(clone: Path) -> None:
         "audit.stage",
         "training.stage --arm options",
         "inference.stage --model options",
+        "metrics.stage",
         "comparison.stage",
+        "serving.stage",
         "report.stage",
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from paths import SUPPORT
-from project import clone_project, commit, copy_project, kill, run, scale, stages_run, start
+from project import commit, copy_project, kill, run, stages_run, start
 
 pytestmark = pytest.mark.slow
 
@@ -131,7 +131,8 @@ def test_going_back_and_forth_between_two_values_runs_nothing_again(finished: Pa
     assert other != original
     try:
         params.write_text(other)
-        assert {"validate", "train@options", "evaluate@options", "compare"} <= set(stages_run(run("dvc repro", finished)))
+        ran = set(stages_run(run("dvc repro", finished)))
+        assert {"validate", "train@options", "evaluate@options", "compare"} <= ran
         for text in (original, other, original):
             params.write_text(text)
             assert stages_run(run("dvc repro", finished)) == []
@@ -142,7 +143,8 @@ def test_going_back_and_forth_between_two_values_runs_nothing_again(finished: Pa
 
 def test_the_run_that_made_a_restored_output_is_found(finished: Path) -> None:
     made = hashes(finished)
-    for output, stage in (("models/adapters/options", "train@options"), ("tables/answers/base.parquet", "evaluate_base")):
+    makers = {"models/adapters/options": "train@options", "tables/answers/base.parquet": "evaluate_base"}
+    for output, stage in makers.items():
         found = [tags for tags in runs(finished) if tags.get(f"output.{output}") == made[output]]
         assert [tags["dvc.stage"] for tags in found] == [stage]
     (execution,) = (tags for tags in runs(finished) if "output.reports/comparison.json" in tags)

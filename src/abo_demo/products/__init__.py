@@ -1,4 +1,4 @@
-"""The drawings of all product types, by the name of the type."""
+"""Drawings of all product types, by type name."""
 
 from abo_demo.products import (  # noqa: F401  (imported for the drawings they register)
     electronics,

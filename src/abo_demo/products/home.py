@@ -61,7 +61,7 @@ def organizer(p: Pen) -> None:
     back = p.parts - min(p.parts, 5)
     for row, count, first in ((0, back, 5), (1, p.parts - back, 0)):
         for i in range(count):
-            # The back row stands in the gaps of the front row, and higher.
+            # The back row fills the gaps of the front row, and is higher.
             pencil(
                 p,
                 50 + (i - (count - 1) / 2) * 16 + (8 if row == 0 and back % 2 else 0),

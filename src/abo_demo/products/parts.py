@@ -1,10 +1,10 @@
-"""Small things to count: what stands, hangs or lies in a product. All are drawn in ink, in colors of their own."""
+"""Small countable things in a product, drawn in ink with fixed colors."""
 
 from __future__ import annotations
 
 from abo_demo.products.pen import Pen, Rgb
 
-# Colors for parts, each with a dark rim drawn around it, so that it is seen in and before any product.
+# Colors for parts, each drawn with a dark rim, so that it is visible on any product.
 GAY: tuple[Rgb, ...] = (
     (222, 60, 60), (250, 205, 60), (60, 120, 215), (70, 170, 90), (240, 140, 50), (150, 80, 180), (240, 150, 190),
 )  # fmt: skip

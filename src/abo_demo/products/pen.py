@@ -1,7 +1,7 @@
-"""The pen every product is drawn with, and the registry of drawings.
+"""The pen that draws every product, and the registry of drawings.
 
-A drawing works in a box of 100 by 100 units, whatever its size in pixels, and says for each stroke whether it is body
-(shaded later in the product's color and material), ink of a fixed color, or a hole.
+A drawing works in a box of 100 by 100 units, independent of its size in pixels. Each of its strokes is body (shaded
+later in the product's color and material), ink of a fixed color, or a hole.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ class Pen:
     """Draws one product into four layers of the same pixel size.
 
     mask: where the product is (L). tone: brightness of the body there (L, 128 neutral). ink: fixed colors (RGB).
-    inked: where ink covers the body (L). parts: how many contents to draw, 0 where none are asked for.
+    inked: where ink covers the body (L). parts: number of contents to draw, 0 for none.
     """
 
     def __init__(self, width: int, height: int, parts: int, rng: random.Random) -> None:
         self.width, self.height = width, height
         self.parts = parts
         self.rng = rng
-        # Strokes keep one thickness in x and y however far the box is stretched.
+        # Strokes keep one thickness in x and y however much the box is stretched.
         self.unit = math.sqrt(width * height) / 100
         size = (width, height)
         self.mask = Image.new("L", size, 0)
@@ -47,7 +47,7 @@ class Pen:
         self._inked = ImageDraw.Draw(self.inked)
 
     def _each(self, tone: float, ink: Rgb | None, hole: bool, stroke: Callable[..., None]) -> None:
-        """Give every layer the stroke in the value that it needs."""
+        """Draw the stroke into every layer with that layer's value."""
         stroke(self._mask, 0 if hole else 255)
         stroke(self._inked, 255 if ink and not hole else 0)
         stroke(self._tone, min(255, round(NEUTRAL_TONE * tone)))
@@ -58,7 +58,7 @@ class Pen:
         return [(x * self.width / 100, y * self.height / 100) for x, y in points]
 
     def _box(self, x0: float, y0: float, x1: float, y1: float) -> list[Point]:
-        # Pillow refuses boxes that are inside out, which rounding makes of the very thin ones.
+        # Pillow rejects inverted boxes, which rounding can make of very thin ones.
         (ax, ay), (bx, by) = self._xy([(x0, y0), (x1, y1)])
         return [(ax, ay), (max(ax, bx), max(ay, by))]
 
@@ -76,7 +76,7 @@ class Pen:
         self._each(t, c, hole, lambda d, f: d.ellipse(xy, fill=f))
 
     def dot(self, x: float, y: float, r: float, t: float = 1.0, c: Rgb | None = None, hole: bool = False) -> None:
-        """Fill a true circle of radius r units, however the box is stretched."""
+        """Fill a true circle of radius r units, even if the box is stretched."""
         (cx, cy), s = self._xy([(x, y)])[0], r * self.unit
         self._each(t, c, hole, lambda d, f: d.ellipse([cx - s, cy - s, cx + s, cy + s], fill=f))
 
@@ -106,11 +106,11 @@ class Pen:
         self.arc(x0, y0, x1, y1, 0, 360, w, t, c)
 
     def fit(self, r: float, dx: float, dy: float) -> float:
-        """The radius r, or less where neighbors dx by dy units apart would cover each other."""
+        """Return the radius r, or less if neighbors dx by dy units apart would overlap."""
         return min(r, 0.47 * dx * self.width / (100 * self.unit), 0.47 * dy * self.height / (100 * self.unit))
 
     def slots(self, x0: float, y0: float, x1: float, y1: float, per_row: int = 5) -> list[tuple[Point, float, float]]:
-        """Places for the parts in a rectangle: centers, and the width and height of one place, in units."""
+        """Return places for the parts in a rectangle: centers, and the width and height of one place, in units."""
         if self.parts == 0:
             return []
         rows = math.ceil(self.parts / per_row)
@@ -120,14 +120,14 @@ class Pen:
         for index in range(self.parts):
             row, column = divmod(index, columns)
             in_row = min(columns, self.parts - row * columns)
-            # A short last row is centered, so that it does not look like something has been cut off.
+            # A short last row is centered; otherwise it would look cut off.
             offset = (columns - in_row) / 2
             places.append(((x0 + (column + offset + 0.5) * width, y0 + (row + 0.5) * height), width, height))
         return places
 
 
 def smooth(points: Sequence[Point], steps: int = 6) -> list[Point]:
-    """The closed Catmull-Rom curve through the points, as a polygon of steps corners for each point."""
+    """Return the closed Catmull-Rom curve through the points, as a polygon with `steps` corners per point."""
     count, curve = len(points), []
     for i in range(count):
         (ax, ay), (bx, by) = points[i - 1], points[i]

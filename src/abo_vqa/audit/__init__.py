@@ -1,1 +1,1 @@
-"""Text-only baselines: what can be scored without the image."""
+"""Stage audit: the scores of text-only baselines, which never see the image."""

@@ -1,7 +1,7 @@
-"""The audit: what predictors that never see the image score on every split, the bar a gain has to clear.
+"""The audit: scores of text-only baselines on every split, the bar that a gain has to clear.
 
-Under `options` they know the question and its options, under `matched` the options drawn so that text does not tell the
-answer (questions/matching.py), under `open` the question only.
+Under `options` they read the question and its options, under `matched` the matched options instead
+(splits/matching.py), under `open` the question only.
 """
 
 from collections.abc import Mapping
@@ -32,10 +32,10 @@ def audit(
     """Return {part: {condition: {predictor: {"total": row, "by_type": {type: row}}}}}; a row is n, accuracy, low, high.
 
     train and others, by name: questions with image_id, question_type, question, options, answer and, for the condition
-    `matched`, matched_options (null where the question is not kept). Under the name of another split everything is
-    fitted on train and scored there; under "cross_fitted" it is scored on train, each fold of images by what was fitted
-    on the others. vectors: the embedding of every question and option. Intervals resample images. `matched` is left out
-    where it keeps no question. Raises InputError if a split is empty, or if train has fewer images than folds.
+    `matched`, matched_options (null if the question is not kept). Baselines are fitted on train and scored on each
+    other split. "cross_fitted" is their score on train, each fold of images scored by a fit on the others. vectors: the
+    embedding of every question and option. Intervals resample images. `matched` is left out if it keeps no question.
+    Raises InputError if a split is empty, or if train has fewer images than folds.
     """
     report: dict[str, Any] = {CROSS_FITTED: {}} | {name: {} for name in others}
     for condition, predictors in PREDICTORS.items():
@@ -56,7 +56,7 @@ def audit(
 
 
 def texts_of(*tables: pd.DataFrame) -> set[str]:
-    """Return every question and option of the tables, matched options included: what the audit needs embedded."""
+    """Return the texts to embed: every question and option of the tables, including matched options."""
     columns = ["options", "matched_options"]
     lists = (row for table in tables for name in columns if name in table for row in table[name].dropna())
     return {text for row in lists for text in row} | {text for table in tables for text in table["question"]}
@@ -64,7 +64,7 @@ def texts_of(*tables: pd.DataFrame) -> set[str]:
 
 def _under(condition: str, table: pd.DataFrame, split: str) -> pd.DataFrame:
     if table.empty:
-        raise InputError(f"the {split} split holds no question; raise sample.products or change split")
+        raise InputError(f"the {split} split has no questions; raise sample.products or change split")
     if condition == MATCHED:
         if "matched_options" not in table:
             return table.iloc[:0]

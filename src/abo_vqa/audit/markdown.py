@@ -1,4 +1,4 @@
-"""The audit as Markdown: every predictor without the image, on every split and by question type."""
+"""The audit as Markdown: every text-only baseline, on every split and by question type."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,10 +11,10 @@ from abo_vqa.statistics.display import markdown_table, percent
 def render_audit(report: Mapping[str, Any], confidence: float, resamples: int) -> str:
     """Return the audit as Markdown."""
     sections = [
-        "# What can be scored without the image",
-        "Fitted on the train split, scored on the others; on the train split itself cross-fitted, each part of the "
-        "images by what was fitted on the rest. Under `options` a predictor reads the question and its options, under "
-        "`matched` the options drawn so that the text does not tell the answer, under `open` the question. The options "
+        "# Scores of text-only baselines",
+        "Fitted on the train split and scored on the others; on the train split cross-fitted, each part of the images "
+        "scored by a fit on the rest. Under `options` a baseline reads the question and its options, under `matched` "
+        "options drawn so that the text does not give the answer away, under `open` the question. The options "
         f"classifier reads the options only. In brackets the {percent(confidence)} interval, bootstrap over images, "
         f"{resamples} resamples.",
         split_table(report),
@@ -26,7 +26,7 @@ def render_audit(report: Mapping[str, Any], confidence: float, resamples: int) -
 
 
 def split_table(report: Mapping[str, Any]) -> str:
-    """Return what every predictor scores on every split, as a Markdown table."""
+    """Return the accuracy of every baseline on every split, as a Markdown table."""
     parts = [TEST, *(part for part in report if part not in (TEST, CROSS_FITTED)), CROSS_FITTED]
     rows = []
     for condition, predictors in report[TEST].items():

@@ -1,4 +1,4 @@
-"""The audit as a figure: what each predictor without the image scores, on every split and by question type."""
+"""Plot the audit: the accuracy of each text-only baseline, on every split and by question type."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,11 +8,11 @@ from abo_vqa.common.schema import CEILING, CHANCE, CROSS_FITTED, MATCHED, OPTION
 from abo_vqa.figures import COLORS, figure
 
 _SPLIT_NAMES = {CROSS_FITTED: "train, cross-fitted"}
-_ROW, _PANEL = 0.27, 0.75  # inches per predictor, and per panel for its title and axis
+_ROW, _PANEL = 0.27, 0.75  # inches per baseline, and per panel for its title and axis
 
 
 def plot_audit(report: Mapping[str, Any], path: Path) -> None:
-    """Draw accuracies with their intervals: a panel per condition, and on the right the best predictor by type."""
+    """Draw accuracies with their intervals: a panel per condition, and on the right the best baseline by type."""
     conditions = list(report[TEST])
     names = {condition: [n for n in report[TEST][condition] if n not in REFERENCES] for condition in conditions}
     kinds = {condition: _kinds(report, condition) for condition in conditions}
@@ -24,7 +24,7 @@ def plot_audit(report: Mapping[str, Any], path: Path) -> None:
             parts = {_SPLIT_NAMES.get(part, part): report[part].get(condition, {}) for part in _parts(report)}
             totals = {part: [found[n]["total"] for n in names[condition]] for part, found in parts.items() if found}
             _draw(left, names[condition], totals)
-            left.set_title(f"{condition}: every predictor", loc="left")
+            left.set_title(f"{condition}: every baseline", loc="left")
             best = best_baseline(report, condition)
             by_type = {
                 part: [found[best]["by_type"].get(kind) for kind in kinds[condition]]
@@ -56,7 +56,7 @@ def _kinds(report: Mapping[str, Any], condition: str) -> list[str]:
 
 
 def _draw(panel: Any, labels: Sequence[str], parts: Mapping[str, Sequence[Mapping[str, float] | None]]) -> None:
-    """Draw one row a label with a dot and an interval a split, the first split on top."""
+    """Draw one row per label with a dot and an interval per split, the first split on top."""
     for index, (part, rows) in enumerate(parts.items()):
         shift = (index - (len(parts) - 1) / 2) * 0.24
         there = [(place, row) for place, row in enumerate(rows) if row is not None]

@@ -1,4 +1,4 @@
-"""Stage audit: the splits in, what predictors without the image score on them out."""
+"""Stage audit: score text-only baselines on every split."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ PLOT = Path("reports/plots/audit.svg")
 def main() -> None:
     """Audit every split; write and log reports/audit.json, audit.md and plots/audit.svg."""
     params = read_params()
-    # Imported here: a wrong parameter is reported before seconds of importing.
+    # Imported here: it takes seconds, and errors about parameters should not wait for it.
     import pandas as pd
 
     from abo_vqa.audit.audit import audit, texts_of

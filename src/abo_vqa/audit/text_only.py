@@ -1,7 +1,7 @@
-"""Predictors that never see the image: fitted on one table of questions, scored on another.
+"""Text-only baselines: fitted on one table of questions, scored on another, without the images.
 
 Tables have image_id, question_type, question, options and answer. A predictor returns, for each question of the second
-table, 1 where it is right, 0 where it is wrong, and the chance of it where it guesses.
+table, 1 if it is right, 0 if it is wrong, and the probability of being right if it guesses.
 """
 
 from collections import Counter
@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from abo_vqa.audit import text_only_embeddings as blind_embeddings
-from abo_vqa.audit.text_only_embeddings import Vectors, score_picks
+from abo_vqa.audit.text_only_embeddings import Vectors, embedding_neighbors, embedding_trees, score_picks
 from abo_vqa.common.schema import CEILING, CHANCE
 
 Scores = NDArray[np.float64]
@@ -27,7 +26,7 @@ def first_option(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
 
 
 def position_prior(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Pick the position at which the answer stood most often in train."""
+    """Pick the most frequent position of the answer in train."""
     answered = [row for row in _questions(train) if row.answer in row.options]
     counts = Counter(row.options.index(row.answer) for row in answered)
     position = min(counts, key=lambda place: (-counts[place], place), default=0)
@@ -35,36 +34,36 @@ def position_prior(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Score
 
 
 def frequent_option(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Pick the option that was the answer most often in train, among questions of the same type."""
+    """Pick the option that is most often the answer in train, among questions of the same type."""
     counts = Counter(zip(train["question_type"], train["answer"], strict=True))
     picks = [int(np.argmax([counts[row.question_type, option] for option in row.options])) for row in _questions(test)]
     return score_picks(test, picks)
 
 
 def text_classifier(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Pick the option that a logistic regression on words of question and options likes best.
+    """Pick the option that a logistic regression on words of question and options scores highest.
 
-    Each option is one row, right or wrong; its features are its own words, its position, the other options, and each
-    word crossed with the type, the words and the word pairs of the question.
+    Each option is one row, right or wrong; its features are its words, its position, the other options, and the option
+    crossed with the type, the words and the word pairs of the question.
     """
     return _linear(train, test, _asked_words)
 
 
 def options_classifier(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Pick the option that a logistic regression on the options likes best; the question stays hidden, and its type."""
+    """Pick the option that a logistic regression on the options alone scores highest, without question or type."""
     return _linear(train, test, lambda row: [])
 
 
 def frequent_answer(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Say, without options, the most frequent answer in train to the same question, else to its type."""
+    """Answer, without options, as most often in train to the same question, else to its type."""
     exact = _modes(train["question"], train["answer"])
     by_type = _modes(train["question_type"], train["answer"])
-    said = [exact.get(row.question, by_type.get(row.question_type)) for row in _questions(test)]
-    return np.array([answer == row.answer for answer, row in zip(said, _questions(test), strict=True)], float)
+    answers = [exact.get(row.question, by_type.get(row.question_type)) for row in _questions(test)]
+    return np.array([answer == row.answer for answer, row in zip(answers, _questions(test), strict=True)], float)
 
 
 def open_classifier(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Say, without options, the answer that a linear classifier on the question's words expects (scikit-learn).
+    """Answer, without options, by a linear classifier on the question's words (scikit-learn).
 
     Ridge, because a logistic regression takes thirty times as long over hundreds of answers and scores the same.
     """
@@ -74,17 +73,17 @@ def open_classifier(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scor
     vectorizer = CountVectorizer(ngram_range=(1, 2), binary=True, min_df=2, token_pattern=r"\S+")
     fitted = vectorizer.fit_transform(_typed_questions(train))
     model = RidgeClassifier(alpha=10, solver="lsqr", tol=1e-2).fit(fitted, train["answer"])
-    said = model.predict(vectorizer.transform(_typed_questions(test)))
-    return (said == test["answer"].to_numpy()).astype(float)
+    answers = model.predict(vectorizer.transform(_typed_questions(test)))
+    return (answers == test["answer"].to_numpy()).astype(float)
 
 
 def chance(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Pick any option: right once in as many times as there are options."""
+    """Guess an option: the probability of being right is 1 / number of options."""
     return np.array([1 / len(row.options) for row in _questions(test)])
 
 
 def ceiling(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Pick the right option wherever there is one."""
+    """Pick the right option if it is among the options."""
     return np.array([row.answer in row.options for row in _questions(test)], float)
 
 
@@ -94,14 +93,14 @@ WITH_OPTIONS: Mapping[str, Predictor] = {
     "frequent option": frequent_option,
     "options classifier": options_classifier,
     "text classifier": text_classifier,
-    "embedding trees": blind_embeddings.embedding_trees,
+    "embedding trees": embedding_trees,
     CHANCE: chance,
     CEILING: ceiling,
 }
 WITHOUT_OPTIONS: Mapping[str, Predictor] = {
     "frequent answer": frequent_answer,
     "text classifier": open_classifier,
-    "embedding neighbours": blind_embeddings.embedding_neighbours,
+    "embedding neighbours": embedding_neighbors,
 }
 
 
@@ -112,12 +111,12 @@ def _linear(train: pd.DataFrame, test: pd.DataFrame, asked: Callable[[Any], list
     vectorizer = CountVectorizer(analyzer=list, binary=True, min_df=2)
     fitted = vectorizer.fit_transform(_option_features(train, asked))
     right = [option == row.answer for row in _questions(train) for option in row.options]
-    # The dual is ten times faster here. Its coordinates are visited at random, hence the seed; the optimum is one.
+    # The dual is ten times faster here. It visits coordinates at random, hence the seed; the optimum is unique.
     model = LogisticRegression(C=0.3, solver="liblinear", dual=True, max_iter=1000, random_state=0)
     model.fit(fitted, right)
-    liking = model.decision_function(vectorizer.transform(_option_features(test, asked)))
+    scores = model.decision_function(vectorizer.transform(_option_features(test, asked)))
     ends = np.cumsum([len(row.options) for row in _questions(test)])
-    return score_picks(test, [int(np.argmax(part)) for part in np.split(liking, ends[:-1])])
+    return score_picks(test, [int(np.argmax(part)) for part in np.split(scores, ends[:-1])])
 
 
 def _questions(table: pd.DataFrame) -> Iterable[Any]:

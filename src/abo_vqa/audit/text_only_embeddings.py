@@ -1,7 +1,7 @@
-"""Predictors without the image that read meanings, not words: sentence embeddings with trees and with neighbours.
+"""Text-only baselines on sentence embeddings: boosted trees and nearest neighbors.
 
-Unlike the n-gram models, and so unlike the model that matched options are drawn from, they can tell that a sofa is a
-kind of chair; matching cannot be fitted to them.
+Unlike the n-gram models, and so unlike the answer likelihood behind matched options, they know that a sofa is a kind of
+chair; so they test the matching with models that it is not fitted to.
 """
 
 from collections import Counter, defaultdict
@@ -17,23 +17,23 @@ from abo_vqa.common.schema import QUESTION_TYPES
 
 Array = NDArray[np.float64]
 Vectors = Mapping[str, Array]
-"""The embedding of every question and option, of length one."""
+"""The unit-length embedding of every question and option."""
 
-NEIGHBOURS = 20
+NEIGHBORS = 20
 _PARAMETER = "audit.encoder"
 _BATCH = 256
-# Enough digits, and the same on machines that sum in another order.
+# Enough digits, and equal on machines that sum in another order.
 _DECIMALS = 4
-# Principal components of the question's and the option's embedding that the trees see.
+# Principal components of the question's and the option's embedding that are features of the trees.
 _COMPONENTS = 12
 _INNER_FOLDS = 5
 _FREQUENCIES = 6
-# How fast a neighbour's weight falls with its cosine distance, and how many questions are compared at once.
+# Decay of a neighbor's weight with its cosine distance, and number of questions compared at once.
 _SHARPNESS, _ROWS = 10.0, 2048
 
 
 def embed(texts: Iterable[str], encoder: str) -> dict[str, Array]:
-    """Return the mean-pooled embedding of every distinct text, of length one (Reimers and Gurevych 2019).
+    """Return the unit-length, mean-pooled embedding of every distinct text (Reimers and Gurevych 2019).
 
     encoder: a Hugging Face id, a folder, or `package:NAME`. Raises InputError if it cannot be loaded.
     """
@@ -49,7 +49,7 @@ def embed(texts: Iterable[str], encoder: str) -> dict[str, Array]:
         model = AutoModel.from_pretrained(path).eval()
     except (OSError, ValueError) as error:
         raise InputError(f"{_PARAMETER}: {encoder} cannot be loaded: {str(error).splitlines()[0]}") from error
-    # By length, so that little is padded; then by text, so that batches do not depend on the order of the questions.
+    # By length, to reduce padding; then by text, so that batches do not depend on the order of the questions.
     distinct = sorted(set(texts), key=lambda text: (len(text), text))
     found: dict[str, Array] = {}
     for start in range(0, len(distinct), _BATCH):
@@ -64,10 +64,11 @@ def embed(texts: Iterable[str], encoder: str) -> dict[str, Array]:
 
 
 def embedding_trees(train: pd.DataFrame, test: pd.DataFrame, vectors: Vectors) -> Array:
-    """Pick the option that gradient-boosted trees like best (scikit-learn, HistGradientBoostingClassifier).
+    """Pick the option that gradient-boosted trees score highest (scikit-learn, HistGradientBoostingClassifier).
 
-    Each option is one row, right or wrong; they see the embeddings of question and option, how alike these and the
-    other options are, its position, and how often it was right in train: in its type, and for the nearest questions.
+    Each option is one row, right or wrong; its features are the embeddings of question and option, its similarity to
+    the question and the other options, its position, and how often it is right in train: in its type, and for the
+    nearest questions.
     """
     from sklearn.ensemble import HistGradientBoostingClassifier
 
@@ -78,14 +79,14 @@ def embedding_trees(train: pd.DataFrame, test: pd.DataFrame, vectors: Vectors) -
         max_iter=100, learning_rate=0.08, max_leaf_nodes=15, min_samples_leaf=40, l2_regularization=1.0, random_state=0
     )
     model.fit(seen, _right(train))
-    liking = model.decision_function(asked)
+    scores = model.decision_function(asked)
     ends = np.cumsum([len(options) for options in test["options"]])
-    return score_picks(test, [int(np.argmax(part)) for part in np.split(liking, ends[:-1])])
+    return score_picks(test, [int(np.argmax(part)) for part in np.split(scores, ends[:-1])])
 
 
-def embedding_neighbours(train: pd.DataFrame, test: pd.DataFrame, vectors: Vectors) -> Array:
-    """Say, without options, the answer that most of the nearest questions of the type have in train."""
-    said = np.empty(len(test), object)
+def embedding_neighbors(train: pd.DataFrame, test: pd.DataFrame, vectors: Vectors) -> Array:
+    """Answer, without options, as the weighted majority of the nearest questions of the type in train."""
+    predicted = np.empty(len(test), object)
     for kind, asked in _places_by_type(test).items():
         known = train[train["question_type"] == kind]
         if known.empty:
@@ -94,12 +95,12 @@ def embedding_neighbours(train: pd.DataFrame, test: pd.DataFrame, vectors: Vecto
         nearest, weights = _nearest(known["question"], test["question"].iloc[asked], vectors)
         votes = np.zeros((len(asked), len(answers)))
         np.add.at(votes, (np.arange(len(asked))[:, None], codes[nearest]), weights)
-        said[asked] = answers[votes.argmax(axis=1)]
-    return (said == test["answer"].to_numpy()).astype(float)
+        predicted[asked] = answers[votes.argmax(axis=1)]
+    return (predicted == test["answer"].to_numpy()).astype(float)
 
 
 def score_picks(table: pd.DataFrame, picks: Iterable[int]) -> Array:
-    """Return 1 where the option at the picked position is the answer, and 0 elsewhere."""
+    """Return 1 if the option at the picked position is the answer, else 0, per row."""
     rows = zip(table["options"], table["answer"], picks, strict=True)
     return np.array([options[pick] == answer for options, answer, pick in rows], float)
 
@@ -132,7 +133,7 @@ def _basis(points: Array) -> Array:
 
 
 def _described(table: pd.DataFrame, vectors: Vectors, space: tuple[Array, Array]) -> Array:
-    """Return what each option is like, of shape (options, features)."""
+    """Return the features of each option, of shape (options, features)."""
     rows = []
     types = list(QUESTION_TYPES)
     for kind, question, options in zip(table["question_type"], table["question"], table["options"], strict=True):
@@ -162,9 +163,9 @@ def _rank(values: Array) -> Array:
 
 
 def _inner_frequencies(train: pd.DataFrame, vectors: Vectors) -> Array:
-    """Return the frequencies of train's own options, each fold of images counted in the others.
+    """Return the frequencies of train's options, each fold of images counted in the others.
 
-    Counted in the whole, a question would find its own answer there.
+    Counted in all of train, a question would count its answer.
     """
     from sklearn.model_selection import GroupKFold
 
@@ -180,10 +181,10 @@ def _inner_frequencies(train: pd.DataFrame, vectors: Vectors) -> Array:
 
 
 def _frequencies(known: pd.DataFrame, asked: pd.DataFrame, vectors: Vectors) -> Array:
-    """Return how often each option of `asked` was right in `known`, of shape (options, 6).
+    """Return how often each option of `asked` is right in `known`, of shape (options, 6).
 
-    In its type: as a share of the times it was offered, and of all answers; weighted by likeness, among the nearest
-    questions: the share it answers. And each of the three less the mean of the question's options.
+    Within its type: as a share of the times it is offered, and of all answers. Among the nearest questions: the share,
+    weighted by similarity, that it answers. Then each of the three minus its mean over the question's options.
     """
     offered = Counter((kind, o) for kind, os in zip(known["question_type"], known["options"], strict=True) for o in os)
     right = Counter(zip(known["question_type"], known["answer"], strict=True))
@@ -217,10 +218,10 @@ def _frequencies(known: pd.DataFrame, asked: pd.DataFrame, vectors: Vectors) -> 
 
 
 def _nearest(known: pd.Series, asked: pd.Series, vectors: Vectors) -> tuple[NDArray[np.intp], Array]:
-    """Return the places in `known` of the nearest questions to each of `asked`, and their weights, which sum to 1."""
+    """Return the places in `known` of the questions nearest to each of `asked`, and their weights, which sum to 1."""
     distinct, places = np.unique(asked.to_numpy(str), return_inverse=True)
     space = _stack(known, vectors).T.astype(np.float32)
-    count = min(NEIGHBOURS, len(known))
+    count = min(NEIGHBORS, len(known))
     nearest, weights = [], []
     for start in range(0, len(distinct), _ROWS):
         alike = _stack(distinct[start : start + _ROWS], vectors).astype(np.float32) @ space

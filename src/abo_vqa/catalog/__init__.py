@@ -1,1 +1,1 @@
-"""Archives in, sampled products out."""
+"""Stage sample: from ABO's archives to sampled products."""

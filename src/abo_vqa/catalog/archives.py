@@ -1,4 +1,4 @@
-"""ABO's two archives, read as published: never unpacked, never whole in memory (paper, section 2.3)."""
+"""Read ABO's two archives as published, without unpacking them or loading them whole (paper, section 2.3)."""
 
 import io
 import multiprocessing
@@ -19,7 +19,7 @@ import pyarrow.csv
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from abo_vqa.catalog.gc_paused import uncollected
+from abo_vqa.catalog.gc_paused import gc_paused
 from abo_vqa.catalog.listing import Listing
 from abo_vqa.catalog.shard import COLUMNS, Damaged, Place, Shard, read_lines, read_shard, unpacked
 from abo_vqa.catalog.tarball import AGAIN, members
@@ -28,13 +28,13 @@ from abo_vqa.common.storage import BadImage, decode_image
 
 SMALL_IMAGES = b"images/small/"
 IMAGE_TABLE = "images/metadata/images.csv.gz"
-# Packed bytes of shards below which starting a second process costs more than it saves.
+# Compressed bytes of shards below which a second process costs more than it saves.
 _WORTH_A_PROCESS = 8_000_000
 
 
 @dataclass(frozen=True)
 class Malformed:
-    """A line of a shard that is no listing; `line` counts from 1."""
+    """An invalid line of a shard; `line` counts from 1."""
 
     shard: str
     line: int
@@ -43,7 +43,7 @@ class Malformed:
 
 @dataclass(frozen=True)
 class DamagedShard:
-    """A shard that breaks off; `lines` before the damage were read."""
+    """A truncated or corrupt shard; `lines` before the damage were read."""
 
     shard: str
     lines: int
@@ -51,13 +51,13 @@ class DamagedShard:
 
 
 class Listings:
-    """The listings of an archive: what products are chosen by as columns; the rest is read again for those chosen.
+    """The listings of an archive: the columns that sampling needs in memory, full listings read on demand.
 
-    table: a row for every listing, in the archive's order: product_id, image_id, the FACTS, and its line in the shard.
+    table: one row per listing, in archive order: product_id, image_id, the FACTS, and its line in the shard.
     """
 
     def __init__(self, shards: Mapping[Place, bytes]):
-        """Join the columns of the shards."""
+        """Concatenate the columns of the shards."""
         tables = [pa.ipc.open_stream(columns).read_all() for columns in shards.values()]
         self.table = pa.concat_tables([COLUMNS.empty_table(), *tables])
         self._places = list(shards)
@@ -70,7 +70,7 @@ class Listings:
         return iter(self.read(np.arange(len(self))))
 
     def read(self, rows: NDArray[np.int64]) -> list[Listing]:
-        """Read the listings of these rows, in their order."""
+        """Read the full listings of these rows, in their order."""
         order = np.argsort(rows)
         lines = self.table["line"].take(pa.array(rows[order])).to_numpy()
         numbers = np.split(lines, np.searchsorted(rows[order], self._starts[1:-1]))
@@ -82,7 +82,7 @@ class Listings:
 
 @dataclass
 class ListingsRead:
-    """All listings of an archive, with what was found on the way; lines counts the malformed ones too."""
+    """All listings of an archive and its defects; `lines` includes malformed ones."""
 
     listings: Listings
     malformed: list[Malformed]
@@ -92,21 +92,21 @@ class ListingsRead:
 
 
 def read_listings(path: Path) -> ListingsRead:
-    """Read every shard `listings_*.json.gz` of the listings archive, one per processor core at a time.
+    """Read every shard `listings_*.json.gz` of the listings archive, in parallel over the cores.
 
-    Malformed lines and damaged shards are counted and named, not fatal. InputError: no such file, not a tar, truncated,
-    or no shards.
+    Malformed lines and damaged shards are counted and listed, not fatal. InputError: missing file, not a tar,
+    truncated, or no shards.
     """
     places = _shards(path)
     with _mapping(list(places.values())) as mapped:
         return _collected(places, mapped(read_shard, places.values()))
 
 
-@uncollected()
-def read_catalogue(listings: Path, images: Path) -> "tuple[ListingsRead, ImageArchive]":
-    """Read the listings archive and, at the same time, index the image archive; errors as of the two alone."""
+@gc_paused()
+def read_catalog(listings: Path, images: Path) -> "tuple[ListingsRead, ImageArchive]":
+    """Read the listings archive while indexing the image archive; errors as of read_listings and ImageArchive."""
     places = _shards(listings)
-    # In this order: processes are started before threads, and they have their work before this one has its own.
+    # In this order: forking is unsafe once threads run, and the processes get their work first.
     with _mapping(list(places.values())) as mapped, ThreadPoolExecutor(1) as thread:
         shards = mapped(read_shard, places.values())
         index = thread.submit(ImageArchive, images)
@@ -114,7 +114,7 @@ def read_catalogue(listings: Path, images: Path) -> "tuple[ListingsRead, ImageAr
 
 
 def _shards(path: Path) -> dict[str, Place]:
-    """Return where the shards lie, by name, in the archive's order."""
+    """Return the places of the shards by name, in archive order."""
     places = {
         name: Place(path, offset, length)
         for batch in members(path)
@@ -122,18 +122,18 @@ def _shards(path: Path) -> dict[str, Place]:
         if (name := PurePosixPath(os.fsdecode(member)).name).startswith("listings_") and name.endswith(".json.gz")
     }
     if not places:
-        raise InputError(f"{path}: holds no listings_*.json.gz; sample.listings must be ABO's abo-listings.tar")
+        raise InputError(f"{path}: contains no listings_*.json.gz; sample.listings must be ABO's abo-listings.tar")
     return places
 
 
 @contextmanager
 def _mapping(places: Sequence[Place]) -> Iterator[Callable[..., Iterator[Any]]]:
-    """Yield what maps a function over the shards: map, or that of a pool of processes where it is worth it."""
+    """Yield a `map` over the shards: the builtin, or a process pool's if the shards are large enough."""
     processes = min(os.cpu_count() or 1, len(places))
     if processes == 1 or sum(place.length for place in places) < _WORTH_A_PROCESS:
         yield map
         return
-    # A forked process has all modules at once; elsewhere than on Linux forking is not safe.
+    # A forked process need not import modules again; forking is safe on Linux only.
     start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with ProcessPoolExecutor(processes, start) as pool:
         yield pool.map
@@ -155,14 +155,14 @@ def _collected(places: Mapping[str, Place], shards: Iterator[Shard]) -> Listings
 
 
 class ImageArchive:
-    """The archive of small images: an index of offsets made in one pass, then the bytes of one image at a time.
+    """The archive of small images: indexed in one pass, then read one image at a time.
 
-    An image's place is its number in the archive. absent: how many images the table names that the archive does not
-    hold. malformed_rows: how many rows of the table name no image. Use it in a `with` block.
+    An image's place is its number in the archive. absent: number of images in the table but not in the archive.
+    malformed_rows: number of table rows that name no image. Use it in a `with` block.
     """
 
     def __init__(self, path: Path):
-        """Index the archive; InputError: no such file, not a tar, truncated, no table or no images."""
+        """Index the archive; InputError: missing file, not a tar, truncated, no table or no images."""
         self._names, self._offsets, self._lengths, table = _image_members(path)
         rows, self.malformed_rows = _read_image_table(table)
         places = pc.index_in(rows["path"], value_set=self._names)
@@ -181,12 +181,12 @@ class ImageArchive:
 
     @cached_property
     def paths(self) -> Mapping[str, str]:
-        """The path ("xx/xxxxxxxx.jpg") by image id, for the images that the table names and the archive holds."""
+        """The path ("xx/xxxxxxxx.jpg") by image id, of the images in both table and archive."""
         paths = self.paths_at(self._places)
         return dict(zip(self._ids.cast(pa.string()).to_pylist(), paths.to_pylist(), strict=True))
 
     def find(self, image_ids: pa.ChunkedArray) -> NDArray[np.int64]:
-        """Return the place of each image by its id; -1 where the id is null, not in the table or not in the archive."""
+        """Return the place of each image by its id; -1 if the id is null, not in the table or not in the archive."""
         rows = pc.index_in(image_ids.cast(pa.binary()), value_set=self._ids).fill_null(-1).to_numpy()
         return np.append(self._places, -1)[rows]
 
@@ -200,7 +200,7 @@ class ImageArchive:
         return self._file.read(self._lengths[place])
 
     def read(self, image_path: str) -> bytes:
-        """Return the bytes of one image file, found by looking through all names; KeyError for an unknown path."""
+        """Return the bytes of one image file by a linear search of the paths; KeyError for an unknown path."""
         place = pc.index(self._names, image_path.encode()).as_py()
         if place < 0:
             raise KeyError(image_path)
@@ -208,7 +208,7 @@ class ImageArchive:
 
 
 def image_problem(data: bytes) -> str | None:
-    """Decode an image file fully; return what is wrong with it, None if nothing is."""
+    """Decode an image file fully; return the reason if that fails, else None."""
     try:
         decode_image(data)
     except BadImage as error:
@@ -232,13 +232,13 @@ def _image_members(path: Path) -> tuple[pa.Array, NDArray[np.int64], NDArray[np.
             progress.update(len(names))
     if table is None or not images:
         missing = IMAGE_TABLE if table is None else f"{SMALL_IMAGES.decode()}*"
-        raise InputError(f"{path}: holds no {missing}; sample.images must be ABO's abo-images-small.tar")
+        raise InputError(f"{path}: contains no {missing}; sample.images must be ABO's abo-images-small.tar")
     all_paths, all_offsets, all_lengths = zip(*images, strict=True)
     return pa.concat_arrays(all_paths), np.concatenate(all_offsets), np.concatenate(all_lengths), table
 
 
 def _read_image_table(place: Place) -> tuple[pa.Table, int]:
-    """Return image_id and path, in bytes, of the rows that have both, and how many rows do not."""
+    """Return image_id and path, in bytes, of the rows that have both, and the number of the other rows."""
     strange: list[Any] = []
 
     def skip(row: Any) -> str:

@@ -1,4 +1,4 @@
-"""Making many small objects without Python's cycle collector looking through them again and again."""
+"""Pause garbage collection while many small, acyclic objects are created."""
 
 import gc
 from collections.abc import Iterator
@@ -6,10 +6,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def uncollected() -> Iterator[None]:
-    """Switch the cycle collector off for a block, or as a decorator for a call, that makes no cycles.
+def gc_paused() -> Iterator[None]:
+    """Disable the cycle collector for a block, or as a decorator for a call, that creates no cycles.
 
-    Its passes take a quarter of the time in which a shard is read, and find nothing.
+    Its passes take a quarter of the time of reading a shard, and find nothing.
     """
     was_on = gc.isenabled()
     gc.disable()

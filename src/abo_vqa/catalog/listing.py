@@ -1,4 +1,4 @@
-"""One listing of the catalogue: the few of its 28 keys that the experiment uses, as plain values."""
+"""One listing of the catalog: the few of its 28 keys that the experiment uses, as plain values."""
 
 import json
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-# What a stratum can be made of.
+# Facts that strata can be built from.
 FACTS = ("product_type", "brand", "color", "material", "shape", "item_name")
 UNKNOWN_TYPE = "UNKNOWN"
 ENGLISH = "en"
@@ -43,7 +43,7 @@ class _Sides(msgspec.Struct, gc=False):
 
 
 class _FactsRecord(msgspec.Struct, gc=False):
-    """The keys of ABO that read_facts looks at, in the form that nearly all listings have."""
+    """The ABO keys that read_facts uses, in the form of nearly all listings."""
 
     item_id: str
     domain_name: str
@@ -57,7 +57,7 @@ class _FactsRecord(msgspec.Struct, gc=False):
 
 
 class _Record(_FactsRecord, gc=False):
-    """All keys of ABO that are looked at."""
+    """All ABO keys in use."""
 
     bullet_point: list[_Text] = []
     item_dimensions: _Sides | None = None
@@ -65,7 +65,7 @@ class _Record(_FactsRecord, gc=False):
 
 _Read = TypeVar("_Read", bound=_FactsRecord)
 
-# They skip the other keys, most of a listing's text: what is no JSON there is found too, but no objects are made of it.
+# They skip the other keys, most of a listing's text: invalid JSON is still detected, but no objects are created.
 _facts_decoder = msgspec.json.Decoder(_FactsRecord)
 _decoder = msgspec.json.Decoder(_Record)
 
@@ -73,8 +73,8 @@ _decoder = msgspec.json.Decoder(_Record)
 class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A product as one marketplace lists it; (item_id, domain_name) is its key.
 
-    height, width, length: inches, None where not given. bullets: the bullet points. image_id: the main image.
-    english: the names of the text facts whose value is tagged as English; the others are in another language.
+    height, width, length: inches, None if missing. bullets: the bullet points. image_id: the main image. english: names
+    of the text facts whose value is tagged as English; the others are in another language.
     """
 
     item_id: str
@@ -94,19 +94,19 @@ class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @property
     def product_id(self) -> str:
-        """The key as one text."""
+        """The key as one string."""
         return f"{self.item_id}@{self.domain_name}"
 
     @classmethod
     def from_line(cls, line: bytes) -> "Listing":
-        """Read one line of a shard; ValueError or RecursionError says why where it is not a listing at all."""
+        """Read one line of a shard; ValueError or RecursionError if it is not a listing."""
         return cls._from_record(_read(line, _decoder))
 
     @classmethod
     def from_abo(cls, record: Any) -> "Listing":
-        """Read one JSON object of ABO's listings in any form; ValueError says why where it is not a listing at all.
+        """Read one JSON object of ABO's listings in any form; ValueError if it is not a listing.
 
-        An English value (language tag en, en_US, ...) is preferred to the listing's own first one.
+        The first English value (language tag en, en_US, ...) is preferred to the first value.
         """
         return cls._from_record(_read_any(record))
 
@@ -137,13 +137,13 @@ class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> "Listing":
-        """Read one row of the sample table; columns that are no part of a listing are ignored."""
+        """Read one row of the sample table; columns that do not belong to a listing are ignored."""
         values = {name: row[name] for name in cls.__struct_fields__}
         return cls(**values | {name: tuple(values[name] or ()) for name in ("bullets", "english")})
 
 
 def read_facts(line: bytes) -> tuple[str | None, ...]:
-    """Read only product_id, image_id and the FACTS of a line; they and the errors are those of Listing.from_line."""
+    """Read only product_id, image_id and the FACTS of a line; values and errors as of Listing.from_line."""
     record = _read(line, _facts_decoder)
     return (
         f"{_key('item_id', record.item_id)}@{_key('domain_name', record.domain_name)}",
@@ -160,10 +160,10 @@ def read_facts(line: bytes) -> tuple[str | None, ...]:
 def _read(line: bytes, decoder: msgspec.json.Decoder[_Read]) -> _Read | _Record:
     try:
         if not line.isascii():
-            line.decode()  # msgspec does not look into the texts that it skips
+            line.decode()  # msgspec does not check the encoding of the text that it skips
         return decoder.decode(line)
     except (ValueError, RecursionError):
-        # Strange forms are for the tolerant reader; and the standard library says best what is wrong with bad JSON.
+        # The tolerant reader handles unusual forms, and the standard library has the best messages for invalid JSON.
         return _read_any(json.loads(line))
 
 
@@ -172,7 +172,7 @@ def _read_any(record: Any) -> _Record:
         raise ValueError("not a JSON object")
     image_id = record.get("main_image_id")
     return _Record(
-        item_id=record.get("item_id"),  # type: ignore[arg-type]  # _key() looks
+        item_id=record.get("item_id"),  # type: ignore[arg-type]  # _key() checks
         domain_name=record.get("domain_name"),  # type: ignore[arg-type]
         item_dimensions=_sides(record.get("item_dimensions")),
         main_image_id=_storable(image_id) if isinstance(image_id, str) else None,
@@ -185,7 +185,7 @@ _NO_SIDES = _Sides()
 
 
 class _EnglishFacts(dict[tuple[bool, ...], tuple[str, ...]]):
-    """The names of the facts that are English, in alphabetical order; made once for each combination."""
+    """The names of the English facts in alphabetical order; created once for each combination."""
 
     def __missing__(self, is_english: tuple[bool, ...]) -> tuple[str, ...]:
         names = ("brand", "color", "item_name", "material", "shape")
@@ -229,7 +229,7 @@ def _bullets(texts: list[_Text]) -> tuple[str, ...]:
 
 
 def _inches(side: _Side | None) -> float | None:
-    """Return one of ABO's item_dimensions in inches; None where value or unit is missing or strange."""
+    """Return one of ABO's item_dimensions in inches; None if value or unit is missing or unknown."""
     for given in () if side is None else (side.normalized_value, side):
         if given is not None and (factor := _INCHES.get(given.unit.lower())) is not None and given.value > 0:
             return round(given.value * factor, 4)
@@ -237,7 +237,7 @@ def _inches(side: _Side | None) -> float | None:
 
 
 def _texts(value: Any) -> list[_Text]:
-    """Read a plain string or a list of values; strangers are left out."""
+    """Read a plain string or a list of values; other forms are skipped."""
     texts = []
     for entry in value if isinstance(value, list) else (value,):
         text, tag = (entry.get("value"), entry.get("language_tag")) if isinstance(entry, dict) else (entry, None)
@@ -247,12 +247,12 @@ def _texts(value: Any) -> list[_Text]:
 
 
 def _storable(text: str) -> str:
-    """Replace halves of surrogate pairs, which JSON can spell, but no table can hold."""
+    """Replace lone surrogates, which JSON can encode but Parquet cannot."""
     return text.encode(errors="replace").decode()
 
 
 def _sides(value: Any) -> _Sides:
-    """Read the sides whose form is known; strangers are left out."""
+    """Read the sides of a known form; others are skipped."""
     sides = {}
     for name in _Sides.__struct_fields__ if isinstance(value, dict) else ():
         given = value.get(name)

@@ -1,4 +1,4 @@
-"""Plots of the sample: what was there, what was drawn, what each rule of the sampler changed (paper, section 2.3)."""
+"""Plots of the sample: shares before and after sampling, and the effect of each rule (paper, section 2.3)."""
 
 import warnings
 from collections.abc import Mapping
@@ -9,20 +9,20 @@ from abo_vqa.figures import COLORS, figure
 
 _VALUES = 20
 _LONGEST = 32  # characters of a label
-_TITLES = {"product_type": "Product types", "brand": "Brands", "color": "Colours"}
+_TITLES = {"product_type": "Product types", "brand": "Brands", "color": "Colors"}
 _RULES = {
     "square_root": "1: square-root allocation\n(else proportional)",
     "amazonbasics_cap": "1: AmazonBasics cap",
-    "color_first": "1, 2: listings with a colour first",
+    "color_first": "1, 2: listings with a color first",
     "top_types": "2: most frequent types\n(else stage 1 draws its share)",
-    "adjusted_for_stage_1": "2: allowing for what stage 1 took",
+    "adjusted_for_stage_1": "2: adjusted for stage 1",
     "shoes_cap": "2: SHOES cap",
     "rare_types": "3: rare types\n(else stage 1 draws its share)",
 }
 _COUNTS = {
     "amazonbasics": "AmazonBasics",
     "shoes": "SHOES",
-    "colorless": "without colour",
+    "colorless": "without color",
     "rare_types": "rare types",
     "distinct_types": "distinct types",
 }
@@ -55,7 +55,7 @@ def plot_distribution(path: Path, fact: str, before: Distribution, after: Distri
 
 
 def plot_effects(path: Path, effects: Mapping[str, Mapping[str, int]], products: int) -> None:
-    """Draw, for each rule, how many more products of each kind the sample has than without that rule."""
+    """Draw, for each rule, how many products of each kind it adds to the sample or removes from it."""
     rules = list(effects)
     with figure(path, 10, 0.9 + 0.5 * len(rules)) as drawn:
         panels = drawn.subplots(1, len(_COUNTS), sharey=True)
@@ -75,14 +75,14 @@ def plot_effects(path: Path, effects: Mapping[str, Mapping[str, int]], products:
         panels[0].set_yticks(range(len(rules)), [_RULES.get(rule, rule) for rule in rules])
         panels[0].set_ylim(len(rules) - 0.5, -0.5)
         drawn.suptitle(
-            f"What each rule changes: products in the sample of {products:,} more (+) or fewer (-) than without it",
+            f"Effect of each rule: products in the sample of {products:,} more (+) or fewer (-) than without it",
             x=0.01,
             ha="left",
         )
 
 
 class _any_script(warnings.catch_warnings):
-    """Matplotlib's font lacks some scripts; the SVG holds text, and whoever shows it has the letters."""
+    """Ignore scripts that Matplotlib's font lacks: the SVG stores text, which the viewer's fonts render."""
 
     def __enter__(self) -> None:
         super().__enter__()
@@ -95,6 +95,6 @@ def _missing(distribution: Distribution) -> str:
 
 
 def _shortened(text: str) -> str:
-    # A dollar sign would begin a formula.
+    # Matplotlib would read a dollar sign as the start of a formula.
     text = text.replace("$", r"\$")
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

@@ -1,4 +1,4 @@
-"""The products that may be drawn: one listing per key and per image."""
+"""The sampling pool: one listing per key and per image."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ Indices = NDArray[np.int64]
 class Pool:
     """Products in the order of their keys.
 
-    facts: product_id, image_path and the FACTS. rows: where the listings are. images: the places of their images.
+    facts: product_id, image_path and the FACTS. rows: of the listings. images: the places of their images.
     """
 
     facts: pa.Table
@@ -29,9 +29,9 @@ class Pool:
 
 
 def candidates(listings: Listings, images: ImageArchive) -> tuple[Pool, dict[str, int]]:
-    """Return the pool, and counts of the listings left out.
+    """Return the pool, and counts of the listings left out, by reason.
 
-    Of several listings with one key or one image the first stays, in the order of the keys.
+    Of several listings with one key or one image the first in key order stays.
     """
     rows, duplicate_keys = _by_key(listings)
     image_ids = listings.table["image_id"].take(pa.array(rows))
@@ -50,25 +50,28 @@ def candidates(listings: Listings, images: ImageArchive) -> tuple[Pool, dict[str
 
 
 def _by_key(listings: Listings) -> tuple[Indices, int]:
-    """Return the rows of the listings in the order of their keys, one of each, and how many are left out."""
+    """Return one listing's row per key, in key order, and the number of listings left out."""
     keys = listings.table["product_id"].combine_chunks()
     rows = pc.sort_indices(keys).to_numpy().astype(np.int64)
     keys = keys.take(pa.array(rows))
+    # Sorting puts equal keys next to each other, so neighbors are compared instead of a set of all keys.
     again = 1 + np.flatnonzero(pc.equal(keys[1:], keys[:-1]))
+    # Few listings share a key, so only these are read in full.
     alike = np.union1d(rows[again - 1], rows[again])
     texts = dict(zip(alike.tolist(), map(repr, listings.read(alike)), strict=True)) if len(alike) else {}
     for place in again.tolist():
-        # repr() settles which of two different listings with one key stays: it goes last.
+        # The smallest repr() stays, so that the order of shards does not matter. It goes last, since the earlier row of
+        # a pair is deleted, and so competes with the next row if the key occurs a third time.
         pair = rows[place - 1 : place + 1]
         pair[:] = sorted(pair.tolist(), key=texts.__getitem__, reverse=True)
     return np.delete(rows, again - 1), len(again)
 
 
 def is_amazonbasics(brand: str | None) -> bool:
-    """Say whether the brand is AmazonBasics, however it is spaced and cased."""
+    """Return whether the brand is AmazonBasics, ignoring spaces and case."""
     return "".join((brand or "").lower().split()) == "amazonbasics"
 
 
 def is_shoes(product_type: str) -> bool:
-    """Say whether the product type is SHOES."""
+    """Return whether the product type is SHOES."""
     return product_type == "SHOES"

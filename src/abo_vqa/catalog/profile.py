@@ -1,4 +1,4 @@
-"""How varied a set of products is, fact by fact, and what a rule of the sampler does to it."""
+"""The diversity of a set of products by fact, and the effect of each sampler rule on it."""
 
 import math
 from collections import Counter
@@ -18,7 +18,7 @@ MOST_FREQUENT = 50  # values that a report lists by name
 
 @dataclass(frozen=True)
 class Distribution:
-    """How often each value of a fact occurs. missing: products without the fact."""
+    """Counts of a fact's values. missing: number of products without the fact."""
 
     counts: Counter[str]
     missing: int
@@ -42,7 +42,7 @@ class Distribution:
         return float((2 * ranks - len(counts) - 1) @ counts / (len(counts) * counts.sum()))
 
     def share(self, value: str) -> float:
-        """Return a value's share of all products, those without the fact included."""
+        """Return a value's share of all products, including those without the fact."""
         return self.counts[value] / max(1, self.counts.total() + self.missing)
 
     def most_frequent(self, number: int) -> list[str]:
@@ -61,7 +61,7 @@ class Distribution:
 
 
 def distributions(facts: pa.Table) -> dict[str, Distribution]:
-    """Count the values of every fact that the sampler may look at."""
+    """Count the values of every one of the FACTS."""
     found = {}
     for fact in FACTS:
         counts = Counter({each["values"]: each["counts"] for each in facts[fact].value_counts().to_pylist()})
@@ -71,7 +71,7 @@ def distributions(facts: pa.Table) -> dict[str, Distribution]:
 
 
 def concerned(sampler: Sampler, places: Indices) -> dict[str, int]:
-    """Count the products that the sampler's rules are about, and the distinct product types."""
+    """Count the products that the sampler's rules target, and the distinct product types."""
     return {
         "amazonbasics": int(sampler.basics[places].sum()),
         "shoes": int(sampler.shoes[places].sum()),
@@ -82,9 +82,9 @@ def concerned(sampler: Sampler, places: Indices) -> dict[str, int]:
 
 
 def effects(sampler: Sampler, drawn: Draw) -> dict[str, Mapping[str, int]]:
-    """Draw again without each rule, by the same seed; return how many more the rule brought of what it concerns.
+    """Draw again without each rule under the same seed; return how many products each rule adds, by target.
 
-    Images found unreadable stay out; those drawn only now are taken to be readable.
+    Images found unreadable stay out; images drawn only now count as readable.
     """
     unreadable = set(drawn.unreadable)
     with_all = concerned(sampler, np.array(list(drawn.stages)))

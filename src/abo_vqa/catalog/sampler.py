@@ -1,7 +1,7 @@
 """The paper's three-stage sampler (section 2.3): stratified, most frequent types, rare types.
 
-Every stage puts the pool in an order of preference and takes the first usable products of it. The order depends on the
-seed and on what is known of each product, never on the order of shards and rows.
+Every stage ranks the pool and takes the first usable products. The ranking depends on the seed and on the products'
+facts, never on the order of shards and rows.
 """
 
 import math
@@ -22,7 +22,7 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import SampleParams
 
 STRATIFIED, TOP_TYPES, RARE_TYPES = STAGES = ("stratified", "top_types", "rare_types")
-# What a draw can leave out to show what it does; the share of a stage left out goes to stage 1.
+# Rules that a draw can omit to measure their effect; the share of an omitted stage goes to stage 1.
 SQUARE_ROOT, BASICS_CAP, COLOR_FIRST, ADJUSTED, SHOES_CAP = (
     "square_root",
     "amazonbasics_cap",
@@ -37,10 +37,10 @@ Flags = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Draw:
-    """A finished sample; products are told by their places in the pool, in its order.
+    """A finished sample; products are identified by their places in the pool, in its order.
 
-    stages: the stage that drew each product. unreadable: drawn, found unusable and replaced. wanted: products that each
-    stage was to draw. shortfall: what a stage lacked and the others' rules filled.
+    stages: the stage that drew each product. unreadable: drawn, found unusable and replaced. wanted: target count of
+    each stage. shortfall: products that a stage lacked, filled by the rules of other stages.
     """
 
     stages: dict[int, str]
@@ -50,13 +50,13 @@ class Draw:
 
 
 class Sampler:
-    """The facts of a pool made ready to be drawn from, with all rules or without some; every draw starts afresh.
+    """Draws samples from the facts of a pool, with all rules or without some; draws are independent of each other.
 
-    types: the products' types as numbers. basics, shoes, colorless, rare: which products the rules are about.
+    types: product types as numbers. basics, shoes, colorless, rare: flags of the products that the rules target.
     """
 
     def __init__(self, facts: pa.Table, params: SampleParams, seed: int):
-        """Look at every product once; params.products of them will be drawn."""
+        """Compute the numbers and flags of all products."""
         self._facts, self._params, self._seed = facts, params, seed
         self.types, names = _coded(facts["product_type"])
         counts = np.bincount(self.types, minlength=len(names)).tolist()
@@ -69,11 +69,11 @@ class Sampler:
         self._chances: dict[str, Indices] = {}
 
     def draw(self, usable: Callable[[int], bool], without: Collection[str] = ()) -> Draw:
-        """Draw exactly `params.products` products; `usable` is asked once about each product drawn.
+        """Draw exactly `params.products` products; `usable` is called once for each product drawn.
 
-        What a stage lacks in a small catalogue is filled by the rule of stage 1, else 2, else 3, and reported.
-        without: the rules (of RULES) to leave out. InputError if the pool, or what the two caps leave of it, is smaller
-        than the sample.
+        In a small catalog, the rule of stage 1, else 2, else 3 fills a stage's shortfall, which is reported. without:
+        the rules (of RULES) to omit. InputError if the pool, or what the two caps leave of it, is smaller than the
+        sample.
         """
         params, size = self._params, len(self._facts)
         if size < params.products:
@@ -90,9 +90,11 @@ class Sampler:
         rare = self._uniform_order(RARE_TYPES, self.rare)
         taker.take(rare, wanted[RARE_TYPES], RARE_TYPES, None)
 
+        # Counted before the shortfall is filled, so that the report shows it.
         drawn = Counter(taker.stages.values())
         shortfall = {stage: wanted[stage] - drawn[stage] for stage in STAGES}
         for order, stage, cap in ((stratified, STRATIFIED, basics), (top, TOP_TYPES, shoes), (rare, RARE_TYPES, None)):
+            # A stage without a share was omitted, and its rule must not return here. The caps still apply.
             if wanted[stage]:
                 taker.take(order, params.products - len(taker.stages), stage, cap)
         if len(taker.stages) < params.products:
@@ -109,24 +111,27 @@ class Sampler:
         return dict(zip(STAGES, allocate(self._params.products, list(parts.values())), strict=True))
 
     def _stratified_order(self, without: Collection[str]) -> Indices:
-        """Order the pool for stage 1: those with a colour first, then by square-root allocation over strata."""
+        """Order the pool for stage 1: products with a color first, then by square-root allocation over strata."""
         colorless = self.colorless & (COLOR_FIRST not in without)
         chance = self._chance(STRATIFIED, np.arange(len(self._facts)))
         rank, crowd = _ranks(self._strata, colorless, chance)
-        # Webster's divisor method: whoever is taken first, the strata's shares stay as sqrt(size) : sqrt(size).
+        # Webster's divisor method: every prefix of the order divides the strata in proportion to sqrt(size). So neither
+        # the size of the sample nor replaced images change the proportions.
         turn = (rank + 0.5) / (crowd if SQUARE_ROOT in without else np.sqrt(crowd))
         return np.lexsort((chance, turn, colorless))
 
     def _top_types_order(self, taken: Flags, without: Collection[str]) -> Indices:
-        """Order what is left of the top types: each type's share over stages 1 and 2 follows its frequency.
+        """Order the free products of the top types: each type's share over stages 1 and 2 follows its frequency.
 
-        Within a type the listings with a colour come first, those without fill up.
+        Within a type the listings with a color come first.
         """
         free = np.flatnonzero(self._top & ~taken)
         colorless = self.colorless[free] & (COLOR_FIRST not in without)
+        # Drawn for all top types, since the numbers are cached and other draws have other free products.
         chance = self._chance(TOP_TYPES, np.flatnonzero(self._top))[free]
         rank, left = _ranks(self.types[free], colorless, chance)
         already = np.bincount(self.types[taken], minlength=self.types.max() + 1)[self.types[free]]
+        # What stage 1 took counts as a type's first turns, or types that it favored would get their share twice.
         start = np.zeros_like(already) if ADJUSTED in without else already
         return free[np.lexsort((chance, (rank + start + 0.5) / (left + already)))]
 
@@ -135,7 +140,7 @@ class Sampler:
         return indices[np.argsort(self._chance(stage, indices)[indices], kind="stable")]
 
     def _chance(self, stage: str, indices: Indices) -> Indices:
-        """Return each product's own random number, by its place in the pool; 0 for those not asked about."""
+        """Return a random number per product, by its place in the pool; 0 for products outside `indices`."""
         if stage not in self._chances:
             self._chances[stage] = np.zeros(len(self._facts), np.int64)
             keys = self._facts["product_id"].take(pa.array(indices)).to_pylist()
@@ -160,7 +165,7 @@ class Sampler:
 
 
 class _Cap:
-    """At most `limit` of the products concerned; counts those taken so far."""
+    """A limit on the number of concerned products, and a count of those taken so far."""
 
     def __init__(self, concerned: Flags, limit: int, lifted: bool):
         self.concerned = concerned
@@ -169,9 +174,9 @@ class _Cap:
 
 
 class _Taker:
-    """Takes products from orders of preference, each at most once, asking once whether one is usable.
+    """Takes products from rankings, each at most once, and calls `usable` at most once for each.
 
-    stages: the stage by place in the pool. refused: the places of unusable products. taken: whether a place is taken.
+    stages: the stage by place in the pool. refused: the places of unusable products. taken: a flag per place.
     """
 
     def __init__(self, size: int, usable: Callable[[int], bool]):
@@ -190,6 +195,7 @@ class _Taker:
         for index in order.tolist() if count > 0 else ():
             if index in self.stages or index in self.refused:
                 continue
+            # The cap comes before `usable`, which decodes an image.
             capped = cap is not None and cap.concerned[index]
             if cap is not None and capped and cap.taken >= cap.limit:
                 continue
@@ -205,7 +211,7 @@ class _Taker:
 
 
 def _coded(values: pa.ChunkedArray) -> tuple[Indices, list[Any]]:
-    """Return each value's place among the distinct ones, and these."""
+    """Return each value's index among the distinct values, and the distinct values."""
     coded = values.combine_chunks().dictionary_encode(null_encoding="encode")
     return coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
 
@@ -216,7 +222,7 @@ def _where(values: pa.ChunkedArray, condition: Callable[[Any], bool]) -> Flags:
 
 
 def _ranks(group: Indices, colorless: Flags, chance: Indices) -> tuple[Indices, Indices]:
-    """Return each product's rank in its group (from 0; with a colour first, then by chance) and the group's size."""
+    """Return each product's rank in its group (from 0; with a color first, then by chance) and the group's size."""
     order = np.lexsort((chance, colorless, group))
     sizes = np.bincount(group, minlength=1)
     starts = np.cumsum(sizes) - sizes

@@ -1,4 +1,4 @@
-"""One gzip member of an archive as lines, and one shard as listings: what other processes do."""
+"""Read one gzip member of an archive as lines, and one shard as listings, in worker processes."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -6,24 +6,24 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas  # noqa: F401  # pyarrow does it at its first array, in every new process again
+import pandas  # noqa: F401  # else pyarrow imports it at its first array, again in every new process
 import pyarrow as pa
 from isal import igzip_lib, isal_zlib
 
-from abo_vqa.catalog.gc_paused import uncollected
+from abo_vqa.catalog.gc_paused import gc_paused
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
 
-# Packed bytes unpacked at a time: what is lost before a damaged place is at most this much.
+# Compressed bytes unpacked at a time: at most this much is lost before a damaged place.
 _STEP = 4096
 _GZIP = 31
-# line: where a listing is in its shard, from 1.
+# line: a listing's line in its shard, from 1.
 COLUMNS = pa.schema([(name, pa.string()) for name in ("product_id", "image_id", *FACTS)] + [("line", pa.int32())])
-# Few enough rows to stay in the processor's cache while columns are made of them.
+# Few enough rows to stay in the CPU cache while they are converted to columns.
 _TOGETHER = 500
 
 
 class Place(NamedTuple):
-    """Where the content of a member lies: the archive, its first byte, and its length in bytes."""
+    """The location of a member's content: archive, first byte, and length in bytes."""
 
     archive: Path
     offset: int
@@ -31,15 +31,15 @@ class Place(NamedTuple):
 
 
 class Damaged(Exception):
-    """A gzip member is truncated or damaged; what came before it has been read."""
+    """A gzip member is truncated or corrupt; the content before the damage was read."""
 
 
 @dataclass
 class Shard:
-    """What a shard held.
+    """The content of a shard.
 
-    listings: the COLUMNS as an Arrow stream, which goes from process to process as it is. lines: read, malformed ones
-    too. malformed: (line from 1, problem). damage: None if whole.
+    listings: the COLUMNS as an Arrow stream, which needs no conversion between processes. lines: number read, including
+    malformed ones. malformed: (line from 1, problem). damage: None if complete.
     """
 
     listings: bytes = b""
@@ -48,9 +48,9 @@ class Shard:
     damage: str | None = None
 
 
-@uncollected()
+@gc_paused()
 def read_shard(place: Place) -> Shard:
-    """Read the columns of one shard up to its end or its first damage; malformed lines are named, not fatal."""
+    """Read the columns of one shard up to its end or its first damage; malformed lines are listed, not fatal."""
     shard, stream = Shard(), pa.BufferOutputStream()
     rows = _rows(place, shard)
     with pa.ipc.new_stream(stream, COLUMNS) as writer:
@@ -64,7 +64,7 @@ def read_shard(place: Place) -> Shard:
 
 
 def _rows(place: Place, shard: Shard) -> Iterator[tuple[str | int | None, ...]]:
-    """Yield the rows of the columns; note in the shard whatever else is found."""
+    """Yield the rows of the columns; record line counts and defects in the shard."""
     try:
         for shard.lines, line in enumerate(gzip_lines(place), 1):
             try:
@@ -76,16 +76,16 @@ def _rows(place: Place, shard: Shard) -> Iterator[tuple[str | int | None, ...]]:
         shard.damage = str(damage)
 
 
-@uncollected()
+@gc_paused()
 def read_lines(place: Place, numbers: Sequence[int]) -> list[Listing]:
-    """Read the listings on some lines of a shard, ascending, which read_shard has found to be listings."""
+    """Read the listings on some lines of a shard, ascending and valid according to read_shard."""
     wanted = set(numbers)
     lines = islice(gzip_lines(place), max(numbers, default=0))
     return [Listing.from_line(line) for number, line in enumerate(lines, 1) if number in wanted]
 
 
 def gzip_lines(place: Place) -> Iterator[bytes]:
-    """Yield the lines of a gzip member, without their ends; Damaged where it breaks off, after the lines before."""
+    """Yield the lines of a gzip member without line ends; raises Damaged after the last line before damage."""
     rest = b""
     for block in unpacked(place):
         *lines, rest = (rest + block).split(b"\n")
@@ -95,7 +95,7 @@ def gzip_lines(place: Place) -> Iterator[bytes]:
 
 
 def unpacked(place: Place) -> Iterator[bytes]:
-    """Yield the blocks of one or more gzip streams behind each other, unpacked as gzip would; Damaged likewise."""
+    """Yield the unpacked blocks of one or more concatenated gzip streams; raises Damaged at the first damage."""
     unpacker = isal_zlib.decompressobj(_GZIP)
     with place.archive.open("rb") as file:
         file.seek(place.offset)
@@ -111,8 +111,8 @@ def unpacked(place: Place) -> Iterator[bytes]:
                     unpacker = isal_zlib.decompressobj(_GZIP)
                 try:
                     yield unpacker.decompress(packed)
-                except (igzip_lib.IsalError, OSError) as error:  # type: ignore[misc]  # its stub calls it an object
+                except (igzip_lib.IsalError, OSError) as error:  # type: ignore[misc]  # an object in its stub
                     raise Damaged(str(error)) from None
                 packed = unpacker.unused_data
     if not unpacker.eof:
-        raise Damaged("it ends before its end mark")
+        raise Damaged("it ends before its end marker")

@@ -1,4 +1,4 @@
-"""Draw the sample: data/*.tar to tables/sample.parquet (paper, sections 2.3 and 3.1)."""
+"""Stage sample: draw products of data/*.tar into tables/sample.parquet (paper, sections 2.3 and 3.1)."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 from tqdm import tqdm
 
-from abo_vqa.catalog.archives import ImageArchive, ListingsRead, image_problem, read_catalogue
+from abo_vqa.catalog.archives import ImageArchive, ListingsRead, image_problem, read_catalog
 from abo_vqa.catalog.plots import plot_distribution, plot_effects
 from abo_vqa.catalog.pool import Pool, candidates
 from abo_vqa.catalog.profile import Distribution, concerned, distributions, effects
@@ -26,7 +26,7 @@ REPORT = Path("reports/sample.json")
 PLOTS = Path("reports/plots/sample")
 PLOTTED = ("product_type", "brand", "color")
 LISTED_MALFORMED = 100
-# All that the paper says about its own sample (section 2.3); it prints no counts of types, brands or colours.
+# All figures of the paper about its sample (section 2.3); it has no counts of types, brands or colors.
 PAPER = {
     "catalogue": 147_702,
     "products": 12_000,
@@ -41,7 +41,7 @@ PAPER = {
 def main() -> None:
     """Read both archives, draw, decode every image once, and write the sample with the image bytes inside."""
     params = read_params()
-    read, images = read_catalogue(Path(params.sample.listings), Path(params.sample.images))
+    read, images = read_catalog(Path(params.sample.listings), Path(params.sample.images))
     with images:
         _check_listings(read, params.sample)
         pool, left_out = candidates(read.listings, images)
@@ -88,7 +88,7 @@ def main() -> None:
 
 
 def _check_listings(read: ListingsRead, params: SampleParams) -> None:
-    """Raise InputError where more of the listings is damaged than the parameters allow."""
+    """Raise InputError if more of the listings is damaged than the parameters allow."""
     if len(read.damaged) > params.max_damaged_shards:
         named = "; ".join(f"{found.shard} after {found.lines} lines: {found.problem}" for found in read.damaged[:3])
         raise InputError(
@@ -98,7 +98,7 @@ def _check_listings(read: ListingsRead, params: SampleParams) -> None:
     if len(read.malformed) > params.max_malformed_lines * read.lines:
         named = "; ".join(f"{found.shard} line {found.line}: {found.problem}" for found in read.malformed[:3])
         raise InputError(
-            f"{params.listings}: {len(read.malformed)} of {read.lines} lines are no listings ({named}), a larger share "
+            f"{params.listings}: {len(read.malformed)} of {read.lines} lines are malformed ({named}), a larger share "
             f"than sample.max_malformed_lines: {params.max_malformed_lines:g}; download the archive again or raise it"
         )
 
@@ -106,7 +106,7 @@ def _check_listings(read: ListingsRead, params: SampleParams) -> None:
 def _draw(
     sampler: Sampler, pool: Pool, params: SampleParams, images: ImageArchive
 ) -> tuple[Draw, list[dict[str, str]]]:
-    """Draw, refusing images that cannot be decoded; return the refused ones too, as the report names them."""
+    """Draw products whose images can be decoded; also return the refused ones as rows of the report."""
     problems: dict[int, str] = {}
     with tqdm(total=params.products, desc="sample", unit=" products", mininterval=1) as progress:
 
@@ -134,7 +134,7 @@ def _draw(
 
 
 def _write_sample(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    # Imported here: it takes seconds, and a bad archive is reported before them.
+    # Imported here: it takes seconds, and errors about the archives should not wait for it.
     from datasets import Dataset, Features, Image, List, Value
 
     text, number = Value("string"), Value("float64")

@@ -1,4 +1,4 @@
-"""The members of an uncompressed tar archive, found without reading them, as fast as ABO's 400,000 need it."""
+"""Index an uncompressed tar archive without reading the contents, fast enough for ABO's 400,000 members."""
 
 import mmap
 import tarfile
@@ -18,7 +18,7 @@ _BATCH = 4096
 
 
 class Members(NamedTuple):
-    """Regular files in the archive, in columns. offsets, lengths: bytes of their contents."""
+    """Regular files of the archive as columns. offsets, lengths: of their contents, in bytes."""
 
     names: NDArray[np.bytes_]
     offsets: NDArray[np.int64]
@@ -26,9 +26,9 @@ class Members(NamedTuple):
 
 
 def members(path: Path) -> Iterator[Members]:
-    """Yield every regular file of the archive, in its order and some thousands at a time.
+    """Yield every regular file of the archive in order, thousands at a time.
 
-    InputError: no such file, not a tar, truncated anywhere, or a damaged header.
+    InputError: missing file, not a tar, truncated anywhere, or a damaged header.
     """
     if not path.is_file():
         raise InputError(f"{path}: not found; put ABO's archive there, or correct sample.listings / sample.images")
@@ -48,7 +48,7 @@ def members(path: Path) -> Iterator[Members]:
 
 
 def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
-    """Follow the headers, plain ones without tarfile, which would take ten seconds for ABO's images."""
+    """Walk the headers, plain ones without tarfile, which would take ten seconds for ABO's images."""
     position = 0
     headers: list[bytes] = []
     places: list[tuple[int, int]] = []
@@ -64,7 +64,7 @@ def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
         if headers:
             yield _checked(headers, places)
             headers, places = [], []
-            # The pages looked at would count as memory of this process until it ends.
+            # Mapped pages would otherwise count as memory of this process until it ends.
             content.madvise(mmap.MADV_DONTNEED)
         if length is None:
             if header == bytes(_BLOCK):
@@ -73,9 +73,9 @@ def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
             if other.isreg():
                 name = other.name.encode(errors="surrogateescape")
                 yield Members(np.array([name]), np.array([other.offset_data]), np.array([other.size]))
-    # tarfile takes a cut between two members for the end; a whole archive ends in blocks of zeros.
+    # tarfile accepts a cut between two members as the end; a complete archive ends in blocks of zeros.
     ends_well = position == len(content)
-    raise tarfile.ReadError("its end mark is missing" if ends_well else "unexpected end of data")
+    raise tarfile.ReadError("its end marker is missing" if ends_well else "unexpected end of data")
 
 
 def _plain_length(header: bytes) -> int | None:
@@ -89,11 +89,11 @@ def _plain_length(header: bytes) -> int | None:
 
 
 def _checked(headers: list[bytes], places: list[tuple[int, int]]) -> Members:
-    """Read many plain headers at once; tarfile.TarError if one is not what its checksum says."""
+    """Read many plain headers at once; tarfile.TarError if one does not match its checksum."""
     blocks = np.frombuffer(b"".join(headers), np.uint8).reshape(len(headers), _BLOCK)
     sums = blocks.sum(axis=1, dtype=np.uint32).astype(np.int64)
     field = blocks[:, _CHECKSUM].astype(np.int64)
-    # The checksum takes its own field for blanks; it is written there as six octal digits.
+    # The checksum counts its field as blanks and is stored there as six octal digits.
     stated = (field[:, :6] - ord("0")) @ (8 ** np.arange(5, -1, -1))
     for place in np.flatnonzero(sums - field.sum(axis=1) + 8 * ord(" ") != stated):
         tarfile.TarInfo.frombuf(headers[place], tarfile.ENCODING, "surrogateescape")
@@ -102,7 +102,7 @@ def _checked(headers: list[bytes], places: list[tuple[int, int]]) -> Members:
 
 
 def _any_member(archive: tarfile.TarFile, position: int) -> tuple[int, tarfile.TarInfo]:
-    """Read whatever is at that place with tarfile; return the place of the next header, and the member."""
+    """Read the member at `position` with tarfile; return the position of the next header, and the member."""
     assert archive.fileobj is not None
     archive.fileobj.seek(position)
     member = tarfile.TarInfo.fromtarfile(archive)

@@ -1,6 +1,6 @@
 """The command `abo-vqa`: one subcommand per module of this package.
 
-Modules import what is slow inside their functions: help, completion and wrong arguments take no import of torch.
+Modules import slow packages inside their functions, so that help, completion and wrong arguments do not import torch.
 """
 
 from textwrap import indent
@@ -12,7 +12,7 @@ from typer.core import TyperCommand
 from abo_vqa.commands import data_docs, evaluate, params, pin, predict, preset, register, send_runs, serve, sweep
 from abo_vqa.common.errors import readable_errors
 
-# In the order of the help. A module has main(), whose docstring and annotations are the help, and EXAMPLES.
+# In the order of the help. A module has EXAMPLES and main(), whose docstring and annotations are its help.
 COMMANDS: dict[str, ModuleType] = {
     "predict": predict,
     "serve": serve,
@@ -25,14 +25,14 @@ COMMANDS: dict[str, ModuleType] = {
     "send-runs": send_runs,
     "data-docs": data_docs,
 }
-# The line \b keeps typer from filling the paragraph's lines.
+# The line \b keeps typer from rewrapping the paragraph.
 _EXAMPLES = "\b\nExamples:\n{}"
 
 app = typer.Typer(
-    help="Ask, serve and evaluate models; change parameters; pool runs.",
+    help="Run, serve and evaluate models; change parameters; pool runs.",
     epilog="Help on a command: abo-vqa COMMAND -h. The experiment itself: dvc repro.",
     no_args_is_help=True,
-    # Plain text: it can be searched and copied, and rich, which draws the boxes, need not be imported.
+    # Plain text can be searched and copied, and does not need the import of rich.
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},

@@ -1,4 +1,4 @@
-"""`abo-vqa data-docs`: the expectations and what they find in the current tables, as pages to open in a browser."""
+"""`abo-vqa data-docs`: the expectations and their results on the current tables, as web pages."""
 
 import shutil
 from pathlib import Path
@@ -17,11 +17,10 @@ abo-vqa data-docs                    # then open reports/data_docs/index.html
 
 
 def main(project: Project = None) -> None:
-    """Build pages on the expectations and the current tables.
+    """Build pages of the expectations and their results.
 
-    Great Expectations checks the clean questions and the splits again and writes its Data Docs
-    to reports/data_docs. Needs the
-    tables of `dvc repro`.
+    Great Expectations validates the clean questions and the splits again and writes its Data Docs to reports/data_docs.
+    Needs the tables of `dvc repro`.
     """
     enter_project(project)
     from dataclasses import fields

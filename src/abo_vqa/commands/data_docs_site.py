@@ -1,7 +1,7 @@
-"""Great Expectations' Data Docs on suites and tables, with a first page that needs nothing from elsewhere.
+"""Great Expectations' Data Docs on suites and tables, with an index page that works offline.
 
-Great Expectations' own first page is filled by scripts from public servers and stays empty without them; its pages on
-each suite and each result show their text without, though not their layout, icons and charts.
+Great Expectations fills its index page by scripts from public servers; offline it stays empty. Its pages on suites and
+results then show their text without layout, icons and charts.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ body {{ font: 15px/1.5 sans-serif; margin: 2em auto; max-width: 70em; padding: 0
 table {{ border-collapse: collapse; width: 100% }}
 th, td {{ border-bottom: 1px solid #ddd; padding: .3em .6em; text-align: left; vertical-align: top }}
 .no {{ background: #fdd }}
-</style></head><body><h1>Expectations and what they find in the current tables</h1>
+</style></head><body><h1>Expectations and their results on the current tables</h1>
 {sections}
 </body></html>
 """
@@ -38,9 +38,9 @@ _ROW = '<tr class="{style}"><td>{name}</td><td>{holds}</td><td>{column}</td><td>
 
 
 def build_data_docs(tables: Iterable[Guarded], folder: Path) -> Path:
-    """Write the site on the suites and what they find in their tables into `folder`; return its first page.
+    """Write the site on the suites and their results into `folder`; return its index page.
 
-    InputError: a file that is not a suite.
+    Raises InputError for a file that is not a suite.
     """
     gx = great_expectations()
     context = context_of(gx)
@@ -65,7 +65,7 @@ def build_data_docs(tables: Iterable[Guarded], folder: Path) -> Path:
 def _validate(guarded: Guarded, context: Any, gx: Any) -> tuple[Any, Any]:
     suite = context.suites.add(read_suite(guarded, gx))
     definition = gx.ValidationDefinition(name=suite.name, data=batches_of(context, suite.name, suite.name), suite=suite)
-    # With every failing row a page could have megabytes.
+    # Listing every failing row could make a page of megabytes.
     short = result_format(guarded.key) | {"result_format": "SUMMARY"}
     checkpoint = gx.Checkpoint(
         name=suite.name, validation_definitions=[context.validation_definitions.add(definition)], result_format=short

@@ -15,7 +15,7 @@ from abo_vqa.common.errors import InputError
 
 
 class Condition(StrEnum):
-    """How the questions can be asked."""
+    """A condition under which questions are asked."""
 
     OPEN = "open"
     OPTIONS = "options"
@@ -41,10 +41,10 @@ abo-vqa evaluate aokvqa_v1p0_val.json --images val2017 --image-name "{:0>12}.jpg
 
 
 class Command(TyperCommand):
-    """Reads `--conditions A B` as `--conditions A --conditions B`."""
+    """Parses `--conditions A B` as `--conditions A --conditions B`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments with the option's name before each of the conditions that follow it."""
+        """Parse the arguments with the option's name repeated before each of its conditions."""
         return super().parse_args(ctx, list(_one_each(args)))
 
 
@@ -64,21 +64,23 @@ def main(
     images: Annotated[
         Path | None,
         typer.Option(
-            metavar="PATH", help="Folder or uncompressed tar archive that image paths start from.", show_default=False
+            metavar="PATH",
+            help="Folder or uncompressed tar archive of the image paths.",
+            show_default=False,
         ),
     ] = None,
     image_name: Annotated[
-        str, typer.Option(metavar="PATTERN", help="File name made of the image column, as by str.format.")
+        str, typer.Option(metavar="PATTERN", help="File name from the image column, in str.format syntax.")
     ] = "{}",
     adapter: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=FOLDER", help="PEFT folder to evaluate too. Repeatable.", show_default=False),
+        typer.Option(metavar="NAME=FOLDER", help="PEFT folder to evaluate as well. Repeatable.", show_default=False),
     ] = None,
     conditions: Annotated[
         list[Condition] | None,
         typer.Option(
             metavar="NAME...",
-            help=f"How each question is asked: {', '.join(CONDITIONS)}. Default: all of them.",
+            help=f"Conditions to evaluate: {', '.join(CONDITIONS)}. Default: all.",
             show_default=False,
         ),
     ] = None,
@@ -91,7 +93,7 @@ def main(
         int | None, typer.Option(metavar="N", min=1, help="Ask the first N questions only.", show_default=False)
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out and count rows without a question or an image.")
+        bool, typer.Option("--skip-bad", help="Skip and count rows without a question or an image.")
     ] = False,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Longest answer generated.")] = 8,
     tokens_per_pass: Annotated[
@@ -107,12 +109,12 @@ def main(
         Path | None,
         typer.Option(metavar="FILE", help="Write every prediction to this Parquet file.", show_default=False),
     ] = None,
-    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the orders of options.")] = 0,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of the option orders.")] = 0,
 ) -> None:
     """Score a model and adapters on any multiple-choice set.
 
     Needs no project, DVC or params.yaml. QUESTIONS has the columns image, question, options and answer; A-OKVQA's
-    published files are read as they are. Prints a table of models and conditions: accuracy with its interval, macro-F1,
+    published files work unchanged. Prints a table of models and conditions: accuracy with its interval, macro-F1,
     BERTScore, calibration error.
     """
     run(
@@ -145,10 +147,10 @@ def run(args: SimpleNamespace) -> None:
     problems += [f"image {name} is not in {args.images}" for name in lacking.values()]
     if problems and not args.skip_bad:
         named = "; ".join(problems[:3])
-        raise InputError(f"{args.questions}: {len(problems)} problems: {named}; --skip-bad leaves such rows out")
+        raise InputError(f"{args.questions}: {len(problems)} problems: {named}; --skip-bad skips such rows")
     rows = [row for row in rows if row["image_id"] not in lacking][: args.limit]
     if not rows:
-        raise InputError(f"{args.questions}: no question that can be asked{f', for {problems[0]}' if problems else ''}")
+        raise InputError(f"{args.questions}: no valid question{f': {problems[0]}' if problems else ''}")
     images = {row["image_id"]: images[row["image_id"]] for row in rows}
 
     import pandas as pd
@@ -197,20 +199,20 @@ def _named(given: str) -> tuple[str, Path]:
 
     name, equals, folder = given.partition("=")
     if not equals or not name or name == BASE:
-        raise InputError(f"--adapter {given}: wanted NAME=FOLDER, with a name other than {BASE}")
+        raise InputError(f"--adapter {given}: must be NAME=FOLDER, with a name other than {BASE}")
     if not Path(folder, "adapter_config.json").is_file():
-        raise InputError(f"--adapter {given}: {folder} holds no adapter_config.json; give a PEFT folder")
+        raise InputError(f"--adapter {given}: {folder} has no adapter_config.json; give a PEFT folder")
     return name, Path(folder)
 
 
 def read_images(rows: Sequence[Row], source: Path | None, form: str) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the file of every image by its id, and by id the names of those that are not there."""
+    """Return the encoded images by id, and the file names of missing ones by id."""
     inside = {row["image_id"]: row["image"] for row in rows if row["image"] is not None}
     wanted = {row["image_id"]: form.format(row["image_id"]) for row in rows if row["image_id"] not in inside}
     if not wanted:
         return inside, {}
     if source is None or not source.exists():
-        raise InputError(f"--images {source}: not there, but the questions name {next(iter(wanted.values()))}")
+        raise InputError(f"--images {source}: not found, but the questions name {next(iter(wanted.values()))}")
     found = _from_tar(source, wanted) if source.is_file() else _from_folder(source, wanted)
     return inside | found, {key: name for key, name in wanted.items() if key not in found}
 
@@ -228,7 +230,7 @@ def _from_tar(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     with archive.open("rb") as file:
         for batch in members(archive):
             for name, offset, length in zip(*(column.tolist() for column in batch), strict=True):
-                # ABO's paths leave out the folder that the images lie in.
+                # ABO's paths omit the archive's top folders.
                 key = next((keys[end] for end in _ends(os.fsdecode(name)) if end in keys), None)
                 if key is not None:
                     file.seek(offset)
@@ -242,7 +244,7 @@ def _ends(name: str) -> Iterator[str]:
 
 
 def render(predictions: Any, rows: Sequence[Row], problems: Sequence[str]) -> str:
-    """Return models x conditions as a Markdown table, with what a guesser would score below it."""
+    """Return models x conditions as a Markdown table, followed by the accuracy of a guesser."""
     from abo_vqa.metrics.answers import summarize
     from abo_vqa.statistics.display import markdown_table, percent
     from abo_vqa.statistics.intervals import cluster_interval
@@ -262,5 +264,5 @@ def render(predictions: Any, rows: Sequence[Row], problems: Sequence[str]) -> st
     images = len({row["image_id"] for row in rows})
     guess = f"always picking the first option is right in {percent(first, 1)}"
     notes = [f"{len(rows)} questions on {images} images; {guess}."]
-    notes += [f"{len(problems)} left out: {'; '.join(problems[:3])} ..."] if problems else []
+    notes += [f"{len(problems)} skipped: {'; '.join(problems[:3])} ..."] if problems else []
     return "\n\n".join([markdown_table([*heads, "macro-F1", "BERTScore F1", "ECE"], lines), *notes])

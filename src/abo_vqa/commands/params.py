@@ -1,4 +1,4 @@
-"""`abo-vqa params`: every parameter with its value and what it is, the reference page, and a check of params.yaml."""
+"""`abo-vqa params`: parameters with values and descriptions, the reference page, and a check of params.yaml."""
 
 import re
 from typing import Annotated
@@ -10,8 +10,8 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.project import PARAMS_FILE
 
 EXAMPLES = """
-abo-vqa params                       # all of them
-abo-vqa params train model.lora      # those of one or several groups
+abo-vqa params                       # all
+abo-vqa params train model.lora      # some groups
 abo-vqa params --check               # is params.yaml valid? exit status 1 if not
 """
 
@@ -27,7 +27,7 @@ def main(
 ) -> None:
     """Show, check or document the parameters of params.yaml.
 
-    Every line is a parameter, its value, and what it is. Change one with `dvc exp run -S NAME=VALUE`, or edit
+    Every line has a parameter, its value and its description. Change one with `dvc exp run -S NAME=VALUE`, or edit
     params.yaml. Types, bounds and the paper's values are in docs/parameters.md.
     """
     enter_project(project)

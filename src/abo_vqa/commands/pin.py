@@ -1,4 +1,4 @@
-"""`abo-vqa pin`: write down which commit of a Hugging Face model the project uses."""
+"""`abo-vqa pin`: record the commit of a Hugging Face model that the project uses."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from abo_vqa.common.errors import InputError
 
 EXAMPLES = """
 abo-vqa pin Intel/llava-gemma-2b                    # its newest commit
-abo-vqa pin Intel/llava-gemma-2b --commit 1a2b3c... # this one; needs no network
+abo-vqa pin Intel/llava-gemma-2b --commit 1a2b3c... # a given one; needs no network
 """
 FOLDER = Path("models/hub")
 
@@ -23,7 +23,7 @@ def main(
     ] = None,
     project: Project = None,
 ) -> None:
-    """Pin a Hugging Face model, so that DVC sees its commit.
+    """Pin a Hugging Face model to a commit that DVC tracks.
 
     Writes models/hub/NAME.json with the id and the commit; set model.base or generate.vlm.base to that file. Pinning
     again moves to the newest commit, and `dvc repro` then reruns what depends on the model.
@@ -31,7 +31,7 @@ def main(
     enter_project(project)
     owner, _, name = model.partition("/")
     if not owner or not name or "/" in name:
-        raise InputError(f"{model}: wanted OWNER/NAME, as in Intel/llava-gemma-2b")
+        raise InputError(f"{model}: must be OWNER/NAME, as in Intel/llava-gemma-2b")
     path = FOLDER / f"{name}.json"
     pin = {"id": model, "commit": commit or newest(model)}
     from abo_vqa.common.storage import replacing
@@ -42,8 +42,8 @@ def main(
 
 
 def newest(model: str) -> str:
-    """Return the newest commit of a model on the hub; InputError if there is none or the hub cannot be reached."""
-    # Imported here: it takes a second that help and wrong arguments need not wait for.
+    """Return the newest commit of a model on the hub; InputError if the model or the hub is not found."""
+    # Imported here: the import takes a second, which help and wrong arguments do not need.
     from huggingface_hub import HfApi
 
     try:
@@ -52,4 +52,4 @@ def newest(model: str) -> str:
         Exception
     ) as error:  # the HTTP library under huggingface_hub, and so its exceptions, changes with its version
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{model}: its commit cannot be looked up ({reason}); give one with --commit") from None
+        raise InputError(f"{model}: cannot look up its commit ({reason}); give one with --commit") from None

@@ -1,4 +1,4 @@
-"""`abo-vqa predict`: ask the base model and the trained arms a question about an image, side by side."""
+"""`abo-vqa predict`: answer a question about an image with the base model and the trained arms."""
 
 import logging
 import warnings
@@ -23,10 +23,10 @@ abo-vqa predict chair.jpg "Which two?" --options red,blue --option "black, white
 
 
 class Command(TyperCommand):
-    """Splits the values of --options at commas, and keeps their order among those of --option."""
+    """Splits values of --options at commas, keeping their order among those of --option."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the arguments with each `--options A,B` as `--option A --option B`."""
+        """Parse the arguments with each `--options A,B` as `--option A --option B`."""
         return super().parse_args(ctx, list(_one_each(args)))
 
 
@@ -62,13 +62,13 @@ def main(
     ] = None,
     project: Project = None,
 ) -> None:
-    """Ask the base model and the trained arms about an image.
+    """Answer a question with the base model and the arms.
 
-    Prints a table: a line for every model with its answer and, if options are given, the probability of each. The
-    arms need their adapters: `dvc repro` trains them, `dvc pull` fetches them.
+    Prints a table: a row per model with its answer and, if options are given, their probabilities. The arms need their
+    adapters: `dvc repro` trains them, `dvc pull` fetches them.
     """
     here = enter_project(project)
-    # Imported one after the other: errors are reported before torch, which takes seconds to import.
+    # Imported step by step: errors are reported before torch, which takes seconds to import.
     from abo_vqa.common.params import read_params
     from abo_vqa.common.params.model import BASE
     from abo_vqa.serving.checks import check_options, check_question, read_image
@@ -92,7 +92,7 @@ def main(
 
 
 def table(replies: "dict[str, Reply]") -> str:
-    """Return a Markdown table: a line for every model, with its answer and the probability of each option."""
+    """Return a Markdown table: a row per model with its answer and the probability of each option."""
     from abo_vqa.statistics.display import markdown_table, percent
 
     first = next(iter(replies.values())).probabilities or {}

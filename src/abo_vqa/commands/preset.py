@@ -1,4 +1,4 @@
-"""`abo-vqa preset`: apply a committed file of overrides to params.yaml."""
+"""`abo-vqa preset`: apply a file of overrides to params.yaml."""
 
 import io
 import os
@@ -16,10 +16,10 @@ FOLDER = Path("presets")
 NULL = "tag:yaml.org,2002:null"
 
 EXAMPLES = """
-abo-vqa preset                       # lists the presets
+abo-vqa preset                       # list the presets
 abo-vqa preset paper                 # presets/paper.yaml
-abo-vqa preset my-values.yaml        # a file of your own
-git checkout params.yaml             # goes back
+abo-vqa preset my-values.yaml        # your own file
+git checkout params.yaml             # undo
 """
 
 
@@ -41,7 +41,7 @@ def main(
 ) -> None:
     """Apply a preset to params.yaml, or list the presets.
 
-    Prints what changed. Keeps comments and order; params.yaml stays as it was unless the result is valid.
+    Prints the changes. Keeps comments and order; leaves params.yaml unchanged if the result would be invalid.
     """
     here = enter_project(project)
     if preset is None:
@@ -58,7 +58,7 @@ def main(
     except YAMLError as error:
         raise InputError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(overrides, Mapping):
-        raise InputError(f"{path}: must hold parameters by name, as params.yaml does")
+        raise InputError(f"{path}: must map parameters to values, as params.yaml does")
     text, changes = apply_overrides(PARAMS_FILE.read_text(encoding="utf-8"), overrides)
     temporary = PARAMS_FILE.with_suffix(".new")
     temporary.write_text(text, encoding="utf-8")
@@ -67,7 +67,7 @@ def main(
 
 
 def _find(preset: str, here: Path) -> Path:
-    """Return the file of a preset by its name, or by its path from the folder `here` or from the project's."""
+    """Return the file of a preset by name, or by path relative to the folder `here` or to the project."""
     candidates = [FOLDER / f"{preset}.yaml", user_path(here, Path(preset)), Path(preset)]
     for path in candidates:
         if path.is_file():
@@ -87,9 +87,9 @@ def _summary(path: Path) -> str:
 
 
 def apply_overrides(params: str, overrides: Mapping[str, Any]) -> tuple[str, list[str]]:
-    """Return the text of params.yaml with the overrides in place, and a line per changed value.
+    """Return the text of params.yaml with the overrides applied, and a line per changed value.
 
-    Raises ParamsError if a key is unknown or the outcome is not a valid set of parameters.
+    Raises ParamsError if a key is unknown or the result is invalid.
     """
     from ruamel.yaml import YAML
 

@@ -1,4 +1,4 @@
-"""The option --project, and the way into the project's folder."""
+"""The option --project, and entering the project's folder."""
 
 import os
 from pathlib import Path
@@ -14,33 +14,33 @@ Project = Annotated[
     typer.Option(
         "--project",
         metavar="DIR",
-        help="The project's folder. Default: $DVC_ROOT, else the nearest folder upwards with a params.yaml.",
+        help="The project's folder. Default: $DVC_ROOT, else the nearest parent folder with a params.yaml.",
         show_default=False,
     ),
 ]
 
 
 def enter_project(given: Path | None) -> Path:
-    """Change into the project's folder and return the folder that the user stands in.
+    """Change into the project's folder and return the user's working folder.
 
-    Raises InputError if there is no params.yaml in `given`, or without it in no folder upwards.
+    Raises InputError if `given`, or by default the working folder and all its parents, has no params.yaml.
     """
     here = Path.cwd()
     if given is None:
         root = project_root()
-        wrong = f"{root}: not in a project, no {PARAMS_FILE} here or above; change into one or give --project DIR"
+        wrong = f"{root}: not in a project, no {PARAMS_FILE} here or above; change into a project or give --project DIR"
     else:
         root = given
         wrong = f"--project {given}: no {PARAMS_FILE} in it; give the folder of a project"
     if not (root / PARAMS_FILE).is_file():
         raise InputError(wrong)
     if given is not None:
-        # The MLflow store follows DVC_ROOT before the working folder.
+        # For the MLflow store, DVC_ROOT takes precedence over the working folder.
         os.environ.pop("DVC_ROOT", None)
     os.chdir(root)
     return here
 
 
 def user_path(here: Path, path: Path) -> Path:
-    """Return a path that was given in the folder `here`, as it is if the project is that folder."""
+    """Return a path given in the folder `here` for use in the project; unchanged if that is the project."""
     return path if Path.cwd() == here else here / path

@@ -1,4 +1,4 @@
-"""Anybody's multiple-choice questions: Parquet, CSV, JSON or JSON lines of image, question, options and answer."""
+"""Read multiple-choice questions from Parquet, CSV, JSON or JSON lines of image, question, options and answer."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from abo_vqa.questions.words import fold
 if TYPE_CHECKING:
     import pandas as pd
 
-# What the columns may be called; the first one that is there counts. A-OKVQA has image_id, choices, correct_choice_idx.
+# Column names; the first one found counts. A-OKVQA has image_id, choices, correct_choice_idx.
 _IMAGE = ("image", "image_path", "path", "file_name", "image_id")
 _OPTIONS = ("options", "choices")
 _ANSWER = ("answer", "final_answer", "correct_answer")
@@ -26,12 +26,12 @@ Row = dict[str, Any]
 
 
 def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
-    """Return the questions of a file, and what is wrong with each of its rows that holds none.
+    """Return the questions of a file, and the problems of its invalid rows.
 
-    A question has qa_id, image_id (a path, a number, or the row's own number where the image lies inside), image (its
-    bytes, None where it lies elsewhere), question_type ("all" where there are none), question, options, answer,
-    answer_index. Answers may be an option, its letter, or, in a column of that name, its index. InputError: no such
-    file, not one of the four formats, or columns missing.
+    A question has qa_id, image_id (a path, a number, or the row number for embedded images), image (its bytes, None if
+    not embedded), question_type ("all" without such a column), question, options, answer, answer_index. An answer is an
+    option, its letter, or, in an index column, its index. Raises InputError if the file is missing, has none of the
+    four formats, or lacks columns.
     """
     table = _read(path)
     names = {
@@ -49,7 +49,7 @@ def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
     lacking += ["answer"] if names["answer"] is None and names["index"] is None else []
     if lacking:
         there = ", ".join(map(str, table))
-        raise InputError(f"{path}: no column for {', '.join(lacking)}; it has {there}; wanted: {_FORMS}")
+        raise InputError(f"{path}: no column for {', '.join(lacking)}; it has {there}; expected: {_FORMS}")
     rows, problems = [], []
     for number, given in enumerate(table.to_dict("records"), 1):
         try:
@@ -57,7 +57,7 @@ def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
         except ValueError as error:
             problems.append(f"row {number}: {error}")
     if len({row["qa_id"] for row in rows}) < len(rows):
-        raise InputError(f"{path}: the column {names['id']} names two questions alike; rename it to have them numbered")
+        raise InputError(f"{path}: the column {names['id']} has duplicate ids; rename it to number the questions")
     return rows, problems
 
 
@@ -99,7 +99,7 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
     values = {key: given[name] for key, name in names.items() if name is not None}
     listed = values["options"] if "options" in values else [given[name] for name in lettered]
     if isinstance(listed, str) or not isinstance(listed, Iterable):
-        raise ValueError("the options are no list")
+        raise ValueError("the options are not a list")
     options = [str(option).strip() for option in listed if str(option).strip()]
     question = str(values["question"]).strip()
     if not question:
@@ -107,7 +107,7 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
     if len(options) < 2:
         raise ValueError("fewer than two options")
     if len({fold(option) for option in options}) < len(options):
-        raise ValueError(f"two options alike: {', '.join(options)}")
+        raise ValueError(f"duplicate options: {', '.join(options)}")
     index = _index(values["index"] if "index" in values else values["answer"], options, "index" in values)
     image = values["image"]
     inside = isinstance(image, Mapping)
@@ -125,14 +125,14 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
 
 def _index(answer: Any, options: Sequence[str], is_index: bool) -> int:
     if is_index:
-        # A column with a gap in it is read as floating-point numbers.
+        # pandas reads an integer column with gaps as floats.
         if answer not in range(len(options)):
-            raise ValueError(f"the index {answer} is none of 0 to {len(options) - 1}")
+            raise ValueError(f"the index {answer} is not in 0 to {len(options) - 1}")
         return int(answer)
     folded = fold(answer)
     places = [place for place, option in enumerate(options) if fold(option) == folded]
     if not places and folded in ascii_lowercase[: len(options)] and folded:
         places = [ascii_lowercase.index(folded)]
     if not places:
-        raise ValueError(f"the answer {answer!r} is none of the options {', '.join(options)}")
+        raise ValueError(f"the answer {answer!r} is not among the options {', '.join(options)}")
     return places[0]

@@ -5,17 +5,17 @@ import json
 from abo_vqa.commands.project_option import Project, enter_project
 
 EXAMPLES = """
-abo-vqa register                                         # into the project's own MLflow store
-MLFLOW_TRACKING_URI=http://server:5000 abo-vqa register  # into a server's
+abo-vqa register                                         # in the project's MLflow store
+MLFLOW_TRACKING_URI=http://server:5000 abo-vqa register  # on a server
 """
 
 
 def main(project: Project = None) -> None:
     """Register the compared adapters as model versions in MLflow.
 
-    `dvc repro` registers them too; by hand it is for a store that could not be reached then, and after a `dvc pull`.
-    Adapters and results that are registered already keep their version. The alias `champion` moves to the best arm
-    whose gain over the base the verdict confirms.
+    `dvc repro` registers them too; use this command if the store was unreachable then, or after a `dvc pull`. Adapters
+    and results that are already registered keep their version. The alias `champion` moves to the best arm whose gain
+    over the base the verdict confirms.
     """
     enter_project(project)
     from abo_vqa.common.layout import COMPARISON

@@ -1,4 +1,4 @@
-"""`abo-vqa send-runs`: send to the MLflow server what earlier runs could not."""
+"""`abo-vqa send-runs`: send buffered runs to the MLflow server."""
 
 from abo_vqa.commands.project_option import Project, enter_project
 
@@ -8,9 +8,9 @@ MLFLOW_TRACKING_URI=http://server:5000 abo-vqa send-runs
 
 
 def main(project: Project = None) -> None:
-    """Send runs that were kept while the MLflow server was away.
+    """Send the runs buffered while MLflow was unreachable.
 
-    Every later run that reaches the server sends them too.
+    Any later run that reaches the server sends them too.
     """
     enter_project(project)
     from abo_vqa.common.tracking.store import open_store, outbox_folder

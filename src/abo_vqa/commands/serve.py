@@ -1,4 +1,4 @@
-"""`abo-vqa serve`: serve a registered version over HTTP with `mlflow models serve`, on this machine's loopback."""
+"""`abo-vqa serve`: serve a registered version over HTTP with `mlflow models serve`, by default on 127.0.0.1."""
 
 import os
 import re
@@ -26,9 +26,7 @@ abo-vqa serve --model models:/abo-vqa/1 --port 5002
 def main(
     model: Annotated[
         str | None,
-        typer.Option(
-            metavar="URI", help="MLflow's name of a model. Default: models:/abo-vqa@champion.", show_default=False
-        ),
+        typer.Option(metavar="URI", help="MLflow model URI. Default: models:/abo-vqa@champion.", show_default=False),
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Port to listen on.")] = DEFAULT_PORT,
@@ -36,7 +34,7 @@ def main(
 ) -> None:
     """Answer questions over HTTP with a registered model.
 
-    Runs `mlflow models serve` until Ctrl-C. Ask it with POST requests to /invocations; docs/serving.md shows one.
+    Runs `mlflow models serve` until Ctrl-C. Send POST requests to /invocations; docs/serving.md has an example.
     """
     here = enter_project(project)
     if model and (here / model).is_dir():
@@ -46,7 +44,7 @@ def main(
 
 
 def server(model: str | None, host: str, port: int) -> tuple[list[str], dict[str, str]]:
-    """Return the server's command and its environment; InputError if the registered version is not there."""
+    """Return the server's command and environment; InputError if the registered version does not exist."""
     from abo_vqa.common.tracking.store import open_store
     from abo_vqa.serving.registry import CHAMPION, MODEL
 
@@ -55,9 +53,9 @@ def server(model: str | None, host: str, port: int) -> tuple[list[str], dict[str
     _require_version(client, uri)
     environment = os.environ | {
         "MLFLOW_TRACKING_URI": client.tracking_uri,
-        # A bar for every file that is fetched, otherwise.
+        # Otherwise MLflow draws a progress bar per downloaded file.
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # The scoring server's own command is looked up there.
+        # MLflow looks up the scoring server's command on PATH.
         "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
     }
     serve = ["-m", "mlflow", "models", "serve", "--model-uri", uri, "--host", host, "--port", str(port)]
@@ -65,7 +63,7 @@ def server(model: str | None, host: str, port: int) -> tuple[list[str], dict[str
 
 
 def _require_version(client: "MlflowClient", uri: str) -> None:
-    """Raise InputError naming the versions that there are if `uri` is none of them; other kinds of URI are MLflow's."""
+    """Raise InputError with the known versions if `uri` is not one of them; MLflow checks other kinds of URI."""
     from mlflow.exceptions import MlflowException
 
     from abo_vqa.serving.registry import ARM, versions

@@ -1,6 +1,6 @@
-"""`abo-vqa sweep`: pool the runs of several seeds; how much of every accuracy and difference is the seed's luck?
+"""`abo-vqa sweep`: pool the runs of several seeds, and report the spread of every accuracy and difference.
 
-A seed draws the sample, the splits and the training; the spread over seeds includes all three.
+The seed determines the sample, the splits and the training; the spread over seeds includes all three.
 """
 
 import json
@@ -20,9 +20,9 @@ Json = dict[str, Any]
 
 
 EXAMPLES = """
-dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start    # first: the runs
-abo-vqa sweep                        # the last commit and its experiments that differ in the seed alone
-abo-vqa sweep main exp-1 exp-2       # these
+dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start    # first, the runs
+abo-vqa sweep                        # HEAD and its experiments that differ only in the seed
+abo-vqa sweep main exp-1 exp-2       # these revisions
 """
 
 
@@ -56,20 +56,20 @@ def read_revisions(revisions: Sequence[str]) -> dict[str, Json]:
     first, found = revisions[0], {}
     for name in revisions:
         if different := _different(params[first], params[name]):
-            raise InputError(f"{first} and {name} differ in {', '.join(different)}, not in the seed alone; name others")
+            raise InputError(f"{first} and {name} differ in {', '.join(different)}, not only in the seed; name others")
         comparison = _comparison(name)
         if comparison is None:
             raise InputError(
-                f"{name}: no {COMPARISON} of it in git or DVC's cache; run `dvc repro` or `dvc fetch` there"
+                f"{name}: its {COMPARISON} is neither in git nor in DVC's cache; run `dvc repro` or `dvc fetch` there"
             )
         if "verdict" not in comparison:
-            raise InputError(f"{name}: its {COMPARISON} is of an older form; run `dvc repro compare` there again")
+            raise InputError(f"{name}: its {COMPARISON} has an older format; run `dvc repro compare` there again")
         found[name] = comparison
     return found
 
 
 def read_experiments() -> dict[str, Json]:
-    """Return the comparisons of HEAD and of those DVC experiments on top of it that differ in the seed alone."""
+    """Return the comparisons of HEAD and of the DVC experiments on top of it that differ only in the seed."""
     import dvc.api
 
     shown = dvc.api.exp_show(revs="HEAD")
@@ -82,19 +82,19 @@ def read_experiments() -> dict[str, Json]:
 def pool(comparisons: Mapping[str, Mapping[str, Any]]) -> Json:
     """Return {seeds, confidence, accuracies: rows, differences: rows}; a row is of one model or pair under a condition.
 
-    comparisons: by name, as reports/comparison.json holds them. A row has seeds, mean, deviation (with n - 1), low and
+    comparisons: by name, as in reports/comparison.json. A row has seeds, mean, deviation (with n - 1), low and
     high, the Student-t interval of the mean over seeds at the first comparison's confidence. Runs of one seed count
-    once if they agree; InputError if they do not, or if there is one seed only.
+    once if they agree. Raises InputError if they do not, or for a single seed.
     """
     by_seed: dict[int, tuple[str, Mapping[str, Any]]] = {}
     for name, comparison in comparisons.items():
         other, known = by_seed.setdefault(comparison["seed"], (name, comparison))
         if known["results"] != comparison["results"]:
-            raise InputError(f"{other} and {name} have the seed {comparison['seed']} both, and other results; name one")
+            raise InputError(f"{other} and {name} have the seed {comparison['seed']}, but different results; name one")
     if len(by_seed) < 2:
         names = ", ".join(comparisons)
         raise InputError(
-            f"one seed only ({next(iter(by_seed))}, in {names}): its spread cannot be told; run others with "
+            f"one seed only ({next(iter(by_seed))}, in {names}): the spread needs at least two; run others with "
             "`dvc exp run --queue -S seed=1` and so on, and `dvc queue start`"
         )
     runs = [comparison for _, comparison in by_seed.values()]
@@ -162,7 +162,7 @@ def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
     sections = [
         f"# {len(pooled['seeds'])} seeds",
         f"Seeds {', '.join(map(str, pooled['seeds']))}. Deviation: the standard deviation over seeds, in points; "
-        f"interval: {level}, Student's t, of the mean over seeds. A seed draws sample, splits and training.",
+        f"interval: {level}, Student's t, of the mean over seeds. The seed determines sample, splits and training.",
         "## Accuracy",
         markdown_table(["model", "condition", "seeds", "mean", "deviation", "interval"], accuracies),
     ]
@@ -170,8 +170,8 @@ def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
         heads = ["first", "second", "condition", "seeds", "points", "deviation", "interval", "first is better in"]
         sections += ["## Planned differences", markdown_table(heads, differences)]
         sections.append(
-            "First is better in: the seeds whose own run, alone, shows the first significantly better; whether that is "
-            "a gain is in each run's verdict."
+            "First is better in: the seeds whose run alone shows the first significantly better; each run's verdict "
+            "tells whether that is a gain."
         )
     return "\n\n".join(sections)
 
@@ -179,17 +179,17 @@ def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
 def _spread(values: Sequence[float], confidence: float) -> Json:
     from scipy.stats import t
 
-    centre, number = mean(values), len(values)
+    center, number = mean(values), len(values)
     if number < 2:
-        # Not asked in the other runs.
-        return {"seeds": number, "mean": centre, "deviation": float("nan"), "low": float("nan"), "high": float("nan")}
+        # The other runs lack this condition.
+        return {"seeds": number, "mean": center, "deviation": float("nan"), "low": float("nan"), "high": float("nan")}
     deviation = stdev(values)
     half = float(t.ppf((1 + confidence) / 2, number - 1)) * deviation / number**0.5
-    return {"seeds": number, "mean": centre, "deviation": deviation, "low": centre - half, "high": centre + half}
+    return {"seeds": number, "mean": center, "deviation": deviation, "low": center - half, "high": center + half}
 
 
 def _different(first: Json, second: Json) -> list[str]:
-    """Return the parameters, by their dotted names and without the seed, that two revisions do not share."""
+    """Return the parameters, by dotted names and without the seed, in which two revisions differ."""
     one, other = _flat(first), _flat(second)
     return sorted(key for key in one.keys() | other.keys() if key != "seed" and one.get(key) != other.get(key))
 

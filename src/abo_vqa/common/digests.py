@@ -45,14 +45,39 @@ def code_files(module: str, src: Path = SRC, without: Iterable[str] = ()) -> lis
     left_out, files, waiting, seen = tuple(without), set(), [module], set()
     while waiting:
         name = waiting.pop()
-        path = _file(name, src)
+        path = module_file(name, src)
         if name in seen or path is None or any(f"{name}.".startswith(f"{other}.") for other in left_out):
             continue
         seen.add(name)
         tree = code_of(path)
         files |= {path, *_data_files(tree, path.parent)}
-        waiting += [*_imports(tree, name, is_package=path.name == "__init__.py"), *_parents(name)]
+        waiting += _parents(name)
+        for source, imported in imports(tree, name, is_package=path.name == "__init__.py"):
+            waiting += [source, f"{source}.{imported}"] if imported else [source]
     return sorted(files)
+
+
+def module_file(module: str, src: Path = SRC) -> Path | None:
+    """Return the file of a module or package in `src` by its dotted name; None if there is none."""
+    path = src.joinpath(*module.split("."))
+    return next((found for found in (path / "__init__.py", path.with_suffix(".py")) if found.is_file()), None)
+
+
+def imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) for each `from module import name`, and (module, "") for each `import module`.
+
+    tree: of the module that imports, named `module`, which relative imports refer to. A name may be a module, too.
+    """
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            source = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                base = parts[: len(parts) - node.level + is_package]
+                source = ".".join([*base, source] if source else base)
+            yield from ((source, alias.name) for alias in node.names)
 
 
 def code_digest(module: str, src: Path = SRC) -> str:
@@ -118,29 +143,9 @@ def md5_of(path: Path) -> str:
     return hashlib.md5(json.dumps(listed, sort_keys=True).encode(), usedforsecurity=False).hexdigest() + ".dir"
 
 
-def _file(module: str, src: Path) -> Path | None:
-    path = src.joinpath(*module.split("."))
-    return next((found for found in (path / "__init__.py", path.with_suffix(".py")) if found.is_file()), None)
-
-
 def _parents(module: str) -> Iterator[str]:
     while module := module.rpartition(".")[0]:
         yield module
-
-
-def _imports(tree: ast.Module, module: str, is_package: bool) -> Iterator[str]:
-    """Yield every name that could be an imported module; `from package import name` may mean either."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            source = node.module or ""
-            if node.level:
-                parts = module.split(".")
-                base = parts[: len(parts) - node.level + is_package]
-                source = ".".join([*base, source] if source else base)
-            yield source
-            yield from (f"{source}.{alias.name}" for alias in node.names)
 
 
 def _data_files(tree: ast.Module, folder: Path) -> Iterator[Path]:

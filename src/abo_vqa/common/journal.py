@@ -21,6 +21,7 @@ class Journal:
 
     def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
         self.path, self._connection = path, connection
+        self.discarded = False
 
     def append(self, key: str, entry: Any) -> None:
         """Add an entry, which survives a machine crash once this returns. ValueError if the key exists."""
@@ -41,6 +42,10 @@ class Journal:
     def remove(self, key: str) -> None:
         """Delete one entry durably."""
         self._connection.execute("DELETE FROM entries WHERE key = ?", (json.dumps(key),))
+
+    def discard(self) -> None:
+        """Delete the file when the journal is closed: its entries are kept elsewhere now."""
+        self.discarded = True
 
     def _column(self, name: str) -> list[Any]:
         rows = self._connection.execute(f"SELECT {name} FROM entries ORDER BY place").fetchall()
@@ -72,7 +77,11 @@ def open_journal(path: Path) -> Iterator[Journal]:
             [found] = connection.execute("PRAGMA integrity_check(1)").fetchone()
             if found != b"ok":
                 raise sqlite3.DatabaseError(found.decode().splitlines()[-1])
-            yield Journal(path, connection)
+            journal = Journal(path, connection)
+            yield journal
+        if journal.discarded:
+            path.unlink()
+            Path(lock.lock_file).unlink()
     except sqlite3.DatabaseError as error:
         if type(error) is not sqlite3.DatabaseError:  # subclasses: a full disk, missing permissions
             raise

@@ -82,7 +82,11 @@ def require(path: Path, made_by: str) -> Path:
 
 
 class BadImage(ValueError):
-    """Bytes that Pillow cannot decode; the message says why, the same in every run."""
+    """Bytes that Pillow cannot decode; the message is the reason, the same in every run."""
+
+
+class TooManyPixels(BadImage):
+    """An image that declares more pixels than Pillow agrees to decode."""
 
 
 class NotAnImage(BadImage):
@@ -114,6 +118,8 @@ def decode_image(
 
 
 def _bad_image(error: Exception) -> BadImage:
+    if isinstance(error, Image.DecompressionBombError):
+        return TooManyPixels(str(error))
     # The message of Pillow has the in-memory file's address, which differs between runs.
     return NotAnImage("not an image") if isinstance(error, UnidentifiedImageError) else BadImage(str(error))
 

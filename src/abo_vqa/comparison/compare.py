@@ -1,4 +1,4 @@
-"""The comparison: every model under every condition, and the planned differences between them."""
+"""Compare the models: accuracies under every condition, and the planned differences between them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from abo_vqa.common.layout import RANKED
 from abo_vqa.common.params.measure import CompareParams, ConditionParams
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.common.schema import MATCHED, OPEN, OPTIONS, TEST
-from abo_vqa.comparison.text_only import against_blind
+from abo_vqa.comparison.text_only import against_text_only
 from abo_vqa.comparison.verdict import verdict
 from abo_vqa.statistics.intervals import MeanDifference, align, cluster_interval, mean_difference, paired_difference
 
@@ -29,12 +29,12 @@ def compare(
     settings: CompareParams,
     seed: int,
 ) -> Json:
-    """Return everything that reports/comparison.json holds, the verdict included.
+    """Return the content of reports/comparison.json, verdict included.
 
     predictions: by model, in the order of the tables, each as metrics.answers.score_answers returns them; summaries: by
-    model, as metrics.answers.summarize returns them. conditions: what each of them showed; one under which nothing was
-    asked is left out. audit: what audit.audit.audit returned for the same questions. Raises InputError if two models
-    answered different questions.
+    model, as metrics.answers.summarize returns them. conditions: the experiment's; those without predictions are left
+    out. audit: as audit.audit.audit returns it for the same questions. Raises InputError if two models answered
+    different questions.
     """
     models = list(predictions)
     asked = _asked(predictions, conditions)
@@ -42,10 +42,10 @@ def compare(
         for condition in asked:
             align(_under(predictions[models[0]], condition), _under(predictions[name], condition))
     results = {
-        name: _results(table, summaries[name], settings, derive_seed(seed, "compare", name))
+        name: _results(table, {c: summaries[name][c] for c in asked}, settings, derive_seed(seed, "compare", name))
         for name, table in predictions.items()
     }
-    twins = {name: twin for name in asked if (twin := blind_twin(name, asked, conditions))}
+    counterparts = {name: blank for name in asked if (blank := blank_counterpart(name, asked, conditions))}
     planned = [(p.first, p.second, c) for p in settings.planned for c in p.conditions if c in asked]
     drawn = _Drawn(predictions, settings, seed)
     compared = [(first, second, c, c) for first, second, c in planned]
@@ -59,18 +59,22 @@ def compare(
         "questions": int(first["qa_id"].nunique()),
         "images": int(first["image_id"].nunique()),
         "results": results,
-        "above_blind": _above_blind(results, conditions, audit, settings),
+        "above_blind": _above_text_only(results, conditions, audit, settings),
         "differences": drawn.family([(*names, drawn.difference(*names)) for names in compared]),
         "ranked_differences": drawn.family([(*names, drawn.difference(*names, RANKED)) for names in compared]),
         "sight": drawn.family(
             [
-                (name, name, c, twin, drawn.difference(name, name, c, twin))
+                (name, name, c, blank, drawn.difference(name, name, c, blank))
                 for name in models
-                for c, twin in twins.items()
+                for c, blank in counterparts.items()
             ]
         ),
         "beyond_blank": drawn.family(
-            [(*names, twins[names[2]], drawn.beyond(*names, twins[names[2]])) for names in planned if names[2] in twins]
+            [
+                (*names, blank, drawn.gain_beyond_blank(*names, blank))
+                for names in planned
+                if (blank := counterparts.get(names[2]))
+            ]
         ),
         "audit": dict(audit),
     }
@@ -78,9 +82,9 @@ def compare(
 
 
 def flat_metrics(comparison: Mapping[str, Any]) -> Json:
-    """Return what `dvc metrics` shows: {model: {"condition/accuracy": value}}, named as in MLflow.
+    """Return the metrics of `dvc metrics`: {model: {"condition/accuracy": value}}, named as in MLflow.
 
-    The accuracies alone: each figure more would be a column of `dvc exp show` per model and condition.
+    Accuracies only: each further metric would add a column per model and condition to `dvc exp show`.
     """
     return {
         model: {f"{condition}/accuracy": group["total"]["accuracy"] for condition, group in conditions.items()}
@@ -89,7 +93,7 @@ def flat_metrics(comparison: Mapping[str, Any]) -> Json:
 
 
 def accuracies(comparison: Mapping[str, Any]) -> list[Json]:
-    """Return what `dvc plots` draws as bars: a row per condition and model with its accuracy in per cent."""
+    """Return the bars of `dvc plots`: one row per condition and model with its accuracy in percent."""
     results = comparison["results"]
     return [
         {"asked": f"{condition}: {model}", "accuracy": round(100 * results[model][condition]["total"]["accuracy"], 2)}
@@ -98,10 +102,10 @@ def accuracies(comparison: Mapping[str, Any]) -> list[Json]:
     ]
 
 
-def blind_twin(name: str, asked: Sequence[str], conditions: Mapping[str, ConditionParams]) -> str | None:
-    """Return the condition that shows the same options, in the order given, and a blank image; None if there is none.
+def blank_counterpart(name: str, asked: Sequence[str], conditions: Mapping[str, ConditionParams]) -> str | None:
+    """Return the condition with the same options, in the given order, and a blank image; None if there is none.
 
-    What is right in every order is right in that one, so the twin of rotated options has them in one order.
+    The counterpart of rotated options may show one order: an answer right in every order is right in that one.
     """
     shown = conditions[name]
     if shown.image == "blank":
@@ -116,10 +120,10 @@ def blind_twin(name: str, asked: Sequence[str], conditions: Mapping[str, Conditi
 
 
 def audited_as(shown: ConditionParams) -> str | None:
-    """Return which condition of the audit knows the same text; None if none does.
+    """Return the audit's condition with the same text; None if there is none.
 
-    Rotated and shuffled options are those of `options`: there a text-only predictor has to be right in one order only,
-    which is no harder.
+    For rotated and shuffled options it is `options`, where a text-only baseline must be right in one order only, which
+    is no harder.
     """
     if shown.options == "none":
         return OPEN
@@ -170,7 +174,7 @@ def _results(table: pd.DataFrame, summary: Summary, settings: CompareParams, see
     return results
 
 
-def _above_blind(
+def _above_text_only(
     results: Mapping[str, Json],
     conditions: Mapping[str, ConditionParams],
     audit: Mapping[str, Any],
@@ -180,14 +184,14 @@ def _above_blind(
         known = audited_as(conditions[condition])
         if known is None or known not in audit[TEST]:
             return None
-        return {"audited_as": known, **against_blind(dict(total), audit, known, settings.max_blind.get(known))}
+        return {"audited_as": known, **against_text_only(dict(total), audit, known, settings.max_blind.get(known))}
 
     found = {name: {c: row(c, group["total"]) for c, group in groups.items()} for name, groups in results.items()}
     return {name: {c: value for c, value in rows.items() if value} for name, rows in found.items()}
 
 
 class _Drawn:
-    """Differences between models, each with a seed of its own, and families of them."""
+    """Differences between models, each resampled with a separate seed, and families of them."""
 
     def __init__(self, predictions: Tables, settings: CompareParams, seed: int) -> None:
         self._predictions, self._seed = predictions, seed
@@ -196,15 +200,15 @@ class _Drawn:
     def difference(
         self, first: str, second: str, condition: str, against: str, column: str = "correct"
     ) -> MeanDifference:
-        """Return the first model under the condition minus the second under `against`; column: what counts as right."""
+        """Return the first model under the condition minus the second under `against`; column: correct or a ranking."""
         one, other = (
             table.assign(correct=table[column])
             for table in (_under(self._predictions[first], condition), _under(self._predictions[second], against))
         )
         return paired_difference(one, other, *self._settings(first, second, condition, against, column))
 
-    def beyond(self, first: str, second: str, condition: str, blank: str) -> MeanDifference:
-        """Return by how much the first's lead over the second is larger under the condition than under `blank`."""
+    def gain_beyond_blank(self, first: str, second: str, condition: str, blank: str) -> MeanDifference:
+        """Return how much larger the first's lead over the second is under the condition than under `blank`."""
         leads = [
             align(_under(self._predictions[first], name), _under(self._predictions[second], name)).set_index("qa_id")
             for name in (condition, blank)
@@ -215,7 +219,7 @@ class _Drawn:
         return mean_difference(values, images, *self._settings(first, second, condition, blank, "beyond"), bound=2.0)
 
     def family(self, found: Sequence[tuple[str, str, str, str, MeanDifference]]) -> list[Json]:
-        """Return the differences (first, second, the condition of each) as rows, p adjusted by Holm for all of them."""
+        """Return the differences (first, second, the condition of each) as rows, with Holm-adjusted p."""
         from statsmodels.stats.multitest import multipletests
 
         if not found:
@@ -223,7 +227,7 @@ class _Drawn:
         adjusted = multipletests([difference.robust_p for *_, difference in found], method="holm")[1]
         rows = []
         for (first, second, condition, against, difference), holm_p in zip(found, adjusted, strict=True):
-            # Both must hold: the interval excludes zero, and the p adjusted for how many were asked is small.
+            # The interval is not adjusted for multiple comparisons, and p is not bootstrapped: require both.
             shown = holm_p < 1 - self._confidence and not difference.low <= 0 <= difference.high
             rows.append(
                 {
@@ -242,5 +246,5 @@ class _Drawn:
 
 
 def rounded(row: Mapping[str, Any]) -> Json:
-    """Return the row with six significant digits: more than the data carry, and the same on every machine."""
+    """Return the row with six significant digits: more than the data carry, and equal on every machine."""
     return {name: value if isinstance(value, int) else float(f"{value:.6g}") for name, value in row.items()}

@@ -1,4 +1,4 @@
-"""Stage compare: scored answers and the audit in, planned differences and the verdict out."""
+"""Stage compare: compute the planned differences and the verdict from scored answers and the audit."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def main() -> None:
         run.log_dataset(split_table("test"), "evaluation", comparison["questions"])
         for model, found in accuracy.items():
             run.log_metrics({f"{model}/{name}": value for name, value in found.items()})
-        # A stage that DVC restored from its cache logs nothing: these tags name the runs that made what is compared.
+        # A stage that DVC restored from its cache logs nothing: these tags name the runs that made the inputs.
         made = {f"run.evaluate-{name}": answers_table(name) for name in models}
         made |= {f"run.train-{name}": adapter_folder(name) for name in models if name != BASE} | {"run.audit": AUDIT}
         found_runs = {tag: earlier.id for tag, path in made.items() if (earlier := find_run(path))}

@@ -1,4 +1,4 @@
-"""A model against the best text-only baseline of the audit."""
+"""Compare a model with the audit's best text-only baseline."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,32 +6,32 @@ from typing import Any
 from abo_vqa.common.schema import TEST, best_baseline
 
 
-def against_blind(
+def against_text_only(
     total: Mapping[str, float], report: Mapping[str, Any], condition: str, limit: float | None
 ) -> dict[str, Any]:
-    """Return whether a model's total (accuracy, low, high) is above the best blind predictor's on the test split.
+    """Return whether a model's total (accuracy, low, high) is above the best text-only baseline's on the test split.
 
-    limit: the blind score above which nothing is called a gain (compare.max_blind); None for no limit.
+    limit: the baseline's accuracy above which no difference is a gain (compare.max_blind); None for no limit.
     """
     name = best_baseline(report, condition)
-    blind = report[TEST][condition][name]["total"]
-    # Intervals that do not overlap: valid whatever the correlation of the two, which is not known here.
-    if total["low"] > blind["high"]:
+    baseline = report[TEST][condition][name]["total"]
+    # Non-overlapping intervals are valid for any correlation of the two, which is unknown here.
+    if total["low"] > baseline["high"]:
         verdict = "above"
-    elif total["high"] < blind["low"]:
+    elif total["high"] < baseline["low"]:
         verdict = "below"
     else:
         verdict = "not shown to be above"
-    found = f"{name}, {100 * blind['accuracy']:.1f} %"
+    found = f"{name}, {100 * baseline['accuracy']:.1f} %"
     refused = ""
-    if limit is not None and blind["accuracy"] > limit:
-        refused = f"no gain, for the best blind predictor ({found}) exceeds compare.max_blind ({100 * limit:.1f} %)"
+    if limit is not None and baseline["accuracy"] > limit:
+        refused = f"no gain, for the best text-only baseline ({found}) exceeds compare.max_blind ({100 * limit:.1f} %)"
     return {
         "predictor": name,
-        "accuracy": blind["accuracy"],
-        "low": blind["low"],
-        "high": blind["high"],
+        "accuracy": baseline["accuracy"],
+        "low": baseline["low"],
+        "high": baseline["high"],
         "above": verdict == "above",
         "refused": refused,
-        "statement": f"{verdict} the best blind predictor ({found})",
+        "statement": f"{verdict} the best text-only baseline ({found})",
     }

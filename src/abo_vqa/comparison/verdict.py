@@ -1,8 +1,8 @@
-"""The verdict in words, computed: what training changed, and whether a guesser without the image could have had it.
+"""Compute the verdict: what training changed, and whether the text alone could explain it.
 
-A planned difference is a gain ("yes") only if its interval excludes zero, its p, adjusted (Holm) for all planned ones,
-is small, and nothing of what _objection looks at says that it could be had without the image. What is not shown is not
-denied: it is "not shown".
+A planned difference is a gain ("yes") only if its interval excludes zero, its p, Holm-adjusted over all planned ones,
+is small, and _objection finds no sign that it arises without the image. A difference that is not significant is "not
+shown".
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,17 +16,17 @@ YES, NO, NOT_SHOWN, UNSAID = "yes", "no", "not shown", "cannot be said, because 
 
 TRAINING = "Did training help?"
 OPTIONS_SHOWN = "Did showing the options in training help?"
-OTHER = "What of the other planned comparisons: is the first better?"
-HOLDS = "Does a gain hold where the text does not tell the answer, and in every order of the options?"
-BEYOND = "Is a gain more than the same two models show with a blank image?"
+OTHER = "In the other planned comparisons, is the first model better?"
+HOLDS = "Does a gain hold where the text does not reveal the answer, and in every order of the options?"
+BEYOND = "Is a gain larger than the same models' difference with a blank image?"
 RANKED = "Does a gain remain where the options are only ranked, so that the form of an answer does not matter?"
-ABOVE = "Is each model above the best predictor that never sees the image?"
-LOOKS = "Does each model score more with the image than with a blank one?"
+ABOVE = "Is each model above the best text-only baseline?"
+LOOKS = "Does each model score higher with the image than with a blank one?"
 EVERY_ORDER = "Is each model right in every order of the options more often than by chance?"
 
 ONE_SEED = (
-    "This is one training seed. Intervals and p values speak of other questions and images like these, not of another "
-    "training run; how much is the seed's luck only several can tell (`abo-vqa sweep`)."
+    "This is one training seed. Intervals and p values generalize to other questions and images like these, not to "
+    "another training run; only several seeds show how much the seed matters (`abo-vqa sweep`)."
 )
 
 Json = dict[str, Any]
@@ -38,8 +38,9 @@ def verdict(
 ) -> Json:
     """Return {"questions": [{question, answer, parts: [{about, condition, answer, statement}]}], "limits": text}.
 
-    comparison: what measure.comparison.compare has found so far; conditions, arms, settings: of params.yaml. An answer
-    is yes, no, not shown, or "cannot be said, because ..."; a question's own says which part has which.
+    comparison: the result of comparison.compare.compare without the verdict; conditions, arms, settings: of
+    params.yaml. An answer is yes, no, not shown, or "cannot be said, because ..."; a question's answer names the parts
+    of each if they differ.
     """
     planned = _planned(comparison, conditions, settings)
     checks = {name for name, shown in conditions.items() if _is_check(shown)}
@@ -65,7 +66,7 @@ def verdict(
 
 
 def label(model: str) -> str:
-    """Return how a model is called in a sentence."""
+    """Return a model's name in a sentence."""
     return model if model == BASE else f"{model} arm"
 
 
@@ -77,7 +78,7 @@ def _question(first: str, second: str, arms: Mapping[str, ArmParams]) -> str:
 
 
 def _is_check(shown: ConditionParams) -> bool:
-    """Whether a gain under the condition is a check of one elsewhere: `matched`, `circular` and their like."""
+    """Return whether a gain under the condition checks one under another, as for `matched` and `circular`."""
     return shown.options == "matched" or shown.order == "rotated"
 
 
@@ -116,10 +117,10 @@ def _gain(row: Mapping[str, Any], comparison: Mapping[str, Any], conditions: Con
 
 
 def _objection(gain: Mapping[str, Any], comparison: Mapping[str, Any], conditions: Conditions) -> str:
-    """Return why a significant difference could be had without the image; empty if nothing says so.
+    """Return why a significant difference could arise without the image; empty if nothing suggests it.
 
-    A condition with a twin that blanks the image answers for itself whether the model looks at it; for one without
-    (`open`, `matched`) all the twins that there are do.
+    A condition with a blank-image counterpart is judged by its image gain; one without (`open`, `matched`) by the image
+    gains under all other conditions.
     """
     model, condition = gain["first"], gain["condition"]
     shown, total = conditions[condition], comparison["results"][model][condition]["total"]
@@ -129,7 +130,7 @@ def _objection(gain: Mapping[str, Any], comparison: Mapping[str, Any], condition
     if shown.image == "blank":
         return "the image was blank"
     if bound is None and not own:
-        return "under it neither a predictor without the image nor the model with a blank one was scored"
+        return "neither a text-only baseline nor the model with a blank image was scored under it"
     if bound and bound["refused"]:
         return str(bound["refused"]).removeprefix("no gain, for ")
     if bound and not bound["above"]:
@@ -138,16 +139,16 @@ def _objection(gain: Mapping[str, Any], comparison: Mapping[str, Any], condition
         return f"the {label(model)} is not shown to be above chance ({percent(total['chance'], 1)})"
     for row in own or seen:
         if row["significant"] != "better":
-            return f"the {label(model)} is not shown to look at the image ({_sight(row, comparison)})"
+            return f"the {label(model)} is not shown to look at the image ({_image_gain(row, comparison)})"
     if shown.options != "none":
         for part in _every_order(comparison, conditions):
             if part["about"] == label(model) and part["answer"] == NO:
-                return f"the {label(model)} answers by place ({part['statement']})"
+                return f"the {label(model)} answers by position ({part['statement']})"
     for row in comparison["beyond_blank"]:
         same = all(row[name] == gain[name] for name in ("first", "second", "condition"))
         if same and row["significant"] != "better":
             points = f"{100 * row['estimate']:+.1f} points, {span(row, '+')}"
-            return f"it is not shown to be more than with a blank image ({points})"
+            return f"it is not shown to exceed the difference with a blank image ({points})"
     return ""
 
 
@@ -166,7 +167,7 @@ def _above(comparison: Mapping[str, Any], conditions: Conditions) -> Iterable[Js
                 "about": label(model),
                 "condition": condition,
                 "answer": YES if row["above"] else NO if below else NOT_SHOWN,
-                "statement": f"{percent(total['accuracy'], 1)} ({span(total)}); without the image {row['predictor']} "
+                "statement": f"{percent(total['accuracy'], 1)} ({span(total)}); text-only baseline {row['predictor']} "
                 f"{percent(row['accuracy'], 1)} ({span(row)})",
             }
 
@@ -179,11 +180,11 @@ def _looks(comparison: Mapping[str, Any]) -> Iterable[Json]:
         yield {
             **_part(row),
             "about": label(row["first"]),
-            "statement": f"{_sight(row, comparison)}: {_difference(row)}",
+            "statement": f"{_image_gain(row, comparison)}: {_difference(row)}",
         }
 
 
-def _sight(row: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
+def _image_gain(row: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
     results = comparison["results"][row["first"]]
     with_it, without = (results[name]["total"]["accuracy"] for name in (row["condition"], row["against"]))
     return f"under `{row['condition']}` {percent(with_it, 1)}, with a blank image {percent(without, 1)}"
@@ -210,12 +211,12 @@ def _every_order(comparison: Mapping[str, Any], conditions: Conditions) -> Itera
                 "answer": YES if above else NO if below else NOT_SHOWN,
                 "statement": f"{percent(total['accuracy'], 1)} in every order ({span(total)}; chance "
                 f"{percent(total['chance'], 1)}), {percent(groups[plain]['total']['accuracy'], 1)} under `{plain}`; "
-                f"there, place by place from the first, right in {recall} % and picked in {picked} %",
+                f"there, by position from the first, right in {recall} % and picked in {picked} %",
             }
 
 
 def _together(parts: Sequence[Mapping[str, str]]) -> str:
-    """Return the one answer of all parts, or each answer behind the parts that have it."""
+    """Return the answer that all parts share, or each answer with its parts."""
     grouped: dict[str, dict[str, list[str]]] = {}
     for part in parts:
         grouped.setdefault(part["answer"], {}).setdefault(part["about"], []).append(f"`{part['condition']}`")

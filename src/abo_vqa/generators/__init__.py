@@ -1,1 +1,1 @@
-"""Products in, raw outputs that hold questions out; one module per source of questions."""
+"""Stage generate: from products to raw outputs with questions; one module per source."""

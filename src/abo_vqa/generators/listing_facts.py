@@ -1,4 +1,4 @@
-"""What a listing states about its product that one English word or a small number can answer."""
+"""Facts from a listing that one English word or a small number can answer."""
 
 import re
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ COMMON_MATERIALS = ("ceramic", "cotton", "fabric", "glass", "leather", "metal", 
 COMMON_SHAPES = ("cylindrical", "oval", "rectangular", "round", "square", "triangular")
 LARGEST_COUNT = 10
 
-# Last words of product types that say where a thing is sold, not what it is.
+# Last words of product types that name a department, not a product.
 _VAGUE = frozenset(
     "accessories accessory bath decor drugstore equipment furniture goods grocery hardware home housewares "
     "item items kitchen living misc miscellaneous office on other part parts product products sports "
     "supplies supply unknown wear".split()
 )
-_LONGEST_NOUN = 12  # FINENECKLACEBRACELETANKLET is no word
+_LONGEST_NOUN = 12  # FINENECKLACEBRACELETANKLET is not a word
 
 _PACK = re.compile(r"\b(?:set|pack) of (\d{1,2})\b|\b(\d{1,2})[ -]?(?:pack|count)\b", re.IGNORECASE)
 _SHOWN_WITH = re.compile(r"\bshown with (\d{1,2}|no) ([a-z]+)\b", re.IGNORECASE)
@@ -27,10 +27,9 @@ _SHOWN_WITH = re.compile(r"\bshown with (\d{1,2}|no) ([a-z]+)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Facts:
-    """The facts of one product; None or empty where the listing does not say.
+    """The facts of one product; None or empty if the listing lacks them.
 
-    noun, plural: what to call the product. counts: (what is counted in plural, how many). height, width:
-    inches.
+    noun, plural: the product's name. counts: (plural of the counted parts, their number). height, width: inches.
     """
 
     noun: str
@@ -44,7 +43,7 @@ class Facts:
 
 
 def facts_of(listing: Listing) -> Facts:
-    """Extract the facts that can be asked for; a fact in another language than English is a missing one."""
+    """Extract the facts to ask about; a fact in a language other than English counts as missing."""
     noun = _noun(listing.product_type)
     english = {name: getattr(listing, name) for name in listing.english}
     return Facts(
@@ -60,7 +59,7 @@ def facts_of(listing: Listing) -> Facts:
 
 
 def color_word(text: str | None) -> str | None:
-    """Return a colour as one word: "Red" is red, "dark blue" is blue; "black/white", "red rose" are none."""
+    """Return a color as one word: red for "Red", blue for "dark blue", None for "black/white" and "red rose"."""
     word = _single_word(text)
     if word is None and text is not None:
         words = text.lower().split()

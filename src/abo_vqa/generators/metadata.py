@@ -1,4 +1,4 @@
-"""The paper's five questions per image (section 3.1), asked from what the listing states."""
+"""The paper's five questions per image (section 3.1), written from listing facts."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ from abo_vqa.generators.listing_facts import (
 
 GENERATOR = "metadata"
 ATTRIBUTES_ASKED = 2
-# Height and width within this ratio look the same in a picture.
+# Height and width within this ratio look equal in an image.
 LEAST_RATIO = 1.08
 
 YES_NO_PHRASES = ("Is the {noun} {value}?", "Is the color of the {noun} {value}?", "Is this {noun} {value}?")
@@ -58,7 +58,7 @@ _FALLBACK = {"color": BASIC_COLORS, "material": COMMON_MATERIALS, "shape": COMMO
 
 @dataclass(frozen=True)
 class Generated:
-    """Outputs in the order of the listings; asked and skipped (for want of a fact): questions by kind."""
+    """Outputs in listing order; asked and skipped (missing fact): numbers of questions by kind."""
 
     outputs: list[RawOutput]
     asked: dict[str, int]
@@ -66,7 +66,7 @@ class Generated:
 
 
 def generate(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
-    """Return an output for every row of the sample that states a fact, and counts."""
+    """Return an output for every sample row with at least one fact, and counts."""
     generated = generate_from_metadata([(Listing.from_row(row), row["image_path"]) for row in rows], params.seed)
     counts = {
         "outputs": len(generated.outputs),
@@ -78,10 +78,10 @@ def generate(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOu
 
 
 def generate_from_metadata(products: Sequence[tuple[Listing, str]], seed: int) -> Generated:
-    """Write the questions of every (listing, image path), one output in the paper's format each.
+    """Write the questions of every (listing, image path) as one output in the paper's format.
 
-    A kind whose fact is missing is skipped and counted; a product without any fact has no output. Half of the
-    yes/no questions, exactly, are answered yes.
+    A kind whose fact is missing is skipped and counted; a product without any fact has no output. Exactly half of the
+    yes/no questions have the answer yes.
     """
     facts = [facts_of(listing) for listing, _ in products]
     seen = _values_seen(facts)
@@ -105,7 +105,7 @@ def generate_from_metadata(products: Sequence[tuple[Listing, str]], seed: int) -
 
 
 def _write(fact: Facts, seen: Mapping[str, Counter[str]], yes: bool, rng: Random) -> dict[str, dict[str, Any] | None]:
-    """Return the questions of one product by kind, None where the fact is missing."""
+    """Return the questions of one product by kind, None if the fact is missing."""
     known = [name for name in ATTRIBUTE_PHRASES if getattr(fact, name)]
     chosen = sorted(rng.sample(known, min(ATTRIBUTES_ASKED, len(known))))
     written = {"existential": _existential(fact, seen["color"], yes, rng)}
@@ -159,7 +159,7 @@ def _compare_sizes(fact: Facts, rng: Random) -> dict[str, Any]:
 
 def _compare_number(fact: Facts, rng: Random) -> dict[str, Any]:
     plural, count = rng.choice(fact.counts)
-    # None are never more than a number; a full ten are never fewer than a number within the range.
+    # 0 is never more than a number, and LARGEST_COUNT is never fewer than a number in range.
     answers = (["more"] if count > 0 else []) + (["fewer"] if count < LARGEST_COUNT else [])
     answer = rng.choice(answers)
     step = rng.randint(1, 3)
@@ -170,7 +170,7 @@ def _compare_number(fact: Facts, rng: Random) -> dict[str, Any]:
 
 
 def _values_seen(facts: Iterable[Facts]) -> dict[str, Counter[str]]:
-    """Count every value by kind; a kind with too few for four options gets the common ones, once each."""
+    """Count every value by kind; a kind with too few values for four options gets the common ones, once each."""
     facts = list(facts)
     seen = {name: Counter(value for fact in facts if (value := getattr(fact, name))) for name in ATTRIBUTE_PHRASES}
     for name, counter in seen.items():

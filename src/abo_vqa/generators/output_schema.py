@@ -1,8 +1,8 @@
-"""The form of a generated output: five questions, each with its answer and three distractors (paper, section 3.1).
+"""The schema of a generated output: five questions, each with an answer and three distractors (paper, section 3.1).
 
-JSON Schema cannot say that an answer is among its options. So the model writes `answer` and `distractors`, and the
-options are put together, and shuffled, when the output is read. Nor can it say that four words differ, except where it
-can list them, as for yes and no.
+JSON Schema cannot require that an answer is among its options. So the model writes `answer` and `distractors`, and the
+options are combined, and shuffled, when the output is read. Nor can it require that four words differ, except by
+listing them, as for yes and no.
 """
 
 import json
@@ -43,7 +43,7 @@ def question_schema(longest_question: int, longest_word: int) -> dict[str, Any]:
 
 
 def longest_output(longest_question: int, longest_word: int) -> str:
-    """Return an output of the greatest length that the schema allows, one ASCII character a byte."""
+    """Return an output of the greatest length that the schema allows; it is ASCII, one byte per character."""
     text, word, count = "A" * (longest_question - 1) + "?", "a" * longest_word, max(COUNTS, key=len)
     entries = [
         ("existential", "yes", ["no", *NEITHER]),
@@ -60,7 +60,7 @@ def longest_output(longest_question: int, longest_word: int) -> str:
 
 
 def failure_of(text: str, ended: bool, schema: dict[str, Any]) -> str | None:
-    """Return what is wrong with an output, None if nothing is; `ended`: whether the model ended it by itself."""
+    """Return an output's kind of failure, or None; ended: whether the model generated an end token."""
     if not ended:
         return TRUNCATED
     try:
@@ -71,7 +71,7 @@ def failure_of(text: str, ended: bool, schema: dict[str, Any]) -> str | None:
 
 
 def count_questions(text: str) -> int:
-    """Return how many questions an output lists, whatever their form; 0 if it is not JSON or has no list of them."""
+    """Return the number of questions in an output, valid or not; 0 if it is not JSON or has no list of them."""
     try:
         questions = json.loads(text)["questions"]
     except (ValueError, RecursionError, LookupError, TypeError):

@@ -1,6 +1,6 @@
-"""Somebody's saved model outputs as a source of questions (paper, section 3.1), keyed by image path.
+"""Saved model outputs as a source of questions (paper, section 3.1), keyed by image path.
 
-Two forms are read: JSON lines, one output a line, and a CSV table, one question a row. Either may be gzipped.
+Two formats are read: JSON lines, one output per line, and CSV, one question per row. Either may be gzipped.
 """
 
 import csv
@@ -20,9 +20,9 @@ from abo_vqa.common.params import Params
 from abo_vqa.common.schema import RawOutput
 
 GENERATOR = "recorded"
-NAMED = 20  # how many unknown images a report names
+NAMED = 20  # unknown images that a report lists
 
-# What the columns of a CSV table may be called; the first one that is there counts.
+# Accepted names of the CSV columns; the first one present is read.
 _IMAGE, _QUESTION = ("image", "image_path", "path"), ("question",)
 _ANSWER = ("answer", "correct_answer", "final_answer")
 _TYPE = ("type", "question_type")
@@ -33,7 +33,7 @@ _HEADER = "the header must name image, question, answer and option_a, option_b, 
 
 @dataclass(frozen=True)
 class Recorded:
-    """The outputs kept, in the order of the products, and counts: read = used + unknown + repeated."""
+    """The outputs kept, in product order, and counts: read = used + unknown + repeated."""
 
     outputs: list[RawOutput]
     read: int
@@ -43,7 +43,7 @@ class Recorded:
 
 
 def generate(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
-    """Return the recorded outputs on the sample's images, and counts."""
+    """Return the recorded outputs for the sample's images, and counts."""
     assert params.generate.recorded is not None  # checked with the parameters
     products = {row["image_path"]: row["product_id"] for row in rows}
     recorded = select_recorded(Path(params.generate.recorded), products)
@@ -59,9 +59,9 @@ def generate(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOu
 
 
 def select_recorded(path: Path, products: Mapping[str, str]) -> Recorded:
-    """Keep the outputs whose image was sampled, verbatim; of two for one image the first.
+    """Keep the outputs of sampled images verbatim; of two for one image, the first.
 
-    products: image path to product id. InputError: as read_recorded, or not one output for a sampled image.
+    products: image path to product id. InputError: as read_recorded, or no output for a sampled image.
     """
     outputs: dict[str, RawOutput] = {}
     unknown: list[str] = []
@@ -87,12 +87,12 @@ def select_recorded(path: Path, products: Mapping[str, str]) -> Recorded:
 
 
 def read_recorded(path: Path) -> Iterator[RawOutput]:
-    """Yield the outputs of a file in its order, each with its image path in place of a product.
+    """Yield the outputs of a file in order, each with its image path in place of a product id.
 
-    JSON lines: `image` and `output`, and `model`, `seed` and `prompt` where somebody wrote them down (of the prompt its
-    digest is kept). CSV (name ending in .csv or .csv.gz): columns image, question, answer, option_a, option_b, ..., and
-    type if there is one, or their other names above; the rows of one image become one output. InputError: no such file,
-    damaged gzip, or a line or header that does not hold these, named by its number.
+    JSON lines: `image` and `output`, and optionally `model`, `seed` and `prompt` (whose digest is kept). CSV (name
+    ending in .csv or .csv.gz): columns image, question, answer, option_a, option_b, ..., and optionally type, or their
+    other names above; the rows of one image become one output. InputError: missing file, damaged gzip, or a line or
+    header without these, with its number.
     """
     if not path.is_file():
         raise InputError(f"generate.recorded: {path}: not found; correct the path or set generate.source: metadata")
@@ -113,11 +113,11 @@ def _read_line(line: bytes) -> RawOutput:
         raise ValueError("not JSON") from None
     for key in ("image", "output"):
         if not isinstance(record, dict) or not isinstance(record.get(key), str):
-            raise ValueError(f"no text {key!r}")
+            raise ValueError(f"no string {key!r}")
     model, seed, prompt = (record.get(key) for key in ("model", "seed", "prompt"))
     for key, value, kind in (("model", model, str), ("seed", seed, int), ("prompt", prompt, str)):
         if value is not None and not isinstance(value, kind):
-            raise ValueError(f"{key!r} is not {'a whole number' if kind is int else 'a text'}")
+            raise ValueError(f"{key!r} is not {'an integer' if kind is int else 'a string'}")
     digest = None if prompt is None else hashlib.sha256(prompt.encode(errors="replace")).hexdigest()[:16]
     return RawOutput(record["image"], record["image"], GENERATOR, seed, record["output"], model, digest)
 
@@ -133,7 +133,7 @@ def _read_csv(path: Path) -> Iterator[RawOutput]:
         options = [name for names in _OPTIONS if (name := _column(header, names, needed=False))]
         kind = _column(header, _TYPE, needed=False)
         if len(options) < 2:
-            raise ValueError("fewer than two columns of options")
+            raise ValueError("fewer than two option columns")
         for row in table:
             number = table.line_num
             if not row[image]:

@@ -1,4 +1,4 @@
-"""From a model's scores to its next tokens: what may follow, how likely, and each row's own draw."""
+"""Sample the next tokens from a model's scores: grammar mask, warping, and a random stream per row."""
 
 from collections.abc import Sequence
 from random import Random
@@ -19,16 +19,16 @@ from abo_vqa.common.params.data import SamplingParams
 
 
 def logits_processors(params: SamplingParams, grammar: Any | None, rngs: Sequence[Random]) -> list[LogitsProcessor]:
-    """Return the processors of one call of `generate`, to be used with its greedy search and for that call alone.
+    """Return the logits processors for one call of `generate` with greedy search.
 
-    grammar: a compiled xgrammar, None for free text. rngs: one generator a row. Order: repetition penalty, grammar,
-    temperature, top-k, top-p, draw; so the shares of top-k and top-p are shares of what the grammar lets follow.
+    grammar: a compiled xgrammar, None for free text. rngs: one generator per row. Order: repetition penalty, grammar,
+    temperature, top-k, top-p, draw; so top-k and top-p apply to the tokens that the grammar allows.
     """
     chain: list[LogitsProcessor] = [RefuseNonFinite()]
     if params.repetition_penalty != 1:
         chain.append(RepetitionPenaltyLogitsProcessor(params.repetition_penalty))
     if grammar is not None:
-        # It follows the rows token by token, from the first call to the last.
+        # Stateful: it follows the rows token by token.
         chain.append(GrammarMask(grammar))
     if params.do_sample:
         chain.append(TemperatureLogitsWarper(params.temperature))
@@ -41,10 +41,10 @@ def logits_processors(params: SamplingParams, grammar: Any | None, rngs: Sequenc
 
 
 class RefuseNonFinite(LogitsProcessor):
-    """Stops a model that has lost itself in an overflow, and that would otherwise write noise without a word."""
+    """Stops generation after a numeric overflow, which would otherwise produce noise without an error."""
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """Return the scores as they are; raises InputError if one is not a number or plus infinity."""
+        """Return the scores unchanged; raises InputError if one is NaN or plus infinity."""
         if (scores.isnan() | scores.isposinf()).any():
             raise InputError(
                 "generate.vlm: the model's scores are not finite; set generate.vlm.quantization.compute_dtype to "
@@ -54,10 +54,10 @@ class RefuseNonFinite(LogitsProcessor):
 
 
 class DrawPerRow(LogitsProcessor):
-    """Draws the next token of every row with that row's own generator, one number a token (inverse transform).
+    """Draws the next token of every row with that row's generator, one number per token (inverse transform).
 
-    The scores that it returns leave the drawn token alone, so that the greedy search which follows takes it. `generate`
-    itself samples all rows from one stream of numbers, where a row's depend on the rows beside it.
+    The scores that it returns allow the drawn token only, so greedy search takes it. The sampling of `generate` uses
+    one random stream for all rows, so that a row's numbers depend on the rest of the batch.
     """
 
     def __init__(self, rngs: Sequence[Random]) -> None:
@@ -65,9 +65,9 @@ class DrawPerRow(LogitsProcessor):
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """Return scores, of shape (rows, vocabulary), that are zero at the drawn token and -inf elsewhere."""
-        # On the CPU: a cumulative sum on a GPU need not give the same bits twice.
+        # On the CPU: a cumulative sum on a GPU is not reproducible to the bit.
         cumulative = scores.cpu().double().softmax(dim=-1).cumsum(dim=-1)
-        # Below the total, since random() is below 1; so the search never ends behind the last token that can follow.
+        # random() is below 1, so the search never ends after the last allowed token.
         numbers = torch.tensor([[rng.random()] for rng in self._rngs], dtype=torch.float64) * cumulative[:, -1:]
         drawn = torch.searchsorted(cumulative, numbers, right=True).to(scores.device)
         return torch.full_like(scores, float("-inf")).scatter_(1, drawn, 0.0)

@@ -1,4 +1,4 @@
-"""Stage generate: one raw output with questions per product image, from the source that params.yaml names."""
+"""Stage generate: write one raw output with questions per product image, from the source set in params.yaml."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -13,6 +13,7 @@ from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.common.storage import read_table, write_json, write_json_lines
+from abo_vqa.common.tracking.run import tracked_run
 from abo_vqa.generators import metadata, recorded, vlm
 
 REPORT = Path("reports/generate.json")
@@ -21,18 +22,24 @@ COLUMNS = (
     "height width length image_id image_path"
 ).split()
 
+
+def _ask_model(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
+    images = [row["image"]["bytes"] for row in read_table(SAMPLE, "sample", ["image"])]
+    return vlm.generate(rows, images, params, tracked_run)
+
+
 Generator = Callable[[Sequence[dict[str, Any]], Params], tuple[list[RawOutput], dict[str, Any]]]
-# The sources of questions by the name in generate.source: rows of the sample and all parameters in, outputs and the
-# counts of reports/generate.json out. A new one is a module of this package and an entry here.
+# Sources of questions by their name in generate.source. Each turns rows of the sample and all parameters into outputs
+# and the counts of reports/generate.json. A new one is a module of this package and an entry here.
 GENERATORS: dict[str, Generator] = {
     metadata.GENERATOR: metadata.generate,
     recorded.GENERATOR: recorded.generate,
-    vlm.GENERATOR: vlm.generate,
+    vlm.GENERATOR: _ask_model,
 }
 
 
 def main() -> None:
-    """Write the outputs of the source that params.yaml names, with counts of what was used and skipped."""
+    """Write the outputs of the source set in params.yaml, and counts of used and skipped facts or outputs."""
     params = read_params()
     source = params.generate.source
     generator = choose(GENERATORS, source, "generate.source")

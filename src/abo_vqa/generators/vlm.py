@@ -1,13 +1,14 @@
-"""The stage generate's source `vlm`: a model writes, a journal keeps, and the journal becomes the outputs.
+"""Source `vlm` of the stage generate: a model writes outputs into a journal, from which a killed run resumes.
 
-The journal is named after the digest of all that its outputs depend on. It is not an output of DVC, which removes
-outputs before it runs a stage. So a killed run resumes, and a finished one is not repeated.
+The journal is named after the digest of everything that its outputs depend on. It is not a DVC output, since DVC
+removes outputs before it runs a stage. So a killed run resumes, and a finished one is not repeated.
 """
 
 import hashlib
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,47 +18,50 @@ from tqdm import tqdm
 from abo_vqa.common.digests import code_digest, digest, model_identity, package_versions
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.journal import Journal, open_journal
-from abo_vqa.common.layout import SAMPLE
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.data import VlmParams
-from abo_vqa.common.project import project_root
+from abo_vqa.common.project import model_source, project_root
 from abo_vqa.common.schema import RawOutput
-from abo_vqa.common.storage import read_table
-from abo_vqa.common.tracking.run import Run, tracked_run
 from abo_vqa.generators.output_schema import count_questions
 
 if TYPE_CHECKING:
+    from abo_vqa.common.tracking.run import Run
     from abo_vqa.generators.vlm_writer import Batch, Picture
 
 GENERATOR = "vlm"
-# Under the root that also holds the store of runs, so that an experiment in a temporary folder goes on with what an
-# earlier one has made.
+# Under the project root, so that experiments in temporary folders reuse earlier outputs.
 JOURNALS = Path("tables/generating")
-# Outputs made with another version of one of these are not used again.
+# Outputs made with another version of one of these are not reused.
 PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "xgrammar", "pillow")
 
 
-def generate(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
-    """Return an output for every row of the sample, in its order, and counts.
+def generate(
+    rows: Sequence[Mapping[str, Any]],
+    images: Sequence[bytes],
+    params: Params,
+    tracked: "Callable[[str, Params, Mapping[str, str]], AbstractContextManager[Run]]",
+) -> tuple[list[RawOutput], dict[str, Any]]:
+    """Return an output for every row of the sample, in order, and counts.
 
-    Raises InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and used again.
+    images: the image file of every row; tracked: opens an MLflow run, as common.tracking.run.tracked_run does. Raises
+    InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and reused.
     """
-    # Imported here: the other sources need no torch.
+    # Imported here: the other sources do not need torch.
     from abo_vqa.generators.vlm_writer import Picture, most_new_tokens
 
     vlm = params.generate.vlm
     prompt = _read_prompt(vlm)
-    images = read_table(SAMPLE, "sample", ["image_path", "image"])
-    pictures = [Picture(row["image_path"], row["image"]["bytes"]) for row in images]
+    pictures = [Picture(row["image_path"], data) for row, data in zip(rows, images, strict=True)]
+    name, _ = model_source(vlm.base, "generate.vlm.base")
     model = model_identity(vlm.base, "generate.vlm.base")
     inputs = _inputs_digest(vlm, prompt, params.seed, model, pictures)
     with open_journal(project_root() / JOURNALS / f"{inputs}.db") as journal:
-        _write_missing(journal, pictures, prompt, params)
+        _write_missing(journal, pictures, prompt, params, tracked)
         batches = journal.read()
     outputs = [output for batch in batches for output in batch["outputs"]]
     prompt_digest = digest(prompt)
     raw = [
-        RawOutput(row["product_id"], row["image_path"], GENERATOR, params.seed, output["text"], vlm.base, prompt_digest)
+        RawOutput(row["product_id"], row["image_path"], GENERATOR, params.seed, output["text"], name, prompt_digest)
         for row, output in zip(rows, outputs, strict=True)
         if output["text"] is not None
     ]
@@ -67,7 +71,7 @@ def generate(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[Ra
         "outputs_valid": sum(output["failure"] is None for output in outputs),
         "failures": dict(Counter(output["failure"] for output in outputs if output["failure"])),
         "questions": sum(count_questions(output.output) for output in raw),
-        "model": {"base": vlm.base, "version": model},
+        "model": {"base": name, "version": model},
         "prompt": {"digest": prompt_digest, "text": prompt},
         "constrained": vlm.constrained,
         "max_new_tokens": most_new_tokens(vlm),
@@ -77,22 +81,24 @@ def generate(rows: Sequence[Mapping[str, Any]], params: Params) -> tuple[list[Ra
 
 
 def _inputs_digest(vlm: VlmParams, prompt: str, seed: int, model: str, pictures: "Sequence[Picture]") -> str:
-    """Return the digest of all that the outputs depend on.
+    """Return the digest of everything that the outputs depend on.
 
-    vlm.batch_size is part of it: the last bits of the scores differ with the batch's shape (see vlm_writer), so another
+    It includes vlm.batch_size: the last bits of the scores depend on the batch's shape (see vlm_writer), so another
     size can draw other tokens.
     """
     from abo_vqa.model.base.loading import compute_dtype
 
     contents = [[picture.path, hashlib.sha256(picture.data).hexdigest()] for picture in pictures]
     code = code_digest("abo_vqa.generators.vlm_writer")
-    # The file behind `prompt` and the folder behind `base` count by content, not by name.
+    # `prompt` and `base` count by content, not by path.
     settings = vlm.model_dump(mode="json", exclude={"base", "prompt"})
     settings["quantization"]["compute_dtype"] = str(compute_dtype(vlm.quantization))
     return digest([settings, prompt, seed, model, code, package_versions(PACKAGES), contents])
 
 
-def _write_missing(journal: Journal, pictures: "Sequence[Picture]", prompt: str, params: Params) -> None:
+def _write_missing(
+    journal: Journal, pictures: "Sequence[Picture]", prompt: str, params: Params, tracked: Callable[..., Any]
+) -> None:
     """Generate for the pictures that the journal lacks, and log the run."""
     from abo_vqa.generators.vlm_writer import QuestionWriter, generate_batches
 
@@ -104,7 +110,7 @@ def _write_missing(journal: Journal, pictures: "Sequence[Picture]", prompt: str,
         return
     batch_size = batches[-1]["batch_size"] if batches else vlm.batch_size
     with (
-        tracked_run("generate vlm", params, {"source": GENERATOR, "model": vlm.base}) as run,
+        tracked("generate vlm", params, {"source": GENERATOR, "model": vlm.base}) as run,
         tqdm(total=len(pictures), initial=done, desc="generate", unit=" images", mininterval=1) as bar,
     ):
         writer = QuestionWriter(vlm, prompt, params.seed)
@@ -117,9 +123,9 @@ def _write_missing(journal: Journal, pictures: "Sequence[Picture]", prompt: str,
 
 
 class _Progress:
-    """Counts what this run has generated, and tells MLflow after every batch."""
+    """Counts the outputs of this run, and logs to MLflow after every batch."""
 
-    def __init__(self, run: Run, resumed: int) -> None:
+    def __init__(self, run: "Run", resumed: int) -> None:
         self._run, self._resumed, self._images, self._questions = run, resumed, 0, 0
         self._failures: Counter[str] = Counter()
         self._started = time.perf_counter()

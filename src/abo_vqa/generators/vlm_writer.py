@@ -1,19 +1,19 @@
-"""Questions written by a vision-language model that looks at the product's image (paper, section 3.1).
+"""Write questions about product images with a vision-language model (paper, section 3.1).
 
-What an image's output depends on is the model, the prompt, the parameters, the seed and the image. Its random draws
-are its own, whoever shares the batch. The logits are not quite: floating point sums differ in their last bits with the
-padding and the batch's shape. So batches are fixed by the order of the images and the batch size, and a run that is
-interrupted between two batches and taken up again gives the same bytes as one that is not, on the same hardware.
-Where a batch does not fit into memory, smaller ones follow, and the same holds if memory runs out at the same places.
+An image's output depends on the model, the prompt, the parameters, the seed and the image. Its random draws do not
+depend on the rest of the batch, but its logits do: their last bits differ with the padding and the batch's shape. So
+the order of the images and the batch size fix the batches, and a run that is interrupted between two batches and
+resumed gives the same bytes as one that is not, on the same hardware. A batch that does not fit into memory is halved,
+and the same holds if memory runs out at the same places.
 """
 
-import gc
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 import xgrammar
+from accelerate.utils.memory import clear_device_cache
 from transformers import AutoProcessor, GenerationConfig
 
 from abo_vqa.common.digests import cannot_open_model
@@ -32,7 +32,7 @@ OUT_OF_MEMORY = "out_of_memory"
 
 @dataclass(frozen=True)
 class Picture:
-    """A product image to ask about: its path in the catalogue's archive, and the file's bytes."""
+    """A product image: its path in the catalog's archive, and the file's bytes."""
 
     path: str
     data: bytes
@@ -40,9 +40,9 @@ class Picture:
 
 @dataclass(frozen=True)
 class Output:
-    """What the model wrote about one image; `failure` says what is wrong with it, None if nothing is.
+    """The model's output for one image. failure: its kind of failure, or None.
 
-    text: verbatim; None where memory did not suffice for this image alone.
+    text: verbatim; None if the image alone did not fit into memory.
     """
 
     image_path: str
@@ -52,7 +52,7 @@ class Output:
 
 @dataclass(frozen=True)
 class Batch:
-    """The outputs of one batch, and the most images that the batch after it may have."""
+    """The outputs of one batch, and the maximum size of the next."""
 
     outputs: list[Output]
     batch_size: int
@@ -63,16 +63,15 @@ def generate_batches(
 ) -> Iterator[Batch]:
     """Generate for all pictures, in order, batch by batch; a batch that does not fit into memory is halved.
 
-    The smaller size is kept from then on. A picture that does not fit alone is recorded as failed and passed over.
+    Later batches keep the smaller size. A picture that does not fit alone is recorded as failed and skipped.
     """
     place = 0
     while place < len(pictures):
         chosen = pictures[place : place + batch_size]
         outputs = _unless_out_of_memory(generate, chosen)
         if outputs is None:
-            # Here, where the error and the tensors that it holds on to are gone.
-            gc.collect()
-            torch.cuda.empty_cache()
+            # Only after the exception and the tensors in its traceback are gone.
+            clear_device_cache(garbage_collection=True)
             if len(chosen) > 1:
                 batch_size = len(chosen) // 2
                 continue
@@ -89,7 +88,8 @@ def _unless_out_of_memory(
     except (MemoryError, torch.OutOfMemoryError):
         return None
     except RuntimeError as error:
-        # PyTorch has its own class for the GPU's caching allocator only.
+        # torch.OutOfMemoryError comes from the GPU's caching allocator only. accelerate's find_executable_batch_size
+        # would miss CUBLAS_STATUS_ALLOC_FAILED and start again from the first picture.
         signs = ("out of memory", "DefaultCPUAllocator", "ALLOC_FAILED")
         if any(sign in str(error) for sign in signs):
             return None
@@ -97,7 +97,7 @@ def _unless_out_of_memory(
 
 
 class QuestionWriter:
-    """A model, its processor and the compiled grammar of its outputs; calling it writes one output an image."""
+    """A model, its processor and the compiled grammar of its outputs; a call writes one output per image."""
 
     def __init__(self, params: VlmParams, prompt: str, seed: int) -> None:
         """Load the model; raises InputError if it cannot be loaded or has no chat template."""
@@ -112,14 +112,14 @@ class QuestionWriter:
         except (OSError, ValueError) as error:
             raise cannot_open_model(params.base, "generate.vlm.base", error) from error
         if not getattr(self._processor, "chat_template", None):
-            raise InputError(f"generate.vlm.base: {params.base} has no chat template, so it cannot be asked anything")
+            raise InputError(f"generate.vlm.base: {params.base} has no chat template; set a model that has one")
         tokenizer = self._processor.tokenizer
         tokenizer.padding_side = "left"
         ends = self._model.generation_config.eos_token_id
         ends = tokenizer.eos_token_id if ends is None else ends
         self._ends: list[int] = list(ends) if isinstance(ends, list) else [ends]
         tokenizer.pad_token = tokenizer.pad_token or tokenizer.convert_ids_to_tokens(self._ends[0])
-        # Nothing of the repository's own sampling settings: params.yaml alone says how.
+        # Replace the sampling settings of the model's repository: only params.yaml sets them.
         self._model.generation_config = GenerationConfig(
             do_sample=False,
             max_new_tokens=most_new_tokens(params),
@@ -133,7 +133,7 @@ class QuestionWriter:
 
     @torch.inference_mode()
     def __call__(self, pictures: Sequence[Picture]) -> list[Output]:
-        """Write the outputs of one batch; raises InputError for an unreadable image or a prompt too long."""
+        """Write the outputs of one batch; raises InputError for an unreadable image or too long a prompt."""
         encoded = self._processor(
             images=[open_image(picture.path, picture.data) for picture in pictures],
             text=[self._prompt] * len(pictures),
@@ -170,16 +170,16 @@ class QuestionWriter:
 def compile_grammar(
     tokenizer: Any, vocabulary: int, ends: list[int], schema: dict[str, Any]
 ) -> xgrammar.CompiledGrammar:
-    """Return the grammar of the outputs in a model's tokens: `vocabulary` scores, `ends` the ids that end an output."""
+    """Return the outputs' grammar over a model's tokens. vocabulary: number of scores; ends: ids of end tokens."""
     tokens = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary, stop_token_ids=ends)
-    # Free whitespace would have no end.
+    # Free whitespace could go on forever.
     return xgrammar.GrammarCompiler(tokens).compile_json_schema(schema, any_whitespace=False)
 
 
 def most_new_tokens(params: VlmParams) -> int:
-    """Return the most tokens an output may have.
+    """Return the maximum number of tokens of an output.
 
-    Constrained, it must be able to reach its end whatever the weights: a token is a byte at least, then the end token.
+    A constrained output must be able to finish for any weights: a token is at least one byte, then the end token.
     """
     if not params.constrained:
         return params.max_new_tokens

@@ -50,17 +50,17 @@ class Distractors:
         return set().union(*self._by_type.values()) - self.near(question_type)
 
 
-# The kinds of conditions, by the values of a condition's keys in params.yaml. A new kind is an entry in one of these.
-# image: the id of what is shown.
+# Kinds of conditions, by the values of a condition's keys in params.yaml. To add a kind, add an entry to one of these.
+# image: the id of the image shown.
 IMAGES: dict[str, Callable[[Row], str]] = {
     "shown": lambda row: str(row["image_id"]),
     "blank": lambda row: BLANK,
 }
-# options: the answers that distractors are drawn from; None: the question's own ones stay.
+# options: answers to draw distractors from; None keeps the question's options.
 SOURCES: dict[str, Callable[[Row, Distractors], set[str]] | None] = {
-    "none": None,  # not shown, but ranked
+    "none": None,  # ranked, not shown
     "given": None,
-    "matched": None,  # the splits have them beside the given ones
+    "matched": None,  # the stage `split` drew them
     "near": lambda row, distractors: distractors.near(row["question_type"]),
     "far": lambda row, distractors: distractors.far(row["question_type"]),
 }

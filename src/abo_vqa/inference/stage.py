@@ -78,9 +78,9 @@ def evaluate(name: str, params: Params) -> None:
             answers.to_parquet(temporary, index=False)
         run.log_artifact(path)
         run.tag_output(path)
-    # The table has all of its entries.
-    journal_path.unlink()
-    resumed = f", {len(known)} of them before it was interrupted" if known else ""
+        journal.discard()
+    earlier = len(known.keys() & images.keys() - {BLANK})
+    resumed = f", {earlier} of them before it was interrupted" if known else ""
     print(f"evaluate {name}: {len(answers)} questions about {len(images) - 1} images{resumed}")
 
 
@@ -98,7 +98,7 @@ def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]
         [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass],
         {condition: [asdict(question) for question in questions] for condition, questions in asked.items()},
         {image: sha256(data).hexdigest() for image, data in images.items()},
-        code_digest("abo_vqa.inference.ask"),
+        code_digest("abo_vqa.inference.stage"),
         package_versions(LIBRARIES),
     ]
     return journal_folder() / f"{name}-{digest(inputs)}.db"

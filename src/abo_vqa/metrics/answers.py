@@ -58,12 +58,12 @@ def token_f1(prediction: str, answer: str) -> float:
     return 2 * shared / (len(said) + len(right)) if shared else 0.0
 
 
-# Metrics of one answer, given prediction and right answer, both normalized. A new one is a function and an entry here:
-# it appears in reports/scores.json, reports/comparison.json and MLflow.
+# Metrics of one answer: prediction and right answer, both normalized, to a score. To add one, add an entry: it appears
+# in reports/scores.json, reports/comparison.json and MLflow.
 ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {
     "token_f1": token_f1,
 }
-# Means over questions, which must agree between the rows by type and their total; macro-F1 and ECE are none.
+# Means over questions, so that the rows by type must average to the total; macro-F1 and ECE need not.
 MEANS = ("accuracy", "unparsable", *ANSWER_METRICS, *BERTSCORE, *RESCALED, *RANKINGS, "chance")
 
 
@@ -108,7 +108,8 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
     said = [normalize(text) for text in row["generated"]]
     allowed = [normalize(option) for option in options]
     gold = options.index(row["answer"])
-    scores = np.array([list(values) for values in row["log_probabilities"]])
+    # As floats: Parquet has None in place of a nested NaN.
+    scores = np.array([list(values) for values in row["log_probabilities"]], float)
     if not np.isfinite(scores).all():
         raise InputError(
             f"question {row['qa_id']} under {row['condition']}: a log-probability is not finite; the model's numbers "

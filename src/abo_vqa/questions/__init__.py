@@ -1,1 +1,1 @@
-"""Raw outputs in, clean four-option questions out: parsing, repairs, expectations."""
+"""Stage validate: from raw outputs to clean four-option questions by parsing, repairs and expectations."""

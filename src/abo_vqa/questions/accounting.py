@@ -1,4 +1,4 @@
-"""The counts of a validation, which must add up: nothing a generator said is lost (paper, section 3.1)."""
+"""The counts of a validation, checked to add up: no output and no question is lost (paper, section 3.1)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,13 +16,13 @@ def accounting(
     unparsable: Sequence[RawOutput],
     failing: Mapping[str, list[str]],
 ) -> dict[str, Any]:
-    """Return the counts of a validation, checked to add up, as a whole and for each generator.
+    """Return the counts of a validation, checked to add up, in total and for each generator.
 
-    questions: all of them, repaired. outputs = with_questions + unparsable; questions = clean + quarantined.
+    questions: all of them, after repair. outputs = with_questions + unparsable; questions = clean + quarantined.
     quarantined_by_reason counts each question once, under the first expectation that it fails, and
-    failures_by_expectation under every one. repairs counts the clean questions that list one. composition: how many
-    images have the paper's questions (one existential, two attribute, one counting, one comparison), as they were
-    given and among the clean.
+    failures_by_expectation under every one. repairs counts the clean questions that list one. composition: number
+    of images with the paper's questions (one existential, two attribute, one counting, one comparison), as given and
+    among the clean.
     """
     by_generator = {}
     for generator in sorted({output.generator for output in outputs}):
@@ -36,7 +36,7 @@ def accounting(
 
 
 def composition(kinds: Iterable[str]) -> str:
-    """Return how many existential, attribute, counting and comparison questions there are, such as 1-2-1-1."""
+    """Return the numbers of existential, attribute, counting and comparison questions, such as 1-2-1-1."""
     counts = Counter(kinds)
     return "-".join(str(counts[kind]) for kind in COMPOSITION)
 
@@ -45,7 +45,7 @@ PAPERS_COMPOSITION = composition(kind for kind, count in COMPOSITION.items() for
 
 
 def compositions(questions: Iterable[Question]) -> dict[str, str]:
-    """Return the composition of every image that has questions, by image path."""
+    """Return the composition of every image with questions, by image path."""
     kinds: dict[str, list[str]] = defaultdict(list)
     for question in questions:
         kinds[question.image_path].append(question.kind)

@@ -1,4 +1,4 @@
-"""Great Expectations over a table: a committed suite in, the keys of the failing rows out."""
+"""Run a Great Expectations suite on a table and return the keys of the failing rows."""
 
 import json
 import os
@@ -17,10 +17,10 @@ _WHOLE = "whole"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one expectation found: whether it holds, the keys of the rows that fail it, and the value it looked at.
+    """The result of one expectation: whether it succeeds, the keys of the failing rows, and the observed value.
 
     An expectation about a whole column, such as the distribution of its values, fails on all rows or on none;
-    `observed` is then what it compared, and None for an expectation about rows.
+    `observed` is None for an expectation about rows.
     """
 
     success: bool
@@ -30,7 +30,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Guarded:
-    """A table under a suite: the suite's file, the table, its key column, and the values of the suite's parameters."""
+    """A table and its suite: the suite's file, the table, its key column, and values of the suite's parameters."""
 
     suite: Path
     table: "pd.DataFrame"
@@ -39,12 +39,12 @@ class Guarded:
 
 
 def run_suite(guarded: Guarded, rows_only: bool = False) -> dict[str, Outcome]:
-    """Return what every expectation of the suite found, by name in the suite's order.
+    """Return the outcome of every expectation of the suite, by name in the suite's order.
 
-    The suite is a JSON file; each expectation has its name in `meta.name`. A value {"$PARAMETER": "x"} in it is filled
-    from `parameters`: so params.yaml's thresholds reach the suite. One with `mostly: 0` only reports, and always holds.
-    rows_only: leave out expectations about a whole column. InputError: no suite there, or an expectation that cannot be
-    computed.
+    The suite is a JSON file; `meta.name` names each expectation. A value {"$PARAMETER": "x"} in it is replaced from
+    `parameters`, which have the thresholds of params.yaml. An expectation with `mostly: 0` only reports, and always
+    succeeds. rows_only: skip expectations about a whole column. InputError: missing suite, or an expectation that
+    cannot be computed.
     """
     gx = great_expectations()
     from great_expectations.expectations.expectation import ColumnMapExpectation
@@ -63,7 +63,7 @@ def run_suite(guarded: Guarded, rows_only: bool = False) -> dict[str, Outcome]:
 
 
 def refuse_failures(outcomes: Mapping[str, Outcome], rows: Mapping[Any, Any], table: str) -> None:
-    """Raise InputError for the first expectation that does not hold: its name, how many rows, three examples."""
+    """Raise InputError for the first failed expectation, with its name, number of rows and three examples."""
     for name, outcome in outcomes.items():
         if not outcome.success:
             seen = "" if outcome.observed is None else f" (observed: {outcome.observed})"
@@ -74,7 +74,7 @@ def refuse_failures(outcomes: Mapping[str, Outcome], rows: Mapping[Any, Any], ta
 
 
 def great_expectations() -> Any:
-    """Return the module; importing it costs seconds, so only those who use it pay, and it must not phone home."""
+    """Import Great Expectations without analytics, and only where it is used, since that takes seconds."""
     os.environ["GX_ANALYTICS_ENABLED"] = "false"
     import great_expectations as gx
 
@@ -82,21 +82,21 @@ def great_expectations() -> Any:
 
 
 def context_of(gx: Any) -> Any:
-    """Return a context that leaves nothing in the project's folder and draws no bars."""
+    """Return a context that writes no files and shows no progress bars."""
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     return context
 
 
 def batches_of(context: Any, source: str, asset: str) -> Any:
-    """Return the definition of a batch that is a whole data frame."""
+    """Return the batch definition of a whole data frame."""
     return (
         context.data_sources.add_pandas(source).add_dataframe_asset(asset).add_batch_definition_whole_dataframe(_WHOLE)
     )
 
 
 def result_format(key: str) -> dict[str, Any]:
-    """Return the form of results that names every failing row by its key."""
+    """Return the result format that lists every failing row by its key."""
     return {
         "result_format": "COMPLETE",
         "unexpected_index_column_names": [key],
@@ -109,7 +109,7 @@ def _name(expectation: Any) -> str:
 
 
 def _outcome(name: str, checked: Any, guarded: Guarded, about_rows: bool) -> Outcome:
-    # A metric that raises looks like bad data; it is a fault of the suite or the table's columns.
+    # A metric that raises looks like bad data, but is a fault of the suite or the table's columns.
     if problem := _raised(checked.exception_info):
         raise InputError(f"{guarded.suite}: {name}: cannot be computed: {problem}")
     if checked.success:
@@ -121,7 +121,7 @@ def _outcome(name: str, checked: Any, guarded: Guarded, about_rows: bool) -> Out
 
 
 def read_suite(guarded: Guarded, gx: Any) -> Any:
-    """Read the suite with its parameters filled in; InputError: no such file, or not a suite with names."""
+    """Read the suite with its parameters filled in; InputError: missing file, or not a suite with names."""
     path = guarded.suite
     if not path.is_file():
         raise InputError(f"{path}: not found; it must be a Great Expectations suite")
@@ -137,7 +137,7 @@ def read_suite(guarded: Guarded, gx: Any) -> Any:
 
 
 def _fill(value: Any, parameters: Mapping[str, Any]) -> Any:
-    # Great Expectations would fill them too, but only after the page of the suite is drawn, which then breaks.
+    # Great Expectations would fill them only after it renders the page of the suite, which then fails.
     if isinstance(value, list):
         return [_fill(part, parameters) for part in value]
     if isinstance(value, dict):
@@ -147,7 +147,7 @@ def _fill(value: Any, parameters: Mapping[str, Any]) -> Any:
 
 
 def _raised(info: Any) -> str | None:
-    # Either one record, or one per metric that was to be computed.
+    # Either one record, or one per metric.
     for record in [info, *(value for value in (info or {}).values() if isinstance(value, dict))]:
         if record and record.get("raised_exception"):
             return str(record.get("exception_message"))

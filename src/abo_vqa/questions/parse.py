@@ -1,4 +1,4 @@
-"""From a generator's text to questions as they were given; no text raises, no question is lost (paper, section 3.1)."""
+"""Parse a generator's outputs into questions; no text raises, no question is lost (paper, section 3.1)."""
 
 import json
 import re
@@ -14,8 +14,8 @@ from abo_vqa.questions.words import fold, text_of
 # How an output was read.
 PLAIN, UNFENCED, EMBEDDED, REPAIRED = "plain", "unfenced", "embedded", "repaired"
 READ_IN_PART, NOT_READ = "read_in_part", "not_read"
-# Characters of an output that is no plain JSON that are read: the time of the repairing parser can grow with the square
-# of the length. The longest of the paper's generator's outputs has 1,186.
+# Maximum number of characters read of an output that is not plain JSON: the time of the repairing parser can grow with
+# the square of the length. The longest output of the paper's generator has 1,186.
 LONGEST_REPAIRED = 10_000
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)(?:```|$)", re.DOTALL | re.IGNORECASE)
@@ -24,7 +24,7 @@ _LETTER = re.compile(r"[A-Ha-h]")
 
 
 class Parsed(NamedTuple):
-    """All questions of all outputs, the outputs that hold none, and how many outputs were read in which way."""
+    """All questions of all outputs, the outputs without any, and the number of outputs by way of reading."""
 
     questions: list[Question]
     unparsable: list[RawOutput]
@@ -32,9 +32,9 @@ class Parsed(NamedTuple):
 
 
 def flatten(outputs: Iterable[RawOutput]) -> Parsed:
-    """Return the questions of the outputs, exactly as they were given but for runs of spaces in the question.
+    """Return the questions of the outputs as given, except that runs of spaces in the question collapse.
 
-    Each entry of an output becomes a question whatever it is, so that the expectations, not the parser, refuse it.
+    Every entry of an output becomes a question, so that the expectations reject it, not the parser.
     """
     parsed = Parsed([], [], Counter())
     for raw in outputs:
@@ -47,15 +47,15 @@ def flatten(outputs: Iterable[RawOutput]) -> Parsed:
 
 
 def parse_output(text: str) -> list[Any]:
-    """Return the entries of an output's question list, none where nothing can be read; never raises."""
+    """Return the entries of an output's question list, empty if unreadable; never raises."""
     return read_output(text)[0]
 
 
 def read_output(text: str) -> tuple[list[Any], str]:
     """Return the entries of an output's question list, and how it was read.
 
-    As plain JSON, else as the JSON between its fences; else, of its first LONGEST_REPAIRED characters, as a repairing
-    parser reads them or as the sound JSON values embedded in them, whichever holds more questions. Never raises.
+    Tries plain JSON, then the JSON between code fences. Then, on the first LONGEST_REPAIRED characters, a repairing
+    parser and the valid JSON values in the text, whichever finds more questions. Never raises.
     """
     fences = _FENCE.findall(text)
     for parts, reading in (([text], PLAIN), (fences, UNFENCED)):
@@ -68,7 +68,7 @@ def read_output(text: str) -> tuple[list[Any], str]:
     beginning = text[:LONGEST_REPAIRED]
     repaired = _repaired(_FENCE.findall(beginning)) or _repaired([beginning])
     embedded = _embedded(beginning)
-    # A repairing parser takes a value behind another for a correction of it, and drops the first.
+    # The repairing parser treats a second value as a correction of the first, and drops the first.
     entries, reading = (embedded, EMBEDDED) if _asked(embedded) > _asked(repaired) else (repaired, REPAIRED)
     if not entries:
         return [], NOT_READ
@@ -81,7 +81,7 @@ def _repaired(parts: Iterable[str]) -> list[Any]:
 
         return [entry for part in parts for entry in _entries(json_repair.loads(part))]
     except Exception:
-        # A repairing parser promises nothing about arbitrary text, and one bad output must not stop the stage.
+        # The repairing parser may raise anything on arbitrary text, and one bad output must not stop the stage.
         return []
 
 
@@ -100,9 +100,9 @@ def _embedded(text: str) -> list[Any]:
 
 
 def _entries(value: Any) -> list[Any]:
-    """Return the list of questions that a value is or holds, whatever the list holds; else the questions in it."""
+    """Return the question list that a value is or contains, with any entries; else the questions within the value."""
     if isinstance(value, list):
-        # Models put {"questions": [...]} into a list of questions too.
+        # Models also nest {"questions": [...]} in a list of questions.
         return [part for entry in value for part in _entries(entry) or [entry]]
     if not isinstance(value, dict):
         return []

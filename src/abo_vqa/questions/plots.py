@@ -1,4 +1,4 @@
-"""The accounting of a validation as a figure: what became of every question and output, and what was mended."""
+"""Plot the counts of a validation: outcomes of questions and outputs, and repairs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ _ROW, _PANEL = 0.27, 0.8  # inches per bar, and per panel for its title and axis
 
 
 def plot_validation(report: Mapping[str, Any], path: Path) -> None:
-    """Draw, for each generator, what became of its questions and outputs, and the repairs of the clean ones."""
+    """Draw, for each generator, the outcomes of its questions and outputs, and the repairs of the clean ones."""
     generators = report["by_generator"]
     fates = {name: _fates(part) for name, part in generators.items()}
     repairs = {name: _by_count(part["repairs"]) for name, part in generators.items()}

@@ -1,8 +1,8 @@
-"""Named repairs, each switched by the parameter of its name (validate.repairs); a question lists those that changed it.
+"""Named repairs, each switched by its name in validate.repairs; a question lists those that changed it.
 
-First the spelling: letters are read, case and punctuation folded, types split, number words written as digits. It says
-nothing that the generator did not say. Then the options: the answer put in, extra ones dropped, missing ones drawn. The
-draws of a question have their own seed, so that they do not depend on the order of the questions.
+First the spelling, without new content: letters are resolved, case and punctuation folded, types split, number words
+written as digits. Then the options: the answer is inserted, extra options are dropped, missing ones drawn. Each
+question has a seed, so that its draws do not depend on the order of the questions.
 """
 
 import re
@@ -26,10 +26,10 @@ _HOW_MANY = re.compile(r"\b(?:how many|number of)\b", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class OptionRepair:
-    """What the repairs of options go by.
+    """The settings of the option repairs.
 
-    options: how many there must be. seed: of the draws. distractors: by question type, each value that can stand in
-    for a missing one and how often it occurs.
+    options: the required number. seed: of the draws. distractors: by question type, the values that can replace missing
+    options, with their frequencies.
     """
 
     options: int
@@ -38,9 +38,9 @@ class OptionRepair:
 
 
 def repair_spelling(questions: Iterable[Question], repairs: Mapping[str, bool]) -> list[Question]:
-    """Return the questions, in their order, with letters read, texts folded, types split and number words as digits.
+    """Return the questions, in order, with letters resolved, texts folded, types split and number words as digits.
 
-    repairs: which are made, by name. Raises InputError for a name that is no repair.
+    repairs: switches by name. Raises InputError for an unknown name.
     """
     for name in repairs:
         choose(SPELLING | OPTIONS, name, "validate.repairs")
@@ -49,10 +49,10 @@ def repair_spelling(questions: Iterable[Question], repairs: Mapping[str, bool]) 
 
 
 def repair_options(questions: Sequence[Question], params: ValidateParams, seed: int) -> list[Question]:
-    """Return the questions, in their order, with `params.options` distinct options and the answer among them.
+    """Return the questions, in order, with `params.options` distinct options and the answer among them.
 
-    A question whose options are sound stays as it is; one that has no answer, or for whose type too few distractors are
-    known, stays wrong.
+    A question with valid options is unchanged; one without an answer, or with too few known distractors for its type,
+    stays invalid.
     """
     setting = OptionRepair(params.options, seed, _distractors(questions, params))
     wanted = {name: partial(mend, setting) for name, mend in OPTIONS.items() if params.repairs.get(name)}
@@ -68,7 +68,7 @@ def _mend(question: Question, repairs: Mapping[str, Callable[[Question], Questio
 
 
 def _read_letters(question: Question) -> Question:
-    """Take the letters off options that are lettered a, b, c, ..., and put the option meant in place of a letter."""
+    """Strip the letters from options lettered a, b, c, ..., and replace an answer that is a letter by its option."""
     labels = [label for option in question.options if (label := _LABEL.match(option))]
     options = tuple(label.string[label.end() :] for label in labels)
     lettered = any(options) and "".join(label[1].lower() for label in labels) == _LETTERS[: len(question.options)]
@@ -80,14 +80,14 @@ def _read_letters(question: Question) -> Question:
 def _meant(answer: str, options: tuple[str, ...], lettered: bool) -> str:
     known = [fold(option) for option in options]
     letter, label = _LONE_LETTER.fullmatch(answer), _LABEL.match(answer)
-    # Of options without letters some may be letters themselves, such as what is printed on a cap.
+    # Options without letters may be letters themselves, such as the print on a cap.
     ambiguous = not lettered and any(len(option) == 1 and option.isalpha() for option in known)
     if letter and not ambiguous:
         place = _LETTERS.index(letter[1].lower())
         return options[place] if place < len(options) else answer
     if label and fold(answer) not in known:
         place = _LETTERS.index(label[1].lower())
-        # "B) red" where the second option is blue contradicts itself, and is left to be refused.
+        # "B) red" where the second option is blue contradicts itself; the expectations reject it.
         return options[place] if known[place : place + 1] == [fold(answer[label.end() :])] else answer
     return answer
 
@@ -97,7 +97,7 @@ def _fold(question: Question) -> Question:
 
 
 def _split_types(question: Question) -> Question:
-    """Set the type that results are reported by, from the generator's kind and the question itself."""
+    """Set the type by which results are reported, from the generator's kind and the question."""
     return replace(question, question_type=_question_type(question))
 
 
@@ -126,7 +126,7 @@ def _number_words(question: Question) -> Question:
 
 
 def _put_answer_into_options(setting: OptionRepair, question: Question) -> Question:
-    """Put the answer in place of an option where there are enough of them, else beside them, at a random position."""
+    """Insert a missing answer at a random position; it replaces an option if the number of options is right."""
     options = list(question.options)
     if not question.answer or question.answer in options:
         return question
@@ -139,7 +139,7 @@ def _put_answer_into_options(setting: OptionRepair, question: Question) -> Quest
 
 
 def _drop_extra_option(setting: OptionRepair, question: Question) -> Question:
-    """Keep the answer and random others: of 0, 1, 2, ..., 10 the first ones would leave a large answer standing out."""
+    """Keep the answer and random others: with the first ones of 0, 1, ..., 10, a large answer would stand out."""
     if len(question.options) <= setting.options:
         return question
     distinct = _distinct(question.options)
@@ -151,7 +151,7 @@ def _drop_extra_option(setting: OptionRepair, question: Question) -> Question:
 
 
 def _fill_missing_distractor(setting: OptionRepair, question: Question) -> Question:
-    """Draw what is missing, also where an option is empty or repeated, from answers to questions of the same type."""
+    """Draw missing options, also in place of empty or repeated ones, from answers to questions of the same type."""
     distinct = _distinct(question.options)
     missing = setting.options - len(distinct)
     if missing <= 0 or len(question.options) > setting.options or question.answer not in distinct:
@@ -169,9 +169,9 @@ def _distinct(options: Iterable[str]) -> list[str]:
 
 
 def _distractors(questions: Iterable[Question], params: ValidateParams) -> dict[str, dict[str, int]]:
-    """Count the one-word answers by type; counts within range only.
+    """Count the one-word answers by type; for counting, those within range only.
 
-    For yes/no, whose answers are two, count the options instead: what stands beside yes and no is a filler anyway.
+    For yes/no, count the options instead: those other than yes and no are fillers anyway.
     """
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for question in questions:
@@ -182,8 +182,8 @@ def _distractors(questions: Iterable[Question], params: ValidateParams) -> dict[
     return {kind: dict(sorted(values.items())) for kind, values in found.items()}
 
 
-# The repairs by their names in validate.repairs, in the order in which they are made. A new one is a function and an
-# entry here, and its switch in params.yaml.
+# Repairs by their names in validate.repairs, in order of application. A new one is a function and an entry here, and a
+# switch in params.yaml.
 SPELLING: dict[str, Callable[[Question], Question]] = {
     "read_letters": _read_letters,
     "fold": _fold,

@@ -1,4 +1,4 @@
-"""One question on its way from a generator's output to a table, and the columns of these tables."""
+"""The question as a record, and the schemas of the tables of questions."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ import pyarrow as pa
 
 @dataclass(frozen=True)
 class Question:
-    """One question on its way from an output to a table; before it is checked, any field may be empty or wrong.
+    """One question; before validation, any field may be empty or wrong.
 
-    kind: what the generator called it (existential, attribute, counting, comparison). question_type: one of
-    QUESTION_TYPES once types are split, the kind before. generator, model, seed, prompt: see RawOutput. repairs: names
-    of what was mended, in order.
+    kind: the generator's name for its type (existential, attribute, counting, comparison). question_type: one of
+    QUESTION_TYPES after the repair split_types, the kind before. generator, model, seed, prompt: see RawOutput.
+    repairs: names of the applied repairs, in order.
     """
 
     qa_id: str
@@ -48,8 +48,8 @@ QUESTION_SCHEMA = pa.schema(
         *_ORIGIN,
     ]
 )
-# A question is kept as it was given, with what it failed after repair: reason is the first, reasons are all.
-# An output without questions has the reason "unparsable", its text in `output`, and nothing in the question's columns.
+# A question is stored as given, with the expectations that it fails after repair: the first in `reason`, all in
+# `reasons`. An output without questions has the reason "unparsable", its text in `output`, and null question columns.
 QUARANTINE_SCHEMA = pa.schema(
     [
         ("qa_id", pa.string()),

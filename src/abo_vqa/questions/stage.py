@@ -1,4 +1,4 @@
-"""Tell clean questions from the others: tables/raw.jsonl to questions.parquet and quarantine.parquet."""
+"""Stage validate: split the questions of tables/raw.jsonl into questions.parquet and quarantine.parquet."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -30,7 +30,7 @@ def main() -> None:
             raise InputError(f"{RAW}: {output.product_id} is not in {SAMPLE}; run the stage generate again")
     curated = curate(raw, params.validate_, params.seed)
 
-    # Written before the stage may stop, since the message says to look into it.
+    # Written before check_accounting may raise, since its message refers to these files.
     write_table(QUARANTINE, _quarantine_rows(curated), QUARANTINE_SCHEMA)
     write_json(REPORT, curated.report)
     plot_validation(curated.report, PLOT)

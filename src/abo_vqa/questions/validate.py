@@ -1,4 +1,4 @@
-"""Clean questions told from the others by a suite of expectations (paper, section 3.1)."""
+"""Separate clean questions from the others with a suite of expectations (paper, section 3.1)."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,17 +19,17 @@ from abo_vqa.questions.schema import Question
 if TYPE_CHECKING:
     import pandas as pd
 
-# The gold positions are refused if uniform ones would be as uneven as they are once in so many tables.
+# Gold positions are rejected if uniform ones would be as uneven in only one of this many tables.
 _ONCE_IN = 1000
 
 
 @dataclass(frozen=True)
 class Curated:
-    """What became of a generator's outputs.
+    """The result of a validation.
 
-    clean: repaired, options shuffled, by qa_id. quarantined: questions as they were given, each with the expectations
-    that it fails after repair. unparsable: outputs without a question. as_given: every question in the order of the
-    outputs, its spelling repaired but not its options, these in their given order. report: the closed accounting.
+    clean: repaired, options shuffled, by qa_id. quarantined: questions as given, each with the expectations that it
+    fails after repair. unparsable: outputs without a question. as_given: every question in output order, its spelling
+    repaired but not its options, these in the given order. report: the counts.
     """
 
     clean: list[Question]
@@ -42,7 +42,7 @@ class Curated:
 def curate(outputs: Sequence[RawOutput], params: ValidateParams, seed: int) -> Curated:
     """Parse, repair, check and shuffle; every output and every question is accounted for (paper, section 3.1).
 
-    InputError: two outputs for one image, whose questions could not be told apart by qa_id.
+    InputError: two outputs for one image, whose questions would share a qa_id.
     """
     _refuse_repeated(outputs)
     given, unparsable, readings = flatten(outputs)
@@ -60,7 +60,7 @@ def _refuse_repeated(outputs: Sequence[RawOutput]) -> None:
     names = Counter(PurePosixPath(output.image_path).stem for output in outputs)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise InputError(
-            f"raw outputs: {len(repeated)} images have more than one, {repeated[0]} first; keep one output an image"
+            f"raw outputs: {len(repeated)} images have more than one, such as {repeated[0]}; keep one output per image"
         )
 
 
@@ -74,16 +74,16 @@ def failing_expectations(questions: Sequence[Question], params: ValidateParams) 
 
 
 def check_clean(questions: Sequence[Question], params: ValidateParams) -> None:
-    """Run the suite on what is about to be written; InputError names expectation, count and three rows."""
+    """Run the suite on the clean questions; InputError names expectation, count and three rows."""
     rows = {question.qa_id: asdict(question) for question in questions}
     refuse_failures(run_suite(guarded_questions(questions, params)), rows, "clean questions")
 
 
 def guarded_questions(questions: Sequence[Question], params: ValidateParams) -> Guarded:
-    """Return the table that the suite is about, with the suite's parameters.
+    """Return the table that the suite checks, with the suite's parameters.
 
-    positions: the uniform distribution over the options. uneven: the divergence (Kullback-Leibler, nats) from it beyond
-    which the likelihood-ratio test refuses it, 2 n D being chi-square distributed with one degree less than options.
+    positions: the uniform distribution over the options. uneven: the Kullback-Leibler divergence D (nats) from it above
+    which a likelihood-ratio test rejects it; 2 n D is chi-square distributed with options - 1 degrees of freedom.
     """
     from scipy.stats import chi2
 
@@ -99,10 +99,10 @@ def guarded_questions(questions: Sequence[Question], params: ValidateParams) -> 
 
 
 def derived_columns(questions: Sequence[Question]) -> "pd.DataFrame":
-    """Return the scalar columns that the suite is about, one row a question.
+    """Return the scalar columns that the suite checks, one row per question.
 
-    count: the answer to a counting question, -1 where it is no whole number, and null for the other types.
-    answer_index: where the answer stands among the options, null if it does not. composition: that of the image.
+    count: the answer to a counting question, -1 if it is not an integer, null for the other types. answer_index: the
+    answer's position among the options, null if it is not one. composition: of the question's image.
     """
     import pandas as pd
 
@@ -136,9 +136,8 @@ def _count(question: Question) -> float | None:
 def shuffle_options(questions: Sequence[Question], seed: int) -> list[Question]:
     """Return the questions, by qa_id, with shuffled options and every gold position equally frequent.
 
-    Uniform by construction: the positions 0, 1, 2, 3, 0, ... are dealt out in random order within each
-    question type, so that neither the type nor the whole favours one; counts of two positions differ by one
-    at most per type.
+    Uniform by construction: within each question type, the positions 0, 1, 2, 3, 0, ... are dealt out in random order,
+    so the counts of two positions differ by one at most.
     """
     ordered = sorted(questions, key=lambda question: question.qa_id)
     by_type: dict[str, list[int]] = defaultdict(list)
@@ -147,7 +146,7 @@ def shuffle_options(questions: Sequence[Question], seed: int) -> list[Question]:
     for name, indices in by_type.items():
         rng = derive_rng(seed, "validate", "positions", name)
         options = len(ordered[indices[0]].options)
-        first = rng.randrange(options)  # who gets the remainder
+        first = rng.randrange(options)  # random, or the first positions would get the remainder of every type
         positions = [(first + place) % options for place in range(len(indices))]
         rng.shuffle(positions)
         for index, position in zip(indices, positions, strict=True):
@@ -162,9 +161,9 @@ def _with_answer_at(question: Question, position: int, seed: int) -> Question:
 
 
 def refuse_too_many(quarantined: int, rows: int, params: ValidateParams, reasons: Mapping[str, int]) -> None:
-    """Raise InputError if nothing is clean, or if more than `validate.max_quarantined` of the rows are not.
+    """Raise InputError if no row is clean, or if more than `validate.max_quarantined` of the rows are not.
 
-    quarantined: refused questions and unparsable outputs together. rows: these and the clean questions.
+    quarantined: rejected questions and unparsable outputs together. rows: these and the clean questions.
     """
     most = ", ".join(f"{name} {count}" for name, count in Counter(reasons).most_common(3))
     if quarantined == rows:
@@ -177,7 +176,7 @@ def refuse_too_many(quarantined: int, rows: int, params: ValidateParams, reasons
 
 
 def check_accounting(curated: Curated, params: ValidateParams) -> None:
-    """Raise InputError if too much was quarantined, or if a clean question fails the suite."""
+    """Raise InputError if too many rows are quarantined, or if the clean questions fail the suite."""
     refused = len(curated.quarantined) + len(curated.unparsable)
     reasons = curated.report["quarantined_by_reason"] | {UNPARSABLE: len(curated.unparsable)}
     refuse_too_many(refused, refused + len(curated.clean), params, reasons)

@@ -1,4 +1,4 @@
-"""The one spelling in which questions, options and answers are compared."""
+"""Normalization of questions, options and answers for comparisons."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _OUTER = " \t\r\n.,;:!?\"'`()[]{}“”‘’"
 
 
 def fold(value: Any) -> str:
-    """Return an answer or option in lower case and without outer punctuation; "" for no scalar."""
+    """Return an answer or option in lower case and without outer punctuation; "" if it is not a scalar."""
     return " ".join(text_of(value).lower().strip(_OUTER).split())
 
 
@@ -25,17 +25,17 @@ def text_of(value: Any) -> str:
     if not isinstance(value, str | int | float):
         return ""
     try:
-        # JSON can spell half a surrogate pair, which no table can hold.
+        # JSON can encode a lone surrogate, which Parquet cannot.
         return str(value).encode(errors="replace").decode()
     except ValueError:  # an integer of more digits than Python prints
         return ""
 
 
 def normalize(text: str) -> str:
-    """Return the one spelling in which answers are compared.
+    """Return an answer's normal form for comparisons.
 
-    The first line only; lower case; without outer white space and punctuation, single spaces inside (as the
-    questions were folded); a number word that is the whole answer, zero to twenty, becomes digits.
+    The first line only; lower case; no outer whitespace and punctuation, single spaces inside (as `fold`); an answer
+    that is a number word, zero to twenty, becomes digits.
     """
     lines = text.strip().splitlines()
     folded = fold(lines[0]) if lines else ""

@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 
 OTHER = "other"
-_MOST_ANSWERS = 10  # in a confusion matrix; the rarer ones are one row
+_MOST_ANSWERS = 10  # per confusion matrix; rarer ones share a row
 
 
 def confusion(asked: pd.DataFrame, answers: Sequence[str]) -> pd.DataFrame:
-    """Return counts of gold answers (rows) against answers given (columns); what is none of `answers` is `other`.
+    """Return counts of gold (rows) by predicted answers (columns); any that is not in `answers` is `other`.
 
-    asked: predictions under one condition, to questions of one type.
+    asked: predictions under one condition on questions of one type.
     """
     names = [*answers, OTHER]
 
@@ -25,7 +25,7 @@ def confusion(asked: pd.DataFrame, answers: Sequence[str]) -> pd.DataFrame:
 
 
 def confusable(asked: pd.DataFrame, kinds: int = 2) -> dict[str, list[str]]:
-    """Return the question types with the most questions that have over two answers, each with its commonest answers."""
+    """Return the question types with the most questions with over two answers, each with its most common answers."""
     found: dict[str, list[str]] = {}
     for kind in asked["question_type"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index:
         answers = asked.loc[asked["question_type"] == kind, "gold"].value_counts()

@@ -1,4 +1,4 @@
-"""The report: one HTML file that loads nothing, with the verdict first and what made it last."""
+"""The report: one self-contained HTML file, from the verdict to the provenance."""
 
 import base64
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,14 +14,14 @@ from markupsafe import Markup
 
 from abo_vqa.report import tables
 
-# What the paper prints (section 4.1 and Table 4), in per cent: the totals above the rows by question type, and what
-# those rows average to when they are weighted by their counts. All its figures that can be had; not its rows.
+# From the paper's section 4.1 and Table 4, in percent: the printed totals, and the count-weighted means of the rows by
+# question type, which differ.
 PAPER_TOTALS = (
     {"model": "base, without options", "printed": 61.29, "rows": 62.96},
     {"model": "tuned, with options", "printed": 66.63, "rows": 68.16},
 )
 
-# What training an arm took: the figure's name, how it is called and written, and the paper's (its Table 5).
+# Rows of the training table: key, title, format, and the paper's value (its Table 5).
 RESOURCES = (
     ("parameters", "parameters", "{:,}", "2,838,077,440"),
     ("trainable_parameters", "of them trained", "{:,}", "21,970,944"),
@@ -38,9 +38,9 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Provenance:
-    """What the report's figures were made from; the same on every machine that reproduces them.
+    """Inputs of the report; equal on every machine that reproduces it.
 
-    data: md5 by path, of everything that DVC versions; versions: by package; parameters: the text of params.yaml.
+    data: md5 by path, of everything that DVC tracks; versions: by package; parameters: the text of params.yaml.
     """
 
     data: Mapping[str, str]
@@ -57,9 +57,8 @@ def render_report(
 ) -> str:
     """Return the report as HTML.
 
-    comparison: as measure.comparison.compare returns it. training: by arm, what its training took. figures: SVG files
-    by name: forest, curves, calibration, confusion, audit; one that is not there is left out. gallery: what
-    `pick_gallery` returned.
+    comparison: as comparison.compare.compare returns it. training: outcomes by arm. figures: SVG files by name: forest,
+    curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns it.
     """
     markdown = MarkdownIt("commonmark").enable("table")
     environment = Environment(
@@ -100,8 +99,8 @@ def pick_gallery(
     """Return `count` images, drawn with the seed, with all their questions and every model's answers.
 
     questions: of the test split. predictions: by model. Each image has `image` (encoded bytes), `image_id`, `path` and
-    `questions`, and each of these what was asked and `answers`: by condition, the options if they are others than those
-    given, and by model what it said first and whether that counts as right.
+    `questions`; each question has its fields and `answers`: by condition, the options if they differ from the given
+    ones, and by model the first answer and whether it counts as right.
     """
     by_image: dict[str, list[Row]] = {}
     for row in questions:
@@ -148,5 +147,5 @@ def _shown(
 
 
 def _answer_class(answer: str) -> str:
-    """Return how an answer of the verdict is coloured."""
+    """Return the CSS class of a verdict's answer."""
     return answer if answer in ("yes", "no") else "open"

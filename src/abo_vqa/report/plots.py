@@ -1,4 +1,4 @@
-"""The comparison as figures: planned differences, training curves, what is taken for what, and calibration."""
+"""Figures of the comparison: planned differences, training curves, confusions and calibration."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from abo_vqa.report.confusion import confusable, confusion
 
 
 def plot_forest(comparison: Mapping[str, Any], path: Path) -> None:
-    """Draw every planned difference with its interval, filled where it is significant; hollow: the options ranked."""
+    """Draw every planned difference with its interval, filled if significant, by generation and by ranking."""
     rows = comparison["differences"]
     ranked = {(row["first"], row["second"], row["condition"]): row for row in comparison["ranked_differences"]}
     pairs = list(dict.fromkeys((row["first"], row["second"]) for row in rows))
@@ -57,7 +57,7 @@ def plot_forest(comparison: Mapping[str, Any], path: Path) -> None:
 
 
 def plot_curves(curves: Mapping[str, pd.DataFrame], clip: float, path: Path) -> None:
-    """Draw, an arm a row, the loss, the gradient norms before and after clipping to `clip`, validation accuracy."""
+    """Draw loss, gradient norms before and after clipping to `clip`, and validation accuracy; one row per arm."""
     with figure(path, 10, 2.1 * len(curves) + 0.5) as drawn:
         panels = drawn.subplots(len(curves), 3, squeeze=False, sharex=True, sharey="col")
         for (loss, norms, accuracy), (arm, curve) in zip(panels, curves.items(), strict=True):
@@ -78,7 +78,7 @@ def plot_curves(curves: Mapping[str, pd.DataFrame], clip: float, path: Path) -> 
 
 
 def plot_calibration(bins_of: Mapping[str, Mapping[str, Any]], conditions: Sequence[str], path: Path) -> None:
-    """Draw, a model a panel, how often the likeliest option is right by how likely it is, under each condition.
+    """Draw the accuracy of the most likely option by its probability, under each condition; one panel per model.
 
     bins_of: by model and condition, rows of confidence, accuracy and share.
     """
@@ -90,17 +90,17 @@ def plot_calibration(bins_of: Mapping[str, Mapping[str, Any]], conditions: Seque
                 bins = pd.DataFrame(by_condition[condition])
                 color = COLORS[place % len(COLORS)]
                 panel.plot(bins["confidence"], bins["accuracy"], color=color, linewidth=1)
-                # The area of a dot is the share of the questions in it.
+                # Small bins are noisy: the area of a dot is its share of the questions.
                 panel.scatter(
                     bins["confidence"], bins["accuracy"], 120 * bins["share"] + 4, color=color, label=condition
                 )
-            panel.set(title=model, xlim=(0, 1), ylim=(0, 1.02), xlabel="probability of the likeliest option")
+            panel.set(title=model, xlim=(0, 1), ylim=(0, 1.02), xlabel="probability of the most likely option")
         panels[0].set_ylabel("share right")
         panels[0].legend(frameon=False, loc="upper left")
 
 
 def plot_confusion(predictions: Mapping[str, pd.DataFrame], condition: str, path: Path) -> None:
-    """Draw how often each gold answer got each answer: a question type a row of panels, a model a column."""
+    """Draw counts of gold by predicted answers: one row of panels per question type, one column per model."""
     asked = {model: table[table["condition"] == condition] for model, table in predictions.items()}
     kinds = confusable(next(iter(asked.values())))
     with figure(path, 3.6 * len(asked) + 0.4, 3.3 * max(len(kinds), 1) + 0.4) as drawn:
@@ -129,7 +129,7 @@ def plot_confusion(predictions: Mapping[str, pd.DataFrame], condition: str, path
 
 @dataclass(frozen=True)
 class Figures:
-    """What figures are drawn from.
+    """Inputs of the figures.
 
     comparison: reports/comparison.json; scores: reports/scores.json; predictions: by model; curves: by arm; clip:
     train.max_grad_norm; judged: the planned conditions; shown: the one whose confusions are drawn.
@@ -144,8 +144,8 @@ class Figures:
     shown: str
 
 
-# Figures by name, as in reports/plots/NAME.svg. A new one is a function and an entry here, and its file in dvc.yaml;
-# the report shows it after the others.
+# Figures by name, as in reports/plots/NAME.svg. To add one, add an entry, and its file in dvc.yaml; the report shows it
+# after the others.
 FIGURES: dict[str, Callable[[Figures, Path], None]] = {
     "forest": lambda given, path: plot_forest(given.comparison, path),
     "curves": lambda given, path: plot_curves(given.curves, given.clip, path),

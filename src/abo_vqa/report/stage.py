@@ -1,4 +1,4 @@
-"""Stage report: everything measured in; reports/report.html, comparison.md and figures out."""
+"""Stage report: write reports/report.html, comparison.md and the figures."""
 
 import json
 from importlib.metadata import version
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def provenance(params: Params) -> "Provenance":
-    """Return what made the report: the hashes of all data that DVC knows, versions and parameters."""
+    """Return the report's provenance: hashes of all data that DVC tracks, versions and parameters."""
     import yaml
     from ruamel.yaml import YAML
 

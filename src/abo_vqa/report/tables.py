@@ -1,4 +1,4 @@
-"""The comparison as Markdown, and the tables in it."""
+"""The comparison as Markdown, and its tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -10,23 +10,23 @@ from abo_vqa.statistics.intervals import POWER
 Comparison = Mapping[str, Any]
 
 COLUMNS = (
-    "Accuracy: the exact match of the generated answer; with rotated options it has to be right in every order. Above "
-    "chance: in points, where options are shown. Best blind: the best predictor without the image that knows the same "
-    "text; for rotated options, in one order. Ranked: the likeliest of the options is the right one. Macro-F1 is over "
-    "the gold answers, token F1 over shared words, BERTScore F1 as it is and rescaled by its mean over pairs of "
-    "different answers. ECE: distance of the ranking's confidence from its accuracy, ten bins. Unparsable: none of the "
-    "options shown, or empty where none are; it counts as wrong."
+    "Accuracy: exact match of the generated answer, with rotated options in every order. Above chance: in points, if "
+    "options are shown. Best text-only: the best baseline that reads the same text without the image; for rotated "
+    "options, in one order. Ranked: the most likely option is right. Macro-F1 is over the gold answers, token F1 over "
+    "shared words; BERTScore F1 is raw, and rescaled by its mean over pairs of different answers. ECE: gap between the "
+    "ranking's confidence and its accuracy, ten bins. Unparsable: none of the shown options, or empty if none is "
+    "shown; counts as wrong."
 )
 TESTS = (
-    "Points: the first's accuracy less the second's, same questions. Robust p: McNemar's test for clustered pairs, "
+    "Points: the first's accuracy minus the second's, same questions. Robust p: McNemar's test for clustered pairs, "
     "questions of an image correlated; Holm p: adjusted for all rows of its table. Detectable: in points, the smallest "
-    f"true difference that a robust test finds with {100 * POWER:.0f} % chance, unadjusted. McNemar p: the exact test "
-    "of the questions that only one got right, which takes questions as independent."
+    f"true difference that a robust test detects with {100 * POWER:.0f} % probability, unadjusted. McNemar p: exact "
+    "test of the questions that only one answered right, assuming independent questions."
 )
 
 
 def render(comparison: Comparison) -> str:
-    """Return the comparison as Markdown: the verdict, the main table, places, types, differences, and the audit."""
+    """Return the comparison as Markdown: the verdict, the main table, positions, types, differences, and the audit."""
     level = percent(comparison["confidence"])
     sections = [
         "# Comparison",
@@ -39,34 +39,34 @@ def render(comparison: Comparison) -> str:
         "## Models and conditions",
         main_table(comparison),
         COLUMNS,
-        *_titled("## By place of the right answer", *position_tables(comparison)),
+        *_titled("## By position of the right answer", *position_tables(comparison)),
         "## By question type",
         *(type_table(comparison, condition) for condition in comparison["conditions"]),
         "Accuracy; weighted by n, the rows average to the last one.",
         "## Differences",
         TESTS,
         *_titled("Planned, by the generated answers:", difference_table(comparison["differences"])),
-        *_titled("The same, by the likeliest option:", difference_table(comparison["ranked_differences"])),
-        *_titled("With the image less with a blank one:", difference_table(comparison["sight"])),
+        *_titled("The same, by the most likely option:", difference_table(comparison["ranked_differences"])),
+        *_titled("With the image minus with a blank one:", difference_table(comparison["sight"])),
         *_titled("Planned, beyond the difference with a blank image:", difference_table(comparison["beyond_blank"])),
         "## Without the image",
         audit_table(comparison["audit"]),
-        "Fitted on the train split, scored on the test split; cross-fitted: on the train split, each part by what was "
-        "fitted on the others. Under `options` and `matched` a predictor reads question and options, under `open` the "
+        "Fitted on the train split, scored on the test split; cross-fitted: scored on the train split, each fold after "
+        "fitting on the others. Under `options` and `matched` a baseline reads question and options, under `open` the "
         "question.",
     ]
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
 def rule(confidence: float) -> str:
-    """Return in words what the verdict calls a gain."""
+    """Return the verdict's definition of a gain as text."""
     return (
-        "A planned difference is a gain (yes) only where its interval excludes zero, its p value, adjusted (Holm) for "
-        f"all planned ones, is under {1 - confidence:.2g}, and the first model is above chance, above the best "
-        "predictor without the image (their intervals do not overlap; that predictor scores no more than "
-        "compare.max_blind), better than itself with a blank image, and further ahead than with one, where a condition "
-        "shows one. No: significantly worse. In brackets intervals and adjusted p values; detectable: the smallest "
-        f"true difference, in points, that a test finds with {percent(POWER)} chance."
+        "A planned difference is a gain (yes) only if its interval excludes zero, its p value, Holm-adjusted over all "
+        f"planned ones, is under {1 - confidence:.2g}, and the first model is above chance, above the best text-only "
+        "baseline (their intervals do not overlap; the baseline scores no more than compare.max_blind), better than "
+        "itself with a blank image, and further ahead than with one, where a condition shows one. No: significantly "
+        "worse. In parentheses: intervals and adjusted p values; detectable: the smallest true difference, in points, "
+        f"that a test detects with {percent(POWER)} probability."
     )
 
 
@@ -87,7 +87,7 @@ def main_table(comparison: Comparison) -> str:
     rows = []
     for model, condition, group in _cells(comparison):
         total = group["total"]
-        blind = comparison["above_blind"][model].get(condition)
+        baseline = comparison["above_blind"][model].get(condition)
         shown = bool(group["by_position"])
         rows.append(
             [
@@ -97,19 +97,19 @@ def main_table(comparison: Comparison) -> str:
                 percent(total["accuracy"], 1),
                 span(total),
                 f"{100 * (total['accuracy'] - total['chance']):+.1f}" if shown else "",
-                percent(blind["accuracy"], 1) if blind else "",
+                percent(baseline["accuracy"], 1) if baseline else "",
                 percent(total["ranked"], 1),
                 *(f"{total[name]:.3f}" for name in ("macro_f1", "token_f1", "bertscore_f1", "bertscore_f1_rescaled")),
                 f"{total['ece']:.3f}",
                 percent(total["unparsable"], 1),
             ]
         )
-    heads = ["model", "condition", "n", "accuracy", "interval", "above chance", "best blind", "ranked", "macro-F1"]
+    heads = ["model", "condition", "n", "accuracy", "interval", "above chance", "best text-only", "ranked", "macro-F1"]
     return markdown_table([*heads, "token F1", "BERTScore F1", "rescaled", "ECE", "unparsable"], rows)
 
 
 def audit_table(audit: Mapping[str, Any]) -> str:
-    """Return what the predictors without the image score, as a Markdown table."""
+    """Return the text-only baselines' scores as a Markdown table."""
     rows = []
     for condition in (name for name in (OPTIONS, MATCHED, OPEN) if name in audit[TEST]):
         best_first = sorted(audit[TEST][condition].items(), key=lambda item: (-item[1]["total"]["accuracy"], item[0]))
@@ -117,7 +117,7 @@ def audit_table(audit: Mapping[str, Any]) -> str:
             total, fitted = row["total"], audit[CROSS_FITTED][condition][name]["total"]
             shares = percent(total["accuracy"], 1), span(total), percent(fitted["accuracy"], 1)
             rows.append([condition, name, str(total["n"]), *shares])
-    return markdown_table(["condition", "predictor", "n", "accuracy", "interval", "cross-fitted"], rows)
+    return markdown_table(["condition", "baseline", "n", "accuracy", "interval", "cross-fitted"], rows)
 
 
 def _sentence(text: str) -> str:
@@ -139,7 +139,7 @@ def _cells(comparison: Comparison) -> Iterable[tuple[str, str, Mapping[str, Any]
 
 
 def position_tables(comparison: Comparison) -> list[str]:
-    """Return accuracy and what is picked by place of the right option, and how to read it; nothing if none is shown."""
+    """Return accuracy and picks by option position as a table, and its legend; nothing if no options are shown."""
     groups = [(model, condition, group["by_position"]) for model, condition, group in _cells(comparison)]
     places = sorted({place for *_, found in groups for place in found}, key=int)
     if not places:
@@ -155,9 +155,9 @@ def position_tables(comparison: Comparison) -> list[str]:
         if found:
             rows.append(["", condition, "questions", *(str(found[p]["n"]) if p in found else "" for p in places)])
     return [
-        markdown_table(["model", "condition", "", *(f"place {int(place) + 1}" for place in places)], rows),
-        "Right: accuracy where the right answer stands at that place. Picked: share of all questions in which the "
-        "model answers with the option at that place; with rotated options both places are those of the first order.",
+        markdown_table(["model", "condition", "", *(f"position {int(place) + 1}" for place in places)], rows),
+        "Right: accuracy on questions with the right answer at that position. Picked: share of all questions answered "
+        "with the option at that position; with rotated options, positions are those of the first order.",
     ]
 
 

@@ -1,4 +1,4 @@
-"""Questions about one image answered by a base model and adapters over it, asked and scored as the evaluation does."""
+"""Answer questions about an image with a base model and its adapters, prompted and scored as in the evaluation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.serving.checks import check_image, check_options, check_question
 
-_IMAGE = "asked"  # the id of the one image, which messages about a question begin with
+_IMAGE = "asked"  # id of the only image; error messages about a question begin with it
 
 
 @dataclass(frozen=True)
 class Question:
-    """A question, and the options that are shown with it; None asks openly."""
+    """A question and the options shown with it, None for an open question."""
 
     text: str
     options: tuple[str, ...] | None = None
@@ -27,10 +27,10 @@ class Question:
 
 @dataclass(frozen=True)
 class Reply:
-    """What a model says to a question.
+    """A model's answer to a question.
 
-    answer: its greedy generation. probabilities: of each option among the options, by the log-probability of its tokens
-    and the end token; None for an open question.
+    answer: its greedy generation. probabilities: of each option, normalized over the options, from the log-probability
+    of its tokens and the end token; None for an open question.
     """
 
     answer: str
@@ -38,7 +38,7 @@ class Reply:
 
 
 class Answerer:
-    """A base model, loaded once, and any number of adapters over it."""
+    """A base model, loaded once, and any number of adapters."""
 
     def __init__(
         self,
@@ -48,9 +48,9 @@ class Answerer:
         tokens_per_pass: int,
         prompts: Mapping[str, PromptParams] | None = None,
     ) -> None:
-        """Load the base, and the PEFT folders by name; InputError if there is no such model or adapter.
+        """Load the base and the PEFT folders by name; InputError if a model or adapter is missing.
 
-        prompts: by model; the paper's where none is given.
+        prompts: by model; the paper's for all others.
         """
         self._processor = load_processor(params)
         base = load_base(params)
@@ -61,14 +61,14 @@ class Answerer:
         self._limits = max_new_tokens, tokens_per_pass
 
     def answer(self, image: bytes, question: str, options: Sequence[str] | None, model: str = BASE) -> Reply:
-        """Answer one question; InputError for a bad image, question or options, or what exceeds the context."""
+        """Answer one question; InputError for a bad image, question or options, or for input beyond the context."""
         check_image(image)
         return self.answer_checked(image, [Question(check_question(question), check_options(options))], model)[0]
 
     def answer_checked(self, image: bytes, questions: Sequence[Question], model: str = BASE) -> list[Reply]:
-        """Answer questions about one image, all of which model.checks has seen; the image is read once.
+        """Answer questions about one image, encoded once; serving.checks must have accepted image and questions.
 
-        Raises InputError for a text that holds a token of the model's own or exceeds its context.
+        Raises InputError for a text that contains a special token or exceeds the context.
         """
         for question in questions:
             self._check_tokens(question)
@@ -83,12 +83,12 @@ class Answerer:
         ]
 
     def _check_tokens(self, question: Question) -> None:
-        """Refuse `<image>`, `<eos>` and their like, which the tokenizer would not take for text."""
+        """Raise InputError for special tokens such as `<image>` and `<eos>`, which would not be tokenized as text."""
         added = self._processor.tokenizer.added_tokens_decoder.values()
         own = sorted({self._processor.image_token, *(token.content for token in added if token.special)})
         for text in (question.text, *(question.options or ())):
             if found := next((token for token in own if token in text), None):
-                raise InputError(f"{text!r} holds {found}, which the model takes for a sign of its own; leave it out")
+                raise InputError(f"{text!r} contains {found}, a special token of the model; remove it")
 
 
 def _shares(options: tuple[str, ...] | None, scores: tuple[float, ...]) -> dict[str, float] | None:

@@ -1,4 +1,4 @@
-"""Which arm the verdict entitles to be called champion: decided from the comparison alone."""
+"""Choose the champion among the arms from the verdict alone."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ YES = "yes"  # the verdict's word for a gain
 
 @dataclass(frozen=True)
 class Entry:
-    """A registered arm. answers: the verdict on arm less base, by condition; accuracy: under the first that counts."""
+    """A registered arm. answers: verdicts on arm minus base by condition; accuracy: under the first required one."""
 
     arm: str
     version: str
@@ -25,21 +25,21 @@ class Entry:
 
 
 def answers_on(arm: str, comparison: Comparison) -> dict[str, str]:
-    """Return what the verdict says of arm less base, by condition: yes, no, not shown, or why it cannot be said."""
+    """Return the verdict on arm minus base by condition: yes, no, not shown, or why it cannot be said."""
     parts = [part for question in comparison["verdict"]["questions"] for part in question["parts"]]
     planned = [part for part in parts if part.get("planned") and (part["first"], part["second"]) == (arm, BASE)]
     return {part["condition"]: part["answer"] for part in planned}
 
 
 def accuracies_of(model: str, comparison: Comparison) -> dict[str, float]:
-    """Return a model's accuracy under every condition that it was asked under."""
+    """Return a model's accuracy by condition."""
     return {name: float(groups["total"]["accuracy"]) for name, groups in comparison["results"][model].items()}
 
 
 def choose_champion(entries: Sequence[Entry], present: Entry | None, under: Sequence[str]) -> tuple[Entry | None, str]:
-    """Return the entry that is to be champion, None where nothing changes, and why, in a line.
+    """Return the new champion, None if it does not change, and the reason as one line.
 
-    An entry qualifies if the verdict says yes under every condition of `under`; the most accurate one is taken. The
+    An entry qualifies if the verdict says yes under every condition of `under`; the most accurate one is chosen. The
     present champion stays if it was tested on the same data and is more accurate.
     """
     stays = f"champion stays {present}" if present else "no champion"
@@ -51,13 +51,13 @@ def choose_champion(entries: Sequence[Entry], present: Entry | None, under: Sequ
     if present and present.version == best.version:
         return None, f"{stays}: the verdict says yes under {_named(under)}"
     if present and present.test_data == best.test_data and present.accuracy > best.accuracy:
-        return None, f"{stays}: {best} does worse on the same test data under {_named(under[:1])}"
+        return None, f"{stays}: {best} is less accurate on the same test data under {_named(under[:1])}"
     before = f"; before: {present}" if present else ""
     return best, f"champion is now {best}: the verdict says yes under {_named(under)}{before}"
 
 
 def _lacking(entry: Entry, under: Sequence[str]) -> str:
-    """Return under which condition the verdict does not say yes, and what it says; empty if it says yes everywhere."""
+    """Return the first condition whose verdict is not yes, with its verdict; empty if all are yes."""
     for condition in under:
         answer = entry.answers.get(condition, f"its difference from {BASE} is not planned (compare.planned)")
         if answer != YES:

@@ -1,6 +1,6 @@
-"""What may be asked: images, questions and options are checked before anything large is loaded or decoded.
+"""Check images, questions and options before anything large is loaded or decoded.
 
-For what comes from outside, over HTTP or the command line; the experiment's own data are checked by its stages.
+For input over HTTP and the command line; the stages check the experiment's data.
 """
 
 import os
@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.storage import BadImage, NotAnImage, decode_image
+from abo_vqa.common.storage import BadImage, NotAnImage, TooManyPixels, decode_image
 
-# Pillow opens many more, some of which run other programs or have never seen a hostile file.
+# Pillow opens many more, some of which run other programs or are not hardened against hostile files.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MAX_IMAGE_BYTES = 20_000_000
 MAX_PIXELS = 50_000_000
-# The shorter side is scaled to the model's, and the longer one with it: a line of pixels would become gigabytes.
+# The shorter side is scaled to the model's size: a line of pixels would grow to gigabytes.
 MAX_ASPECT = 100
 MAX_QUESTION, MAX_OPTION = 1000, 200  # characters
 MIN_OPTIONS, MAX_OPTIONS = 2, 26
@@ -23,7 +23,7 @@ MIN_OPTIONS, MAX_OPTIONS = 2, 26
 
 def read_image(path: Path) -> bytes:
     """Return the bytes of an image file, checked as `check_image` does; InputError names the file."""
-    if not os.path.isfile(path):  # unlike Path.is_file, it takes any text for a path
+    if not os.path.isfile(path):  # unlike Path.is_file, accepts any text
         raise InputError(f"{path}: no such file; give the path of an image")
     try:
         with path.open("rb") as file:
@@ -49,6 +49,8 @@ def check_image(data: bytes) -> None:
         decode_image(data, FORMATS, _check_size)
     except NotAnImage:
         raise InputError(f"{len(data)} bytes that are no {kinds} image") from None
+    except TooManyPixels:
+        raise InputError(f"the image declares more than {MAX_PIXELS / 1e6:.0f} million pixels; scale it down") from None
     except BadImage as error:
         raise InputError(f"the image is broken: {error}") from None
 
@@ -59,12 +61,12 @@ def _check_size(width: int, height: int) -> None:
         raise InputError(f"the image declares {width} x {height} pixels, more than {most}; scale it down")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise InputError(
-            f"the image has {width} x {height} pixels, one side more than {MAX_ASPECT} times the other; cut it"
+            f"the image has {width} x {height} pixels, one side more than {MAX_ASPECT} times the other; crop it"
         )
 
 
 def check_question(question: Any) -> str:
-    """Return the question; InputError unless it is a text of bearable length."""
+    """Return the question; InputError unless it is a text of at most MAX_QUESTION characters."""
     return _text("question", question, MAX_QUESTION)
 
 
@@ -73,16 +75,18 @@ def check_options(options: Any) -> tuple[str, ...] | None:
     if options is None:
         return None
     if isinstance(options, str) or not isinstance(options, Sequence):
-        raise InputError(f"options: wanted a list of texts, not {type(options).__name__}; leave it out to ask openly")
+        raise InputError(
+            f"options: must be a list of texts, not {type(options).__name__}; omit it for an open question"
+        )
     if not MIN_OPTIONS <= len(options) <= MAX_OPTIONS:
         raise InputError(
-            f"options: {len(options)} given, wanted {MIN_OPTIONS} to {MAX_OPTIONS}; leave them out to ask openly"
+            f"options: {len(options)} given, must be {MIN_OPTIONS} to {MAX_OPTIONS}; omit them to ask openly"
         )
     texts = tuple(_text(f"option {place}", option, MAX_OPTION) for place, option in enumerate(options, 1))
     folded = [text.strip().casefold() for text in texts]
     for place, text in enumerate(folded):
         if text in folded[:place]:
-            raise InputError(f"option {place + 1}: {texts[place]!r} is there already; give each once")
+            raise InputError(f"option {place + 1}: {texts[place]!r} is a duplicate; give each option once")
     return texts
 
 
@@ -90,7 +94,7 @@ def _text(name: str, value: Any, longest: int) -> str:
     if value is None:
         raise InputError(f"{name}: is missing; give a text")
     if not isinstance(value, str):
-        raise InputError(f"{name}: wanted a text, not {type(value).__name__}")
+        raise InputError(f"{name}: must be a text, not {type(value).__name__}")
     if not value.strip():
         raise InputError(f"{name}: is empty; give a text")
     if len(value) > longest:
@@ -98,5 +102,5 @@ def _text(name: str, value: Any, longest: int) -> str:
     try:
         value.encode()
     except UnicodeEncodeError as error:
-        raise InputError(f"{name}: holds half a character ({error.reason}); give valid Unicode") from None
+        raise InputError(f"{name}: contains half a character ({error.reason}); give valid Unicode") from None
     return str(value)

@@ -47,8 +47,8 @@ SIGNATURE = ModelSignature(
 
 
 def save_served_model(folder: Path, arm: str, adapter: Path, digest: str, params: Params) -> None:
-    """Write the model's folder. adapter: the PEFT folder; digest: what names it in `model_version`."""
-    # A bar for every file that is copied, otherwise.
+    """Write the model's folder. adapter: the PEFT folder; digest: its name in `model_version`."""
+    # Otherwise MLflow draws a progress bar per copied file.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     base = Path(params.model.base)
     artifacts = {"adapter": str(adapter)} | ({"base": str(base)} if base.exists() else {})
@@ -61,27 +61,27 @@ def save_served_model(folder: Path, arm: str, adapter: Path, digest: str, params
         "tokens_per_pass": params.evaluate.tokens_per_pass,
         "prompt": params.prompt_of(arm).model_dump(),
     }
-    # Imported here: it registers itself with MLflow as the model that is being saved.
+    # Imported here: it registers itself with MLflow as the model to save.
     from abo_vqa.serving import served_model
 
     with tempfile.TemporaryDirectory() as temporary:
         package = copy_code(served_model.__name__, Path(temporary))
         save_model(
             folder,
-            # Relative: it is written into the folder, where no other machine's paths belong.
+            # Relative: the path is written into the folder, which other machines load.
             python_model=os.path.relpath(served_model.__file__),
             code_paths=[str(package)],
             artifacts=artifacts,
             model_config=config,
             signature=SIGNATURE,
             input_example=pd.DataFrame([_example()]),
-            # A build's suffix (+cpu) is in no index.
+            # No package index has versions with a build suffix (+cpu).
             pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
         )
 
 
 def copy_code(module: str, folder: Path) -> Path:
-    """Copy the files that a module runs, and nothing else, into `folder`; return the package's folder."""
+    """Copy only the files that a module runs into `folder`; return the package's folder."""
     for path in code_files(module):
         copy = folder / path.relative_to(SRC)
         copy.parent.mkdir(parents=True, exist_ok=True)

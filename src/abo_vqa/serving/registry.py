@@ -1,6 +1,6 @@
-"""Adapters as versions of the registered model `abo-vqa`; the alias `champion` goes where the verdict says yes.
+"""Register adapters as versions of the model `abo-vqa`; the alias `champion` follows the verdict.
 
-The stage `register` does it; `abo-vqa register` is for when the store was out of reach then.
+Run by the stage `register`, and by `abo-vqa register` if the store was unreachable then.
 """
 
 import hashlib
@@ -31,23 +31,23 @@ if TYPE_CHECKING:
     from abo_vqa.serving.champion import Entry
 
 MODEL, CHAMPION = "abo-vqa", "champion"
-# Tags of a version, besides `CONDITION/accuracy` and `CONDITION/verdict`; `results` is a digest of all that counts.
+# Tags of a version, besides `CONDITION/accuracy` and `CONDITION/verdict`; `results` is a digest of the result.
 ARM, ADAPTER, TEST_DATA, RESULTS, COMMIT = "arm", "adapter", "test_data", "results", "git_commit"
 _DESCRIPTION = (
     "Adapters of the abo-vqa experiment over their base model: image, question and options in, answer and "
-    "probabilities out. The alias `champion` is on the version that the computed verdict calls a gain over the base."
+    "probabilities out. The alias `champion` marks the version that the computed verdict calls a gain over the base."
 )
 
 Comparison = Mapping[str, Any]
 
 
 def register_or_warn(comparison: Comparison, params: Params, run_id: str | None = None) -> None:
-    """Do as `register` and print what it returns; what goes wrong is a warning, for all files are written by now."""
+    """Register and print the outcome; an error is only a warning, because all files are written by now."""
     from mlflow.exceptions import MlflowException
 
     try:
         print("\n".join(register(comparison, params, run_id)))
-    except (InputError, MlflowException, OSError) as error:  # OSError: what requests raises
+    except (InputError, MlflowException, OSError) as error:  # OSError: raised by requests
         print(
             f"abo-vqa registry: warning: the adapters are not registered as versions of {MODEL!r}: {error}\n"
             "Everything else is written. To register them later: abo-vqa register",
@@ -56,19 +56,19 @@ def register_or_warn(comparison: Comparison, params: Params, run_id: str | None 
 
 
 def register(comparison: Comparison, params: Params, run_id: str | None = None) -> list[str]:
-    """Register the adapter of every compared arm, move the alias where it belongs; return what was done, a line each.
+    """Register the adapter of every compared arm and move the alias; return a line per action.
 
-    comparison: what the stage `compare` wrote. run_id: the run that takes the model where the arm's own training is
-    not in the store; a new one if it is None. Raises InputError if an adapter is missing or the store cannot be
-    opened, and MLflow's exceptions.
+    comparison: of the stage `compare`. run_id: the run to attach a model to if its arm's training run is not in the
+    store; None: a new one. Raises InputError if an adapter is missing or the store cannot be opened, and MLflow's
+    exceptions.
     """
     from abo_vqa.serving.champion import Entry, accuracies_of, answers_on, choose_champion
 
     under = params.registry.champion_under
     tagged = {arm: _tags(arm, comparison, params) for arm in comparison["models"] if arm != BASE}
-    client, experiment = open_store(fallback=False)  # a model of another store would be missed
+    client, experiment = open_store(fallback=False)  # versions in another store would be missed
     lines, entries = [], []
-    # Workers of this host that finish together take turns, so that none registers what another just has.
+    # Concurrent workers of this host take turns, or two would register the same result.
     with FileLock(project_root() / "mlflow.db.registry.lock"):
         _make_model(client)
         for arm, tags in tagged.items():
@@ -87,12 +87,12 @@ def register(comparison: Comparison, params: Params, run_id: str | None = None) 
 
 
 def versions(client: "MlflowClient", model: str = MODEL) -> "list[ModelVersion]":
-    """Return every version of a registered model, the first one first."""
+    """Return all versions of a registered model, oldest first."""
     return sorted(client.search_model_versions(f"name = '{model}'"), key=lambda found: int(found.version))
 
 
 def adapter_digest(folder: Path) -> str:
-    """Return the SHA-256 of an adapter's settings and weights, without its card; InputError if there is none."""
+    """Return the SHA-256 of an adapter's settings and weights, without its card; InputError if it is missing."""
     digest = hashlib.sha256()
     for name in ("adapter_config.json", "adapter_model.safetensors"):
         if not (folder / name).is_file():
@@ -102,12 +102,12 @@ def adapter_digest(folder: Path) -> str:
 
 
 def results_digests(comparison: Comparison, params: Params) -> dict[str, str]:
-    """Return, by arm, the digest that tells one registered result from another; the same on every machine."""
+    """Return the digests that identify registered results, by arm; equal on every machine."""
     return {arm: _tags(arm, comparison, params)[RESULTS] for arm in comparison["models"] if arm != BASE}
 
 
 def describe(arm: str, comparison: Comparison, params: Params) -> str:
-    """Return in words what a version is and what it was measured at."""
+    """Return a version's description and measured accuracies as text."""
     from abo_vqa.serving.champion import accuracies_of, answers_on
 
     answers, base = answers_on(arm, comparison), accuracies_of(BASE, comparison) if BASE in comparison["models"] else {}
@@ -144,14 +144,14 @@ def _make_model(client: "MlflowClient") -> None:
     try:
         client.create_registered_model(MODEL, description=_DESCRIPTION)
     except MlflowException as error:
-        # Made before, or in this moment by another host.
+        # Created before, or just now by another host.
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
 
 
 @contextmanager
 def _run(client: "MlflowClient", experiment: str, arm: str, given: str | None) -> Iterator[str]:
-    """Yield the run to attach an arm's model to: the one that trained it, the given one, or a new one."""
+    """Yield the run to attach an arm's model to: its training run, the given one, or a new one."""
     if known := _train_run(arm) or given:
         yield known
         return
@@ -165,7 +165,7 @@ def _run(client: "MlflowClient", experiment: str, arm: str, given: str | None) -
 
 
 def _train_run(arm: str) -> str | None:
-    """Return the run that trained the arm if this store has it; a clone that pulled its adapters has another store."""
+    """Return the arm's training run, None if it is in another store, as in a clone that pulled the adapters."""
     found = find_run(adapter_folder(arm))
     return found.id if found else None
 
@@ -173,7 +173,7 @@ def _train_run(arm: str) -> str | None:
 def _add_version(client: "MlflowClient", run: str, tags: Mapping[str, str], description: str, params: Params) -> str:
     from abo_vqa.serving.packaging import save_served_model
 
-    # One run may have trained what is registered twice, with other results: each has a folder of its own.
+    # An adapter may be registered again with other results: name the folder by the results.
     place = f"model-{tags[RESULTS][:12]}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
@@ -190,6 +190,6 @@ def _champion(client: "MlflowClient", condition: str) -> "Entry | None":
     if version is None:
         return None
     tags = client.get_model_version(MODEL, version).tags
-    # A version that somebody made by hand has no such tags: nothing is known that speaks for it.
+    # A version created by hand has no such tags, so nothing supports it.
     accuracy, test_data = float(tags.get(f"{condition}/accuracy", 0)), tags.get(TEST_DATA, "")
     return Entry(tags.get(ARM, "unknown"), str(version), {}, accuracy, test_data)

@@ -1,6 +1,6 @@
-"""The model that is registered and served: an MLflow pyfunc that answers rows of image, question and options.
+"""The registered model: an MLflow pyfunc that answers rows of image, question and options.
 
-This file is copied into the model's folder and run there (MLflow's models from code), with the modules that it imports;
+MLflow copies this file and the modules that it imports into the model's folder and runs them there (models from code);
 see packaging.py.
 """
 
@@ -27,17 +27,17 @@ from abo_vqa.serving.checks import check_image, check_options, check_question, r
 if TYPE_CHECKING:
     from abo_vqa.serving.answering import Question, Reply
 
-# Paths in requests are read inside this folder only; the working directory where it is not set.
+# Paths in requests are read inside this folder only; default: the working directory.
 IMAGES_VARIABLE = "ABO_VQA_IMAGES"
 MAX_ROWS = 256
-_LONGEST_PATH = 1024  # characters; a longer text is taken for base64 without looking
+_LONGEST_PATH = 1024  # characters; longer text is decoded as base64 without looking for a file
 _PROBLEMS_NAMED = 3
 
 
 class Refused(MlflowException):
-    """A request that is wrong: status 400, and in the answer only what is wrong.
+    """An invalid request: status 400, with only the message in the response.
 
-    The scoring server puts the whole request before the message of any other exception, images included.
+    For any other exception, the scoring server repeats the whole request, images included.
     """
 
     def __init__(self, said: str) -> None:
@@ -45,12 +45,12 @@ class Refused(MlflowException):
         self._said = said
 
     def serialize_as_json(self) -> str:
-        """Return what the scoring server answers."""
+        """Return the scoring server's response."""
         return json.dumps({"error_code": self.error_code, "message": self._said})
 
 
-class AnswerModel(PythonModel):
-    """One adapter over its base, as MLflow loads and asks it."""
+class ServedModel(PythonModel):
+    """One adapter on its base, as loaded and called by MLflow."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Load base and adapter from the model's folder."""
@@ -69,7 +69,7 @@ class AnswerModel(PythonModel):
             {self._arm: PromptParams.model_validate(settings["prompt"])},
         )
         self._version = f"{_registered_as(adapter)}/{settings['adapter'][:12]}"
-        # One request at a time: answering in parallel gains nothing on one device, and memory is for one.
+        # One request at a time: parallel requests gain nothing on one device and need more memory.
         self._turn = threading.Lock()
 
     def predict(
@@ -77,11 +77,11 @@ class AnswerModel(PythonModel):
     ) -> pd.DataFrame:
         """Return columns answer, probabilities (option to probability, None for open questions) and model_version.
 
-        model_input: columns image (path, base64 text or bytes of the file), question, and options where there are any
-        (a list of texts, None for an open question). Raises Refused naming the rows that are wrong.
+        model_input: columns image (path, base64 text or bytes of the file), question, and optionally options (a list
+        of texts, None for an open question). Raises Refused naming the invalid rows.
         """
         if not 1 <= len(model_input) <= MAX_ROWS:
-            raise Refused(f"{len(model_input)} rows given, wanted 1 to {MAX_ROWS} at a time")
+            raise Refused(f"{len(model_input)} rows given, must be 1 to {MAX_ROWS}")
         with self._turn:
             replies = self._replies(model_input.to_dict("records"))
         return pd.DataFrame(
@@ -120,7 +120,7 @@ class AnswerModel(PythonModel):
 def _checked(row: dict[Any, Any]) -> "tuple[bytes, Question]":
     from abo_vqa.serving.answering import Question
 
-    # A cell that a row leaves out is NaN; lists come from Parquet as arrays.
+    # A missing cell is NaN; Parquet returns lists as arrays.
     given = {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
     options = given.get("options")
     options = options.tolist() if isinstance(options, np.ndarray) else options
@@ -129,7 +129,7 @@ def _checked(row: dict[Any, Any]) -> "tuple[bytes, Question]":
 
 
 def _image(given: Any) -> bytes:
-    """Return the image that a path, a base64 text, or bytes stand for."""
+    """Return the image of a path, base64 text or bytes."""
     if isinstance(given, bytes):
         check_image(given)
         return given
@@ -155,7 +155,7 @@ def _listed(places: tuple[int, ...]) -> str:
 
 
 def _registered_as(adapter: Path) -> str:
-    """Return name and version, which MLflow writes beside a registered model that it has fetched."""
+    """Return name and version, which MLflow writes next to a downloaded registered model."""
     root = next(folder for folder in adapter.parents if (folder / "MLmodel").is_file())
     meta = root / "registered_model_meta"
     if not meta.is_file():
@@ -164,4 +164,4 @@ def _registered_as(adapter: Path) -> str:
     return f"{found['model_name']}/{found['model_version']}"
 
 
-mlflow.models.set_model(AnswerModel())
+mlflow.models.set_model(ServedModel())

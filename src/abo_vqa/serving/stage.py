@@ -1,4 +1,4 @@
-"""Stage register: every arm's adapter becomes a version in MLflow's registry; the verdict decides on the champion."""
+"""Stage register: register every arm's adapter in MLflow; the verdict chooses the champion."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ REGISTERED = Path("reports/registered.json")
 
 
 def main() -> None:
-    """Register what reports/comparison.json says; write digests of it, without version numbers: stores differ."""
+    """Register the compared adapters; write their digests, without version numbers, which differ between stores."""
     params = read_params()
     comparison = json.loads(require(COMPARISON, "compare").read_text(encoding="utf-8"))
     # Imported here: a wrong parameter is reported before seconds of importing.

@@ -1,1 +1,1 @@
-"""Train, validation and test splits, near duplicates kept together, and options matched to the text."""
+"""Stage split: train, validation and test splits, with near duplicates together, and matched options."""

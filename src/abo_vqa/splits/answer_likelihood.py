@@ -1,7 +1,7 @@
-"""How likely each answer is given only the text: the model that matched options are drawn from.
+"""P(answer | text), the answer likelihood from which matched options are drawn.
 
-Multinomial logistic regression on words of the question, one model per question type (scikit-learn). The strength of
-its regularisation is the one under which held-out answers are likeliest, which is what makes it calibrated.
+Multinomial logistic regression on words of the question, one model per question type (scikit-learn). The regularization
+strength minimizes the log loss of held-out answers, which calibrates the probabilities.
 """
 
 import re
@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# Inverse strengths of the L2 penalty that are tried.
+# Candidate inverse strengths of the L2 penalty.
 STRENGTHS = (0.1, 0.5, 2.0, 5.0, 12.0, 30.0)
 _BEGINNING, _WORD = "<s>", re.compile(r"[^\s?.,!]+")
-# More digits than the data carry and fewer than differ between machines.
+# More digits than the data support, and fewer than differ between machines.
 _DECIMALS = 6
 
 Probabilities = NDArray[np.float64]
@@ -27,9 +27,8 @@ Probabilities = NDArray[np.float64]
 class Fitted:
     """Probabilities of the answers in `vocabulary`, of shape (texts, answers).
 
-    cross_fitted: for the texts that were fitted on, each by a model that did not see its group; others: for the
-    other texts, by a model fitted on all. strength: the chosen one of STRENGTHS; log_loss: what it scores
-    cross-fitted, in nats per answer.
+    cross_fitted: for the training texts, each by a model that did not see its group. others: for the other texts, by a
+    model fitted on all. strength: the chosen one of STRENGTHS. log_loss: cross-fitted, in nats per answer.
     """
 
     vocabulary: tuple[str, ...]
@@ -49,8 +48,8 @@ def fit_answers(
 ) -> Fitted | None:
     """Fit P(answer | text) and predict it for the same texts, cross-fitted over groups, and for `others`.
 
-    The vocabulary is the answers given at least `least_answers` times; texts with another answer are not fitted on, but
-    predicted. None if that leaves fewer than two answers, or fewer groups than folds.
+    The vocabulary is the answers that occur at least `least_answers` times; texts with another answer are predicted,
+    but not fitted on. None if that leaves fewer than two answers, or fewer groups than folds.
     """
     from sklearn.model_selection import GroupKFold
 
@@ -65,7 +64,7 @@ def fit_answers(
         (fitting[known[fitting]], held)
         for fitting, held in GroupKFold(folds).split(codes, groups=np.asarray(groups, object))
     ]
-    words = [_vectorise([texts[i] for i in fitting], [texts[i] for i in held]) for fitting, held in parts]
+    words = [_vectorize([texts[i] for i in fitting], [texts[i] for i in held]) for fitting, held in parts]
 
     def held_out(fold: int, strength: float) -> Probabilities:
         (fitting, _), (seen, asked) = parts[fold], words[fold]
@@ -75,34 +74,34 @@ def fit_answers(
         held = parts[fold][1]
         return _log_loss(held_out(fold, strength)[known[held]], codes[held][known[held]])
 
-    # The first fold alone: it costs a fifth, and the loss is flat around its minimum.
+    # One fold suffices: it costs a fifth, and the loss is flat around its minimum.
     strength = min(STRENGTHS, key=lambda candidate: (loss(0, candidate), candidate))
     cross_fitted = np.zeros((len(texts), len(vocabulary)))
     for fold, (_, held) in enumerate(parts):
         cross_fitted[held] = held_out(fold, strength)
-    seen, asked = _vectorise([text for text, there in zip(texts, known, strict=True) if there], others)
+    seen, asked = _vectorize([text for text, there in zip(texts, known, strict=True) if there], others)
     predicted = _predict(seen, codes[known], asked, len(vocabulary), strength)
     return Fitted(vocabulary, cross_fitted, predicted, strength, _log_loss(cross_fitted[known], codes[known]))
 
 
 def _log_loss(chances: Probabilities, codes: NDArray[np.int64]) -> float:
     found = chances[np.arange(len(codes)), codes]
-    # Chances are rounded, so one that reads zero is below the last digit.
+    # Probabilities are rounded, so zero means below the last digit.
     return float(f"{-np.log(np.maximum(found, 0.1**_DECIMALS)).mean():.6g}") if len(codes) else 0.0
 
 
-def _vectorise(fitting: Sequence[str], others: Sequence[str]) -> tuple[Any, Any]:
+def _vectorize(fitting: Sequence[str], others: Sequence[str]) -> tuple[Any, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    # Binary rows of length one, unweighted, so that long questions do not shout. A feature of one text says nothing
-    # about the others; the mark of the beginning is in all of them, so that something is left of any set.
+    # Unweighted binary rows of length one, so that long questions do not dominate. A feature of a single text does not
+    # generalize. The start token is in all texts, so the vocabulary is never empty.
     vectorizer = TfidfVectorizer(analyzer=_features, binary=True, use_idf=False, min_df=min(2, len(fitting) or 1))
     seen = vectorizer.fit_transform(fitting or [""])
     return seen, vectorizer.transform(others) if others else seen[:0]
 
 
 def _features(text: str) -> list[str]:
-    """Return the words, the pairs of words, and the text as a whole, since generators repeat themselves."""
+    """Return the words, the word pairs, and the whole text, since generators repeat questions."""
     words = [_BEGINNING, *_WORD.findall(text.lower())]
     return [*words, *map(" ".join, pairwise(words)), " ".join(["=", *words])]
 

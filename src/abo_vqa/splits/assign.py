@@ -1,4 +1,4 @@
-"""Train, validation and test: no product, image or near-duplicate image in two of them (paper, section 3.1)."""
+"""Assign products to splits: no product, image or near-duplicate image in two of them (paper, section 3.1)."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -17,10 +17,10 @@ OVERLAP_COLUMNS = ("qa_id", "product_id", "image_sha256", "image_phash")
 
 
 def assign_splits(images: Mapping[str, str], params: SplitParams, seed: int) -> dict[str, str]:
-    """Return the split of every product; products whose images are in one group go together.
+    """Return the split of every product; products with images of one group stay together.
 
-    images: product id to the group of its image. The shares are exact to the product unless groups stand in the way.
-    InputError if there are too few products, or too large groups, for three splits.
+    images: product id to the group of its image. The shares are exact to one product unless groups prevent it.
+    InputError if products are too few, or groups too large, for three splits.
     """
     shares = (1 - params.validation - params.test, params.validation, params.test)
     room = dict(zip(SPLITS, allocate(len(images), shares), strict=True))
@@ -43,10 +43,10 @@ def assign_splits(images: Mapping[str, str], params: SplitParams, seed: int) -> 
 
 
 def overlap_columns(rows: Iterable[tuple[str, Mapping[str, Any]]]) -> "pd.DataFrame":
-    """Return the columns that the splits' suite is about, from (split, question) pairs.
+    """Return the columns that the splits' suite checks, from (split, question) pairs.
 
-    splits_of_product, splits_of_image: in how many splits the question's product, and its image, occur.
-    bits_to_other_split: in how many bits the hash of its image differs from the nearest one in another split.
+    splits_of_product, splits_of_image: number of splits with the question's product, and with its image.
+    bits_to_other_split: Hamming distance of its image's hash to the nearest one in another split.
     """
     import pandas as pd
 

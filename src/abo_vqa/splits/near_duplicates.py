@@ -1,4 +1,4 @@
-"""Images that show nearly the same: perceptual hashes, and groups of images whose hashes are close."""
+"""Near-duplicate images: perceptual hashes, and groups of images with similar hashes."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,8 +13,8 @@ _BLOCK = 1024  # rows of the distance matrix at a time: 100 MB at 12,000 images
 
 
 def perceptual_hash(data: bytes, name: str) -> int:
-    """Return the 64-bit perceptual hash (DCT) of an encoded image; InputError naming it if it cannot be decoded."""
-    # Imported here: only the split stage looks at images.
+    """Return the 64-bit perceptual hash (DCT) of an encoded image; InputError with `name` if it cannot be decoded."""
+    # Imported here: only the split stage needs it.
     import imagehash
 
     bits = imagehash.phash(open_image(name, data)).hash
@@ -22,9 +22,9 @@ def perceptual_hash(data: bytes, name: str) -> int:
 
 
 def near_duplicate_groups(images: Mapping[str, int], bits: int) -> dict[str, str]:
-    """Return the group of every image; two images whose hashes differ in at most `bits` bits are in one group.
+    """Return the group of every image; two images whose hashes differ in at most `bits` bits share a group.
 
-    images: id to 64-bit hash. A group is everything that such pairs connect, named by the smallest id in it.
+    images: id to 64-bit hash. A group is a connected component of such pairs, named by its smallest id.
     """
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
@@ -40,7 +40,7 @@ def near_duplicate_groups(images: Mapping[str, int], bits: int) -> dict[str, str
 
 
 def least_distances(hashes: Sequence[int], others: Sequence[int]) -> NDArray[np.int64]:
-    """Return, for each hash, in how many bits it differs from the nearest of `others`; 64 where there are none."""
+    """Return each hash's Hamming distance to the nearest of `others`; 64 if `others` is empty."""
     nearest = np.full(len(hashes), 64)
     if others:
         for start, distances in _distances(np.array(hashes, np.uint64), np.array(others, np.uint64)):

@@ -1,4 +1,4 @@
-"""Divide the questions by product: questions.parquet to tables/splits/*.parquet (paper, section 3.1)."""
+"""Stage split: divide questions.parquet by product into tables/splits/*.parquet (paper, section 3.1)."""
 
 import hashlib
 from collections import Counter
@@ -22,8 +22,8 @@ from abo_vqa.splits.near_duplicates import near_duplicate_groups, perceptual_has
 
 SUITE = Path("expectations/splits.json")
 REPORT = Path("reports/split.json")
-# What the stage adds to the columns of the questions. image_phash: 64 bits in hexadecimal; image_group: see
-# near_duplicates.py. matched_options, balanced: see matching.py; null and false where a question is not kept.
+# Columns that the stage adds to the questions. image_phash: 64 bits in hexadecimal. image_group: see
+# near_duplicates.py. matched_options, balanced: see matching.py; null and false if a question is not kept.
 ADDED_COLUMNS = (
     pa.field("image_sha256", pa.string()),
     pa.field("image_phash", pa.string()),
@@ -34,7 +34,7 @@ ADDED_COLUMNS = (
 
 
 def main() -> None:
-    """Write the three splits and check, on what was written, that they share no product and no like image."""
+    """Write the three splits, and check the written files for shared products and near-duplicate images."""
     params = read_params()
     questions = read_table(QUESTIONS, "validate")
     images = _images({row["product_id"] for row in questions})
@@ -82,7 +82,7 @@ def _count_images(rows: Sequence[Mapping[str, Any]]) -> dict[str, int]:
 
 
 def guarded_splits(written: Mapping[str, Sequence[Mapping[str, Any]]], params: SplitParams) -> Guarded:
-    """Return the table that the splits' suite is about, with the suite's parameters."""
+    """Return the table that the splits' suite checks, with the suite's parameters."""
     overlaps = overlap_columns((split, row) for split, rows in written.items() for row in rows)
     return Guarded(SUITE, overlaps, "qa_id", {"near_duplicate_bits": params.near_duplicate_bits})
 

@@ -1,4 +1,4 @@
-"""Predictors without the image find what a question set gives away, and nothing where it gives nothing away."""
+"""Text-only baselines find what a question set gives away, and nothing where it gives nothing away."""
 
 import json
 import sqlite3
@@ -9,8 +9,7 @@ import pyarrow as pa
 import pytest
 
 from abo_vqa.audit import audit as module
-from abo_vqa.audit import text_only as blind
-from abo_vqa.audit import text_only_embeddings as blind_embeddings
+from abo_vqa.audit import text_only, text_only_embeddings
 from abo_vqa.audit.audit import audit, texts_of
 from abo_vqa.audit.markdown import render_audit
 from abo_vqa.audit.plots import plot_audit
@@ -155,7 +154,7 @@ def test_the_frequent_option_is_counted_per_type():
         .iloc[:1]
         .assign(question_type="color", options=[["round", "red", "blue", "green"]], answer="blue")
     )
-    assert blind.frequent_option(train, test, {}).tolist() == [1.0]
+    assert text_only.frequent_option(train, test, {}).tolist() == [1.0]
 
 
 def test_cross_fitting_never_scores_what_was_fitted(monkeypatch):
@@ -178,7 +177,7 @@ def test_the_trees_do_not_find_a_question_s_own_answer_among_the_frequencies():
     """No two questions are alike, so its own is the nearest: counted, it would give the answer away."""
     table = questions(400, 1)
     table["question"] = [f"What is number {row.image_id}?" for row in table.itertuples()]
-    near = blind_embeddings._inner_frequencies(table, vectors_of(table))[:, 2].reshape(-1, 4)
+    near = text_only_embeddings._inner_frequencies(table, vectors_of(table))[:, 2].reshape(-1, 4)
     gold = table["answer_index"].to_numpy()
     own = near[np.arange(len(near)), gold]
     others = (near.sum(axis=1) - own) / 3
@@ -210,7 +209,7 @@ def test_a_handful_of_questions_is_enough_to_run():
 def test_too_few_images_and_empty_splits_are_refused():
     with pytest.raises(InputError, match=r"audit\.folds: 5 folds .* has 2"):
         audited(questions(10, 1), questions(10, 2), 5)
-    with pytest.raises(InputError, match="test split holds no question"):
+    with pytest.raises(InputError, match="test split has no questions"):
         audited(questions(10, 1), questions(10, 2).iloc[:0])
 
 

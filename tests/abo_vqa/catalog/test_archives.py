@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abo_vqa.catalog import archives, shard
-from abo_vqa.catalog.archives import ImageArchive, image_problem, read_catalogue, read_listings
-from abo_vqa.catalog.gc_paused import uncollected
+from abo_vqa.catalog.archives import ImageArchive, image_problem, read_catalog, read_listings
+from abo_vqa.catalog.gc_paused import gc_paused
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
 from abo_vqa.catalog.tarball import members
 from abo_vqa.common.errors import InputError
@@ -79,13 +79,13 @@ def test_half_a_surrogate_pair_can_be_stored(tmp_path: Path):
 
 
 def test_the_collector_is_off_in_a_block_and_on_again_after_an_error():
-    with pytest.raises(ZeroDivisionError), uncollected():
+    with pytest.raises(ZeroDivisionError), gc_paused():
         assert not gc.isenabled()
         raise ZeroDivisionError
     assert gc.isenabled()
     gc.disable()
     try:
-        with uncollected():
+        with gc_paused():
             pass
         assert not gc.isenabled(), "it was off before"
     finally:
@@ -125,7 +125,7 @@ def test_an_archive_cut_between_two_members_is_refused(tmp_path: Path):
     with tarfile.open(path) as tar:
         cut = tar.getmembers()[5].offset
     path.write_bytes(path.read_bytes()[:cut])
-    with pytest.raises(InputError, match="end mark is missing"):
+    with pytest.raises(InputError, match="end marker is missing"):
         ImageArchive(path)
 
 
@@ -203,11 +203,11 @@ def test_any_listings_are_read_again_in_the_order_asked_for(tmp_path_factory, or
 
 def test_both_archives_are_read_at_once(tmp_path: Path):
     lines = listings_tar(tmp_path / "l.tar", [record(1)])
-    read, images = read_catalogue(lines, images_tar(tmp_path / "i.tar", {1: jpeg(1)}))
+    read, images = read_catalog(lines, images_tar(tmp_path / "i.tar", {1: jpeg(1)}))
     with images:
         assert images.read_at(int(images.find(read.listings.table["image_id"])[0])) == jpeg(1)
     with pytest.raises(InputError, match=r"nowhere\.tar: not found"):
-        read_catalogue(lines, tmp_path / "nowhere.tar")
+        read_catalog(lines, tmp_path / "nowhere.tar")
 
 
 TEXTS = st.one_of(
@@ -380,11 +380,11 @@ def test_bytes_that_are_no_text_are_named_even_where_nobody_looks():
 def test_an_archive_without_shards_or_without_images_is_refused(tmp_path: Path):
     images = images_tar(tmp_path / "i.tar", {1: jpeg(1)})
     listings = listings_tar(tmp_path / "l.tar", [record(1)])
-    with pytest.raises(InputError, match="holds no listings_"):
+    with pytest.raises(InputError, match="contains no listings_"):
         read_listings(images)
-    with pytest.raises(InputError, match=r"holds no images/metadata/images\.csv\.gz"):
+    with pytest.raises(InputError, match=r"contains no images/metadata/images\.csv\.gz"):
         ImageArchive(listings)
-    with pytest.raises(InputError, match=r"holds no images/small/"):
+    with pytest.raises(InputError, match=r"contains no images/small/"):
         ImageArchive(images_tar(tmp_path / "none.tar", {}))
 
 

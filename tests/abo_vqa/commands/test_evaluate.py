@@ -130,16 +130,16 @@ def test_images_in_an_archive_and_bad_rows_left_out(
     assert "3 problems: image 000000000005.jpg is not in" in refused and "--skip-bad" in refused
     done = evaluate(*command, "--skip-bad", cwd=coco)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert "10 questions on 5 images" in done.stdout and "3 left out" in done.stdout
+    assert "10 questions on 5 images" in done.stdout and "3 skipped" in done.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--adapter", "first"], "--adapter first: wanted NAME=FOLDER"),
+        (["--adapter", "first"], "--adapter first: must be NAME=FOLDER"),
         (["--adapter", "base=x"], "with a name other than base"),
-        (["--adapter", "mine=nowhere"], "nowhere holds no adapter_config.json"),
-        (["--images", "nowhere"], "--images nowhere: not there"),
+        (["--adapter", "mine=nowhere"], "nowhere has no adapter_config.json"),
+        (["--images", "nowhere"], "--images nowhere: not found"),
     ],
 )
 def test_wrong_arguments_are_named(

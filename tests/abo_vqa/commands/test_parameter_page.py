@@ -52,7 +52,7 @@ def test_types_bounds_papers_values_and_readers_are_told(known: dict[str, Parame
     assert known["train.packing"].type == "`image` | `question`"
     assert known["train.optimizer"].paper == "adamw_torch_fused in the listing, 8-bit AdamW in the text"
     assert known["train.max_grad_norm"].stages == ("train", "report")
-    assert known["validate.options"].stages == ("validate", "split")
+    assert known["validate.options"].stages == ("validate", "split", "report")
     assert known["arms.NAME.options_first"].demo == "standard: 0; options: 1"
     assert known["evaluate.conditions.NAME.order"].demo == "circular: rotated"
 

@@ -77,12 +77,12 @@ def test_answers_are_texts_or_letters(tmp_path: Path, answer: str, index: int) -
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"correct_choice_idx": 4}, "row 2: the index 4 is none of 0 to 3"),
-        ({"correct_choice_idx": None}, "row 2: the index nan is none of 0 to 3"),
+        ({"correct_choice_idx": 4}, "row 2: the index 4 is not in 0 to 3"),
+        ({"correct_choice_idx": None}, "row 2: the index nan is not in 0 to 3"),
         ({"choices": ["1"]}, "row 2: fewer than two options"),
-        ({"choices": ["1", "1.", "3", "4"]}, "row 2: two options alike: 1, 1., 3, 4"),
+        ({"choices": ["1", "1.", "3", "4"]}, "row 2: duplicate options: 1, 1., 3, 4"),
         ({"question": " "}, "row 2: no question"),
-        ({"choices": None}, "row 2: the options are no list"),
+        ({"choices": None}, "row 2: the options are not a list"),
     ],
 )
 def test_a_bad_row_is_named_and_the_others_are_read(tmp_path: Path, change: dict, says: str) -> None:
@@ -105,5 +105,5 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"set\.jsonl: cannot be read: line 2"):
         read_question_set(tmp_path / "set.jsonl")
     (tmp_path / "set.json").write_text(json.dumps([AOKVQA[0], AOKVQA[0]]))
-    with pytest.raises(InputError, match="question_id names two questions alike"):
+    with pytest.raises(InputError, match="question_id has duplicate ids"):
         read_question_set(tmp_path / "set.json")

@@ -108,14 +108,14 @@ def test_a_branch_a_commit_and_an_experiment_are_revisions(repository):
 
 
 def test_runs_that_differ_in_more_than_the_seed_are_not_pooled(repository):
-    with pytest.raises(InputError, match=r"main and other-rank differ in train\.lora\.r, not in the seed alone"):
+    with pytest.raises(InputError, match=r"main and other-rank differ in train\.lora\.r, not only in the seed"):
         read_revisions(["main", "other-rank"])
 
 
 def test_a_seed_that_is_there_twice_counts_once_and_must_agree():
     one, two = comparison(1, 0.5, 0.6), comparison(2, 0.5, 0.7)
     assert pool({"a": one, "b": two, "c": one})["accuracies"][0]["seeds"] == 2
-    with pytest.raises(InputError, match="a and c have the seed 1 both, and other results"):
+    with pytest.raises(InputError, match="a and c have the seed 1, but different results"):
         pool({"a": one, "b": two, "c": comparison(1, 0.5, 0.61)})
 
 
@@ -131,5 +131,5 @@ def test_a_comparison_of_an_older_form_is_named(repository):
     del found["verdict"]
     (repository / "reports/comparison.json").write_text(json.dumps(found))
     git(repository, "commit", "-q", "-am", "old")
-    with pytest.raises(InputError, match=r"main: its reports/comparison\.json is of an older form"):
+    with pytest.raises(InputError, match=r"main: its reports/comparison\.json has an older format"):
         read_revisions(["main"])

@@ -127,3 +127,12 @@ def test_a_second_writer_waits_and_says_so(tmp_path: Path, capsys: pytest.Captur
         journal.append("a", 1)
     thread.join(10)
     assert seen == [[1]]
+
+
+def test_a_discarded_journal_leaves_nothing(tmp_path):
+    with open_journal(tmp_path / "work.db") as journal:
+        journal.append("a", 1)
+        journal.discard()
+    assert list(tmp_path.iterdir()) == []
+    with open_journal(tmp_path / "work.db") as journal:
+        assert journal.keys() == []

@@ -17,7 +17,7 @@ from abo_vqa.common.params.group import ParamsError
 from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.common.tracking.run import find_run, tracked_run
 from abo_vqa.common.tracking.store import open_store
-from abo_vqa.comparison.compare import audited_as, blind_twin, flat_metrics
+from abo_vqa.comparison.compare import audited_as, blank_counterpart, flat_metrics
 from abo_vqa.comparison.stage import main
 from abo_vqa.comparison.verdict import ABOVE, BEYOND, EVERY_ORDER, HOLDS, LOOKS, OPTIONS_SHOWN, OTHER, RANKED, TRAINING
 from abo_vqa.report.tables import main_table, render
@@ -83,7 +83,7 @@ def test_a_worse_arm_is_called_worse():
 def test_a_gain_that_a_blind_guesser_has_too_is_not_called_a_gain():
     found = compared(three(base=0.5, standard=0.5, options=0.8), best=0.8)
     assert question(found, OPTIONS_SHOWN)["answer"] == (
-        "cannot be said, because the options arm is not shown to be above the best blind predictor "
+        "cannot be said, because the options arm is not shown to be above the best text-only baseline "
         "(text classifier, 80.0 %)"
     )
     assert said(found, ABOVE, "options arm", "options") == "not shown"
@@ -93,7 +93,7 @@ def test_a_gain_that_a_blind_guesser_has_too_is_not_called_a_gain():
 def test_where_the_blind_score_exceeds_its_limit_nothing_is_called_a_gain():
     tables = three(base=0.5, standard=0.5, options=0.8)
     found = compared(tables, best=0.35, settings=settings(options=0.3, open=0.4))
-    refused = "cannot be said, because the best blind predictor (text classifier, 35.0 %) exceeds compare.max_blind"
+    refused = "cannot be said, because the best text-only baseline (text classifier, 35.0 %) exceeds compare.max_blind"
     for second in ("base", "standard arm"):
         name = TRAINING if second == "base" else OPTIONS_SHOWN
         assert said(found, name, f"options arm − {second}", "options") == f"{refused} (30.0 %)"
@@ -109,14 +109,14 @@ def test_where_the_blind_score_exceeds_its_limit_nothing_is_called_a_gain():
 @pytest.mark.parametrize(
     ("best", "shown", "because"),
     [
-        (0.6, CONDITIONS, "the standard arm is not shown to be above the best blind predictor"),
+        (0.6, CONDITIONS, "the standard arm is not shown to be above the best text-only baseline"),
         # An audit that overlooked the place of the answers: the model's own score with a blank image tells.
         (0.3, CONDITIONS, "the standard arm is not shown to look at the image (under `options` 60.0 %, with a blank"),
         # And without such a condition, every order of the options.
         (
             0.3,
             {n: c for n, c in CONDITIONS.items() if n != "blind"},
-            "the standard arm answers by place (0.0 % in every",
+            "the standard arm answers by position (0.0 % in every",
         ),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_model_that_always_picks_the_first_option_is_exposed(best, shown, beca
 @pytest.mark.parametrize(
     ("best", "because"),
     [
-        (0.5, "the standard arm is not shown to be above the best blind predictor (text classifier, 50.0 %)"),
+        (0.5, "the standard arm is not shown to be above the best text-only baseline (text classifier, 50.0 %)"),
         (0.3, "the standard arm is not shown to look at the image"),
     ],
 )
@@ -172,7 +172,7 @@ def test_a_gain_that_is_as_large_with_a_blank_image_is_not_called_one():
     }
     found = compared(tables, settings=settings(PAIRS[:1]))
     assert said(found, TRAINING, "standard arm − base", "options").startswith(
-        "cannot be said, because it is not shown to be more than with a blank image ("
+        "cannot be said, because it is not shown to exceed the difference with a blank image ("
     )
     assert said(found, LOOKS, "standard arm", "options") == "yes", "the model looks; its gain is not from there"
     assert said(found, BEYOND, "standard arm − base", "options") == "not shown"
@@ -218,11 +218,11 @@ def test_the_question_fits_the_pair():
     assert said(found, OTHER, "standard arm − options arm", "open") == "yes"
 
 
-def test_the_blind_twin_of_a_condition():
+def test_the_blank_counterpart_of_a_condition():
     other = {"few": ConditionParams(count=2), "blank": ConditionParams(options="matched", image="blank")}
     every = CONDITIONS | other
-    twins = {name: blind_twin(name, list(every), every) for name in every}
-    assert twins == {
+    counterparts = {name: blank_counterpart(name, list(every), every) for name in every}
+    assert counterparts == {
         "open": None,
         "options": "blind",
         "circular": "blind",
@@ -231,7 +231,7 @@ def test_the_blind_twin_of_a_condition():
         "few": None,
         "blank": None,
     }
-    assert blind_twin("options", ["options"], every) is None
+    assert blank_counterpart("options", ["options"], every) is None
     known = {name: audited_as(shown) for name, shown in every.items()}
     assert known == {
         "open": "open",
@@ -252,8 +252,7 @@ def test_a_condition_without_any_bound_allows_no_gain():
     }
     found = compared(tables, shown=shown, settings=settings(conditions=list(shown)))
     assert said(found, TRAINING, "options arm − base", "near") == (
-        "cannot be said, because under it neither a predictor without the image nor the model with a blank one was "
-        "scored"
+        "cannot be said, because neither a text-only baseline nor the model with a blank image was scored under it"
     )
 
 
@@ -355,7 +354,12 @@ def test_the_markdown_holds_what_the_json_holds():
 
 def test_a_markdown_table_is_aligned_and_shows_its_cells_as_given():
     lines = markdown_table(["model", "n"], [["base", "0.50"], ["options arm", "1200"]]).splitlines()
-    assert lines == ["| model       |    n |", "|:------------|-----:|", "| base        | 0.50 |", "| options arm | 1200 |"]
+    assert lines == [
+        "| model       |    n |",
+        "|:------------|-----:|",
+        "| base        | 0.50 |",
+        "| options arm | 1200 |",
+    ]
 
 
 def test_metrics_for_dvc_are_every_accuracy_by_its_name_in_mlflow():

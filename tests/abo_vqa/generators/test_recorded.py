@@ -50,10 +50,10 @@ def test_no_match_at_all_is_an_error_that_names_an_example(tmp_path: Path):
         (b"{", "not JSON"),
         (b"", "not JSON"),
         (b"\xff\xff", "not JSON"),
-        (b"[1]", "no text 'image'"),
-        (b'{"output": "x"}', "no text 'image'"),
-        (b'{"image": "00/a.jpg"}', "no text 'output'"),
-        (b'{"image": "00/a.jpg", "output": null}', "no text 'output'"),
+        (b"[1]", "no string 'image'"),
+        (b'{"output": "x"}', "no string 'image'"),
+        (b'{"image": "00/a.jpg"}', "no string 'output'"),
+        (b'{"image": "00/a.jpg", "output": null}', "no string 'output'"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path: Path, line: bytes, problem: str):
@@ -73,7 +73,7 @@ def test_what_is_known_of_model_seed_and_prompt_is_kept(tmp_path: Path):
     assert (first.model, first.seed) == ("m", 7)
     assert len(first.prompt or "") == 16 and first.prompt != second.prompt
     path.write_text(json.dumps(known | {"seed": "7"}) + "\n")
-    with pytest.raises(InputError, match=r"line 1: 'seed' is not a whole number"):
+    with pytest.raises(InputError, match=r"line 1: 'seed' is not an integer"):
         select_recorded(path, PRODUCTS)
 
 
@@ -105,7 +105,7 @@ def test_a_table_becomes_one_output_an_image(tmp_path: Path, name: str):
     [
         ("", "line 0: no column image or image_path or path"),
         ("image,answer\n", "line 1: no column question"),
-        ("image,question,answer,option_a\n", "line 1: fewer than two columns of options"),
+        ("image,question,answer,option_a\n", "line 1: fewer than two option columns"),
         ("image,question,answer,a,b\n,x,y,z,w\n", "line 2: no image"),
         ('image,question,answer,a,b\nx,"y" z,1,2,3\n', "line 1: "),
         ("image,question,answer,a,b\nx,\udcff,1,2,3\n", "line 0: "),

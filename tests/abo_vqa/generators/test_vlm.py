@@ -305,7 +305,7 @@ def paper(root: Path) -> Params:
 def test_the_paper_scale_generates_as_the_paper(paper: Params) -> None:
     vlm = paper.generate.vlm
     assert paper.generate.source == "vlm"
-    assert vlm.base == "llava-hf/llava-v1.6-mistral-7b-hf"
+    assert vlm.base == "models/hub/llava-v1.6-mistral-7b-hf.json"
     assert vlm.quantization == paper.model.quantization
     assert vlm.max_new_tokens == 500
     sampling = vlm.sampling

@@ -27,14 +27,14 @@ PROMPTS = [
 ]
 
 
-@pytest.fixture(params=["llava", "llava, not quantised", "llava-next", "demo"])
+@pytest.fixture(params=["llava", "llava, not quantized", "llava-next", "demo"])
 def params(request: pytest.FixtureRequest, tiny_params: Params, root: Path) -> Params:
     model = tiny_params.model
     if request.param == "llava-next":
         model = model.model_copy(update={"base": str(request.getfixturevalue("tiny_next"))})
     if request.param == "demo":
         model = model.model_copy(update={"base": str(root / "models/demo")})
-    if request.param == "llava, not quantised":
+    if request.param == "llava, not quantized":
         update = {"quantization": model.quantization.model_copy(update={"load_in_4bit": False})}
         model = model.model_copy(update=update)
     return tiny_params.model_copy(update={"model": model})

@@ -10,6 +10,8 @@ from hypothesis import strategies as st
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.metrics.answers import (
+    ANSWER_METRICS,
+    MEANS,
     baseline,
     check_micro_average,
     exact_match,
@@ -117,7 +119,7 @@ def test_rows_micro_average_to_the_total_and_a_broken_one_is_refused():
         with pytest.raises(InputError, match=name):
             check_micro_average(broken)
     del summary["options"]["by_type"]["color"]
-    with pytest.raises(InputError, match="hold 2 questions, the total 4"):
+    with pytest.raises(InputError, match="2 questions, the total 4"):
         check_micro_average(summary)
 
 
@@ -180,6 +182,19 @@ def test_accuracy_by_the_place_of_the_right_option():
     positions = summarize(table)["options"]["by_position"]
     assert {place: (row["n"], row["accuracy"]) for place, row in positions.items()} == {"0": (3, 2 / 3), "1": (1, 0)}
     assert summarize(scored(rows, ["red"] * 4, "open"))["open"]["by_position"] == {}
+
+
+def test_every_metric_of_an_answer_is_in_the_summaries():
+    said = ["red", "dark blue", "2", "maybe"]
+    table = scored(QUESTIONS, said)
+    summary = summarize(table)
+    assert ANSWER_METRICS.keys() <= set(MEANS)
+    for name, metric in ANSWER_METRICS.items():
+        values = [metric(text, row["answer"]) for text, row in zip(said, QUESTIONS, strict=True)]
+        assert list(table[name]) == values
+        assert summary["options"]["total"][name] == pytest.approx(np.mean(values))
+        assert summary["options"]["by_type"]["color"][name] == pytest.approx(np.mean(values[:2]))
+        assert flatten(summary)[f"options/color/{name}"] == pytest.approx(np.mean(values[:2]))
 
 
 def test_token_f1_by_hand():

@@ -102,7 +102,8 @@ def test_the_weights_after_several_steps_are_the_naive_ones(
         assert len(result.curve) == 6
         trained[kind] = torch.cat([p.detach().flatten() for p in result.model.parameters() if p.requires_grad])
     start = torch.zeros_like(trained["image"])
-    assert (trained["image"] - trained["question"]).norm() < 1e-6 * trained["question"].norm()
+    # Adam in float32 amplifies the last bits: 4e-7 with AVX-512, 1.25e-6 with AVX2.
+    assert (trained["image"] - trained["question"]).norm() < 5e-6 * trained["question"].norm()
     assert not torch.equal(trained["image"], start)
 
 

@@ -14,9 +14,11 @@ from ruamel.yaml import YAML
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.measure import ConditionParams
+from abo_vqa.common.params.model import PAPER_PROMPT, PromptParams
 from abo_vqa.inference.ask import BLANK, ask_all, blank_image
 from abo_vqa.inference.conditions import Distractors, ask_under
 from abo_vqa.inference.prompt_tree import Scorer
+from abo_vqa.metrics.answers import score_answers
 from abo_vqa.model.adapters import attach_adapters
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures
@@ -66,7 +68,8 @@ def test_answers_and_probabilities_are_those_of_the_evaluation(
     known = images | {BLANK: blank_image()}
     collator = ImageCollator(processor, known, ImageFeatures(tmp_path, known, model, processor), 1024)
     tuned = model if name == "base" else attach_adapters(model, {name: adapters[name]})
-    table = ask_all(Scorer(tuned, collator, NEW, PER_PASS), rows, asked, NoScorer(), name)
+    answers = ask_all(Scorer(tuned, collator, NEW, PER_PASS), PAPER_PROMPT, rows, asked, name)
+    table = score_answers(answers, NoScorer())
 
     texts = {row["qa_id"]: row["question"] for row in rows}
     said = []
@@ -93,6 +96,19 @@ def test_models_over_one_base_do_not_leak_into_each_other(answerer: Answerer, im
     first = {name: ask(name) for name in answerer.models}
     assert {name: ask(name) for name in reversed(answerer.models)} == first
     assert len({str(found) for found in first.values()}) == 3
+
+
+def test_a_model_is_asked_with_its_own_prompt(
+    params: Params, adapters: dict[str, Path], answerer: Answerer, images: dict[str, bytes]
+) -> None:
+    own = PromptParams(open="{question}", options="{options}? {question}")
+    other = Answerer(params.model, adapters, NEW, PER_PASS, {"options": own})
+
+    def ask(asked: Answerer, name: str) -> Any:
+        return asked.answer(images["image-0"], "What color is it?", ["red", "blue"], name).probabilities
+
+    assert ask(other, "options") != ask(answerer, "options")
+    assert ask(other, "standard") == ask(answerer, "standard")
 
 
 def test_several_questions_about_an_image_are_answered_as_one_by_one(
@@ -144,19 +160,19 @@ def test_every_cut_of_an_image_is_refused_or_whole_and_never_worse(images: dict[
         ("", None, "question: is empty"),
         ("  \n", None, "question: is empty"),
         (None, None, "question: is missing"),
-        (7, None, "question: wanted a text, not int"),
+        (7, None, "question: must be a text, not int"),
         ("?" * 1001, None, "question: 1001 characters, more than 1000"),
-        ("What \ud800?", None, "question: holds half a character"),
-        ("What?", [], "options: 0 given, wanted 2 to 26"),
-        ("What?", ["red"], "options: 1 given, wanted 2 to 26"),
-        ("What?", [str(number) for number in range(100)], "options: 100 given, wanted 2 to 26"),
-        ("What?", ["red", "blue", "Red "], "option 3: 'Red ' is there already"),
+        ("What \ud800?", None, "question: contains half a character"),
+        ("What?", [], "options: 0 given, must be 2 to 26"),
+        ("What?", ["red"], "options: 1 given, must be 2 to 26"),
+        ("What?", [str(number) for number in range(100)], "options: 100 given, must be 2 to 26"),
+        ("What?", ["red", "blue", "Red "], "option 3: 'Red ' is a duplicate"),
         ("What?", ["red", ""], "option 2: is empty"),
         ("What?", ["red", None], "option 2: is missing"),
-        ("What?", ["red", 5], "option 2: wanted a text, not int"),
+        ("What?", ["red", 5], "option 2: must be a text, not int"),
         ("What?", ["red", "b" * 201], "option 2: 201 characters, more than 200"),
-        ("What?", "red,blue", "options: wanted a list of texts, not str"),
-        ("What?", 4, "options: wanted a list of texts, not int"),
+        ("What?", "red,blue", "options: must be a list of texts, not str"),
+        ("What?", 4, "options: must be a list of texts, not int"),
     ],
 )
 def test_a_bad_question_is_refused(question: Any, options: Any, says: str) -> None:
@@ -168,8 +184,8 @@ def test_a_bad_question_is_refused(question: Any, options: Any, says: str) -> No
 @pytest.mark.parametrize(
     ("question", "options", "says"),
     [
-        ("What is in this <image>?", None, "holds <image>"),
-        ("What?", ["red", "<eos>"], "holds <eos>"),
+        ("What is in this <image>?", None, "contains <image>"),
+        ("What?", ["red", "<eos>"], "contains <eos>"),
         ("one two " * 120, [f"{number} " + "long option " * 15 for number in range(26)], "model's context of 1024"),
     ],
 )
@@ -238,8 +254,8 @@ def test_the_command_asks_openly_and_one_model(project: Path, answerer: Answerer
         (["nowhere.jpg", "What?"], "nowhere.jpg: no such file"),
         (["params.yaml", "What?"], "params.yaml: "),
         (["chair.jpg", ""], "question: is empty"),
-        (["chair.jpg", "What?", "--options", "red"], "options: 1 given, wanted 2 to 26"),
-        (["chair.jpg", "What?", "--options", "red,red"], "option 2: 'red' is there already"),
+        (["chair.jpg", "What?", "--options", "red"], "options: 1 given, must be 2 to 26"),
+        (["chair.jpg", "What?", "--options", "red,red"], "option 2: 'red' is a duplicate"),
         (["chair.jpg", "What?", "--model", "rival"], "--model rival: no such model; params.yaml has base, standard"),
     ],
 )

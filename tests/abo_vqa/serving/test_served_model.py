@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -18,22 +19,23 @@ from mlflow.exceptions import MlflowException
 from ruamel.yaml import YAML
 
 from abo_demo.scene import draw_scene, sample_scene
+from abo_vqa.common.digests import code_files
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.inference.ask import BLANK, ask_all, blank_image
 from abo_vqa.inference.conditions import Distractors, ask_under
 from abo_vqa.inference.prompt_tree import Scorer
-from abo_vqa.metrics.answers import exact_match, summarize
+from abo_vqa.metrics.answers import exact_match, score_answers, summarize
 from abo_vqa.model.adapters import attach_adapters
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.serving.answering import Answerer, Reply
+from abo_vqa.serving.packaging import REQUIREMENTS, copy_code, save_served_model
 from abo_vqa.serving.registry import adapter_digest, register
-from abo_vqa.serving.served_model import MAX_ROWS, REQUIREMENTS, AnswerModel, save_served_model
+from abo_vqa.serving.served_model import MAX_ROWS, ServedModel
 from adapted import NoScorer, adapted
-from module_graph import closure, file_of
 from paths import ROOT
 from pictures import REFUSED, WHOLE, encoded
 from pretended import options_help
@@ -193,22 +195,22 @@ WRONG: dict[str, tuple[Any, str]] = {
     "a link to elsewhere": (records(GOOD | {"image": "pictures/link.jpg"}), "^row 0: image: neither the path of a"),
     "a wrong row in inputs": ({"inputs": [GOOD | {"options": ["red"]}]}, "^row 0: options: 1 given"),
     "a text of the project": (records(GOOD | {"image": "params.yaml"}), "^row 0: .*params.yaml: .* are no JPEG"),
-    "one option": (records(GOOD | {"options": ["red"]}), "^row 0: options: 1 given, wanted 2 to 26"),
+    "one option": (records(GOOD | {"options": ["red"]}), "^row 0: options: 1 given, must be 2 to 26"),
     "100 options": (records(GOOD | {"options": [str(n) for n in range(100)]}), "^row 0: options: 100 given"),
     "no option": (records(GOOD | {"options": []}), "^row 0: options: 0 given"),
-    "options in one text": (records(GOOD | {"options": "red,blue"}), "^row 0: options: wanted a list of texts"),
-    "the same option twice": (records(GOOD | {"options": ["red", "red"]}), "^row 0: option 2: 'red' is there already"),
+    "options in one text": (records(GOOD | {"options": "red,blue"}), "^row 0: options: must be a list of texts"),
+    "the same option twice": (records(GOOD | {"options": ["red", "red"]}), "^row 0: option 2: 'red' is a duplicate"),
     "an empty question": (records(GOOD | {"question": " "}), "^row 0: question: is empty"),
     "a long question": (records(GOOD | {"question": "?" * 5000}), "^row 0: question: 5000 characters"),
     "half a character": (b'{"dataframe_records": [{"image": "x", "question": "\\ud800", "options": null}]}',
                          "surrogates not allowed"),
-    "a sign of the model's": (records(GOOD | {"question": "<image>?"}), "^row 0: .* holds <image>"),
+    "a sign of the model's": (records(GOOD | {"question": "<image>?"}), "^row 0: .* contains <image>"),
     "longer than the context": (
         records(GOOD | {"options": [f"{n} " + "long option " * 15 for n in range(26)]}),
         "^row 0: question asked: .* more than the model's context of 1024",
     ),
     "several wrong rows": (records(*[GOOD | {"options": ["red"]}] * 5), "^row 0: .*; row 1: .*; row 2: .*; and 2 more"),
-    "too many rows": (records(*[GOOD] * (MAX_ROWS + 1)), f"^257 rows given, wanted 1 to {MAX_ROWS}"),
+    "too many rows": (records(*[GOOD] * (MAX_ROWS + 1)), f"^257 rows given, must be 1 to {MAX_ROWS}"),
     "a column missing": (records({"image": GOOD["image"], "options": OPTIONS}), r"missing inputs \['question'\]"),
     "no row": (records(), "missing inputs"),
     "not JSON": (b"not JSON", "Ensure that input is a valid JSON"),
@@ -259,7 +261,8 @@ def test_accuracy_over_http_is_that_of_the_evaluation(url: str, project: Path, t
     base, processor, known = load_base(params.model), load_processor(params.model), images | {BLANK: blank_image()}
     collator = ImageCollator(processor, known, ImageFeatures(tmp_path, known, base, processor), 1024)
     tuned = attach_adapters(base, {"options": project / "models/adapters/options"})
-    table = ask_all(Scorer(tuned, collator, 8, 512), rows, asked, NoScorer(), "options")
+    answers = ask_all(Scorer(tuned, collator, 8, 512), params.prompt_of("options"), rows, asked, "options")
+    table = score_answers(answers, NoScorer())
     accuracies = []
     for condition, total in summarize(table).items():
         sent = [
@@ -297,18 +300,41 @@ def test_a_model_that_is_not_registered_says_so(project: Path, tmp_path: Path, m
     save_served_model(tmp_path / "model", "options", Path("models/adapters/options"), "d" * 64, params)
     found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame([GOOD]))
     assert found["model_version"][0] == "unregistered/dddddddddddd"
-    assert isinstance(AnswerModel(), mlflow.pyfunc.PythonModel)
+    assert isinstance(ServedModel(), mlflow.pyfunc.PythonModel)
 
 
 def test_every_library_that_the_served_code_imports_is_required() -> None:
     from importlib.metadata import packages_distributions
 
-    src, used = ROOT / "src", set()
-    for module in closure(src, "abo_vqa.serving.served_model"):
-        path = file_of(src, module)
-        assert path
+    used = set()
+    for path in code_files("abo_vqa.serving.served_model"):
         used |= set(re.findall(r"^\s*(?:from|import) ([a-zA-Z_0-9]+)", path.read_text(), re.MULTILINE))
     names = packages_distributions()
     needed = {name: {made.lower() for made in names[name]} for name in used - {"abo_vqa"} if name in names}
     assert {"torch", "mlflow", "PIL"} <= set(needed)
     assert [name for name, made in needed.items() if not made & set(REQUIREMENTS)] == []
+
+
+def test_only_the_code_that_is_served_is_copied(tmp_path: Path) -> None:
+    copied = copy_code("abo_vqa.serving.served_model", tmp_path)
+    src = ROOT / "src"
+    found = {src / path.relative_to(tmp_path) for path in copied.rglob("*") if path.is_file()}
+    assert found == set(code_files("abo_vqa.serving.served_model"))
+    assert {path.name for path in copied.iterdir()} == {"__init__.py", "common", "inference", "model", "serving"}
+    names = {path.relative_to(copied).as_posix() for path in copied.rglob("*.py")}
+    assert not names & {"serving/registry.py", "serving/packaging.py", "inference/stage.py"}
+
+    def bytes_of(folder: Path) -> int:
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.suffix not in ("", ".pyc"))
+
+    assert bytes_of(copied) < bytes_of(src / "abo_vqa") / 3
+
+
+def test_the_copied_code_runs_without_the_project(tmp_path: Path) -> None:
+    copy_code("abo_vqa.serving.served_model", tmp_path)
+    code = "import abo_vqa.serving.served_model as m, abo_vqa.serving.answering as a; print(m.__file__, a.__file__)"
+    environment = project_environment() | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(str(tmp_path)) == 2

@@ -15,6 +15,7 @@ from abo_vqa.common.params import Params, check_params, read_params
 from abo_vqa.common.params.group import ParamsError
 from abo_vqa.model.base.loading import bitsandbytes_config
 from abo_vqa.training.settings import autocast, lora_config, trainer_arguments
+from parameters import changed
 from paths import ROOT
 
 safe = YAML(typ="safe", pure=True)
@@ -23,16 +24,6 @@ safe = YAML(typ="safe", pure=True)
 @pytest.fixture
 def values(root: Path) -> dict[str, Any]:
     return safe.load(root / "params.yaml")
-
-
-def changed(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
-    """Set a dotted key."""
-    group = values
-    *groups, last = key.split(".")
-    for name in groups:
-        group = group[name]
-    group[last] = value
-    return values
 
 
 def test_the_committed_parameters_are_valid(root: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo catalogue: laid out as ABO's, as dirty as ABO's, the same to the byte, and true of its pictures."""
+"""The demo catalog: laid out as ABO's, as dirty as ABO's, the same to the byte, and true of its pictures."""
 
 import csv
 import gzip
@@ -18,13 +18,13 @@ from scipy import ndimage
 
 from abo_demo import scene as scene_module
 from abo_demo.archive import images_readme
-from abo_demo.catalogue import (
+from abo_demo.catalog import (
     LISTINGS,
     Entry,
     absent_image,
-    plan_catalogue,
+    plan_catalog,
     truncated_image,
-    write_catalogue,
+    write_catalog,
 )
 from abo_demo.contact_sheet import contact_sheet
 from abo_demo.products import DRAWINGS, Pen
@@ -67,8 +67,8 @@ def table_of(archive: dict[str, bytes]) -> dict[str, dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("catalogue")
-    write_catalogue(folder, SEED, SMALL)
+    folder = tmp_path_factory.mktemp("catalog")
+    write_catalog(folder, SEED, SMALL)
     return folder
 
 
@@ -84,7 +84,7 @@ def images() -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def entries() -> list[Entry]:
-    return plan_catalogue(SEED, LISTINGS)
+    return plan_catalog(SEED, LISTINGS)
 
 
 def share(entries: list[Entry], key: str) -> float:
@@ -213,14 +213,14 @@ def test_sides_are_those_of_the_drawing(entries):
 
 
 def test_same_seed_gives_the_same_bytes_and_another_seed_others(small, tmp_path):
-    write_catalogue(tmp_path / "again", SEED, SMALL)
-    write_catalogue(tmp_path / "other", SEED + 1, SMALL)
+    write_catalog(tmp_path / "again", SEED, SMALL)
+    write_catalog(tmp_path / "other", SEED + 1, SMALL)
     for name in ("abo-listings.tar", "abo-images-small.tar"):
         assert (small / name).read_bytes() == (tmp_path / "again" / name).read_bytes()
         assert (small / name).read_bytes() != (tmp_path / "other" / name).read_bytes()
 
 
-def test_a_small_catalogue_has_all_the_dirt(small):
+def test_a_small_catalog_has_all_the_dirt(small):
     records, malformed = records_of(members(small / "abo-listings.tar"))
     table = table_of(members(small / "abo-images-small.tar"))
     assert malformed == 1 and len(records) == SMALL
@@ -229,16 +229,16 @@ def test_a_small_catalogue_has_all_the_dirt(small):
     assert any(record.get("main_image_id", next(iter(table))) not in table for record in records)
 
 
-def test_too_small_a_catalogue_is_refused(tmp_path):
+def test_too_small_a_catalog_is_refused(tmp_path):
     with pytest.raises(ValueError, match="too few"):
-        write_catalogue(tmp_path, SEED, 39)
+        write_catalog(tmp_path, SEED, 39)
 
 
 @pytest.mark.slow
-def test_committed_catalogue_is_what_the_code_draws(images, tmp_path):
+def test_committed_catalog_is_what_the_code_draws(images, tmp_path):
     if images["images/README.md"].decode() != images_readme():
         pytest.skip("drawn with other versions of Pillow or numpy, which may round a pixel differently")
-    write_catalogue(tmp_path, SEED, LISTINGS)
+    write_catalog(tmp_path, SEED, LISTINGS)
     for name in ("abo-listings.tar", "abo-images-small.tar"):
         new, committed = ((folder / name).read_bytes() for folder in (tmp_path, DATA))
         assert hashlib.sha256(new).hexdigest() == hashlib.sha256(committed).hexdigest()
@@ -320,6 +320,6 @@ def test_impossible_scenes_are_refused(count, parts):
         Scene(TYPE_BY_NAME["VASE"], "red", "glass", count, parts)
 
 
-def test_contact_sheet_shows_the_catalogue(small):
+def test_contact_sheet_shows_the_catalog(small):
     sheet = contact_sheet(small, SEED)
     assert sheet.mode == "P" and len(sheet.getcolors(256) or []) > 20

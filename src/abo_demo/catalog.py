@@ -1,7 +1,7 @@
-"""Draw the demo catalogue: `python -m abo_demo.catalogue --seed 7 --out data`.
+"""Draw the demo catalog: `python -m abo_demo.catalog --seed 7 --out data`.
 
-Writes abo-listings.tar and abo-images-small.tar, laid out as ABO publishes them and with ABO's dirt in ABO's
-proportions. The same seed and size give the same bytes, on the versions that images/README.md names.
+Writes abo-listings.tar and abo-images-small.tar with ABO's layout and ABO's defects in ABO's proportions. Equal seeds
+and sizes give equal bytes with the package versions named in images/README.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from abo_demo.words import BRANDS, ENGLISH_MARKETS, HOUSE_BRAND, MODELS, OTHER_M
 from abo_vqa.common.draws import derive_rng
 
 LISTINGS = 1760
-SIZES = (((160, 160), 6), ((176, 152), 1), ((152, 176), 1))  # pixels (width, height), and how often
+SIZES = (((160, 160), 6), ((176, 152), 1), ((152, 176), 1))  # pixels (width, height), and weight
 QUALITY = 72
 
 T = TypeVar("T")
@@ -45,15 +45,15 @@ _OTHER_VIEW = 0.01
 
 @dataclass(frozen=True)
 class Entry:
-    """A listing with what it shows: the offer, and ABO's JSON object written from it."""
+    """A listing: the offer, and ABO's JSON object written from it."""
 
     offer: Offer
     record: Json
 
 
 @dataclass(frozen=True)
-class CatalogueSummary:
-    """What write_catalogue wrote: numbers of things, sizes in bytes, and how many listings state each number."""
+class CatalogSummary:
+    """Summary of write_catalog: counts, sizes in bytes, and the number of listings that state each number."""
 
     listings: int
     images: int
@@ -64,10 +64,11 @@ class CatalogueSummary:
     stated: Mapping[int, int]
 
 
-def plan_catalogue(seed: int, listings: int) -> list[Entry]:
-    """Decide all listings, without drawing any; ValueError for fewer than 40, too few to hold all the dirt."""
+def plan_catalog(seed: int, listings: int) -> list[Entry]:
+    """Plan all listings without drawing; ValueError for fewer than 40, too few to include all defects."""
     if listings < 40:
         raise ValueError(f"{listings} listings are too few, 40 is the least")
+    # The committed archives are drawn with this key; do not respell it.
     rng = derive_rng(seed, "catalogue", listings)
     twins = max(2, round(_TWINS * listings))
     offers = _offers(listings - twins, rng)
@@ -76,9 +77,9 @@ def plan_catalogue(seed: int, listings: int) -> list[Entry]:
     return [Entry(offer, listing_record(offer, rng)) for offer in offers]
 
 
-def write_catalogue(out: Path, seed: int, listings: int) -> CatalogueSummary:
-    """Draw and write both archives into the folder out, replacing what is there."""
-    entries = plan_catalogue(seed, listings)
+def write_catalog(out: Path, seed: int, listings: int) -> CatalogSummary:
+    """Draw and write both archives into the folder out, replacing older ones."""
+    entries = plan_catalog(seed, listings)
     absent = absent_image(entries)
     scenes: dict[str, Scene] = {}
     for entry in entries:
@@ -92,7 +93,7 @@ def write_catalogue(out: Path, seed: int, listings: int) -> CatalogueSummary:
     listings_tar, images_tar = out / "abo-listings.tar", out / "abo-images-small.tar"
     write_listings(listings_tar, [entry.record for entry in entries])
     write_images(images_tar, pictures)
-    return CatalogueSummary(
+    return CatalogSummary(
         listings=len(entries),
         images=len(pictures),
         product_types=len({entry.offer.scene.product.name for entry in entries}),
@@ -104,28 +105,28 @@ def write_catalogue(out: Path, seed: int, listings: int) -> CatalogueSummary:
 
 
 def absent_image(entries: Sequence[Entry]) -> str:
-    """The one image id that a listing points at although there is no such image."""
+    """Return the one image id in a listing without an image."""
     return _unshared(entries)[0]
 
 
 def truncated_image(entries: Sequence[Entry]) -> str:
-    """The image id of the one JPEG that is cut off."""
+    """Return the id of the one truncated JPEG."""
     return _unshared(entries)[1]
 
 
 def _unshared(entries: Sequence[Entry]) -> list[str]:
-    """Main images of one listing only, in order of their ids."""
+    """Return the main images used by only one listing, in order of their ids."""
     used = Counter(entry.offer.image_id for entry in entries)
     return sorted(image_id for image_id, times in used.items() if image_id is not None and times == 1)
 
 
 def _number(scene: Scene) -> int:
-    """What a listing of this scene counts: the contents if any are meant to be, else the copies."""
+    """Return the number that a listing of this scene states: of its contents if it has any, else of copies."""
     return scene.count if scene.parts is None else scene.parts
 
 
 def _offers(count: int, rng: random.Random) -> list[Offer]:
-    """Offers of as many different scenes, every proportion met as exactly as whole listings allow."""
+    """Return offers of as many different scenes, with all proportions as exact as whole listings allow."""
     products = _deal(PRODUCT_TYPES, [product.weight for product in PRODUCT_TYPES], count, rng)
     colors = _deal(list(COLORS), [1.0] * len(COLORS), count, rng)
     showing_parts = _parts(products, rng)
@@ -170,7 +171,7 @@ def _offers(count: int, rng: random.Random) -> list[Offer]:
 
 
 def _twins(offers: Sequence[Offer], count: int, rng: random.Random) -> list[Offer]:
-    """Second listings that share an image: half the same item in another marketplace, half another item."""
+    """Return duplicate listings that share an image: half the same item in another marketplace, half another item."""
     twins = []
     for index, offer in enumerate(rng.sample([offer for offer in offers if offer.image_id is not None], count)):
         if index % 2:
@@ -182,7 +183,7 @@ def _twins(offers: Sequence[Offer], count: int, rng: random.Random) -> list[Offe
 
 
 def _picture(image_id: str, scene: Scene, seed: int) -> Picture:
-    """Draw and encode one image; its file name comes from its id alone."""
+    """Draw and encode one image; its file name depends only on its id."""
     rng = derive_rng(seed, "picture", image_id)
     size = rng.choices([size for size, _ in SIZES], [often for _, often in SIZES])[0]
     packed = io.BytesIO()
@@ -192,7 +193,7 @@ def _picture(image_id: str, scene: Scene, seed: int) -> Picture:
 
 
 def _deal(things: Sequence[T], weights: Sequence[float], count: int, rng: random.Random) -> list[T]:
-    """As many things as asked for, in random order, each as often as its weight says, to the nearest whole."""
+    """Return `count` things in random order, each in proportion to its weight, rounded to whole numbers."""
     shares = [weight * count / sum(weights) for weight in weights]
     numbers = [int(share) for share in shares]
     by_rest = sorted(range(len(things)), key=lambda i: (numbers[i] - shares[i], i))
@@ -204,13 +205,13 @@ def _deal(things: Sequence[T], weights: Sequence[float], count: int, rng: random
 
 
 def _flags(count: int, share: float, rng: random.Random, least: int = 1) -> list[bool]:
-    """Flags in random order, of which the share, but not fewer than least, are set."""
+    """Return flags in random order, of which the share, but at least `least`, are set."""
     wanted = max(least, round(share * count))
     return _deal([True, False], [wanted, count - wanted], count, rng)
 
 
 def _parts(products: Sequence[ProductType], rng: random.Random) -> list[int | None]:
-    """For every product how many contents to show, all numbers about equally often; None where none are meant."""
+    """Return the number of contents to show per product, all numbers about equally often; None to show none."""
     able = [i for i, product in enumerate(products) if product.part is not None]
     showing = rng.sample(able, round(_PARTS_SHOWN * len(able)))
     numbers = _deal(range(MAX_COUNT + 1), [1.0] * (MAX_COUNT + 1), len(showing), rng)
@@ -221,9 +222,9 @@ def _parts(products: Sequence[ProductType], rng: random.Random) -> list[int | No
 
 
 def _packs(count: int, showing_parts: int, rng: random.Random) -> list[int | None]:
-    """How many copies each of the other listings shows and says; None for a single one that does not say it.
+    """Return the number of copies that each other listing shows and states; None for one copy, not stated.
 
-    A stated one is as rare as any other number, or "1" would be a good guess without looking.
+    A stated "1" is as rare as any other number, or it would be a good guess without the image.
     """
     stated = round(_COUNTED * count) - showing_parts
     numbers: list[int | None] = list(_deal(range(1, MAX_COUNT + 1), [1.0] * 8 + [0.6, 0.6], stated, rng))
@@ -246,7 +247,7 @@ def _markets(count: int, rng: random.Random) -> list[Market]:
 
 
 def _names(count: int, letters: str, length: int, prefix: str, suffix: str, rng: random.Random) -> list[str]:
-    """Different random names between a prefix and a suffix."""
+    """Return distinct random names between a prefix and a suffix."""
     names: dict[str, None] = {}
     while len(names) < count:
         names[prefix + "".join(rng.choices(letters, k=length)) + suffix] = None
@@ -254,13 +255,13 @@ def _names(count: int, letters: str, length: int, prefix: str, suffix: str, rng:
 
 
 def main() -> None:
-    """Write the demo catalogue and print what it holds."""
-    parser = argparse.ArgumentParser(description="Draw the demo catalogue in ABO's archive layout.")
+    """Write the demo catalog and print its summary."""
+    parser = argparse.ArgumentParser(description="Draw the demo catalog in ABO's archive layout.")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, default=Path("data"))
     parser.add_argument("--listings", type=int, default=LISTINGS)
     args = parser.parse_args()
-    summary = write_catalogue(args.out, args.seed, args.listings)
+    summary = write_catalog(args.out, args.seed, args.listings)
     print(json.dumps(summary.__dict__, indent=2))
 
 

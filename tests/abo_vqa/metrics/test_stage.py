@@ -1,0 +1,169 @@
+"""The stage score refuses incomplete or broken answers by name, and logs its metrics to the runs behind the answers."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.layout import SCORES, adapter_folder, answers_table, predictions_table
+from abo_vqa.common.params import read_params
+from abo_vqa.common.tracking.run import find_run, tracked_run
+from abo_vqa.common.tracking.store import open_store
+from abo_vqa.metrics.answers import check_micro_average, summarize
+from abo_vqa.metrics.stage import COMPARED, main
+from adapted import NoScorer
+from paths import ROOT
+from pretended import CONDITIONS, MODELS
+
+WORDS = ["red", "blue", "green", "black"]
+# By qa_id, whether the question is kept with matched options.
+QUESTIONS = {"q0": True, "q1": True, "q2": False, "q3": True}
+
+
+def answered(qa_id: str, condition: str, said: str) -> dict[str, Any]:
+    """An answer as inference.ask returns it; the right one is red."""
+    orders = 4 if condition == "circular" else 1
+    return {
+        "qa_id": qa_id,
+        "image_id": f"image of {qa_id}",
+        "question_type": "color" if qa_id < "q2" else "material",
+        "condition": condition,
+        "answer": "red",
+        "options": WORDS,
+        "shown": condition != "open",
+        "prior": [0.0] * 4,
+        "generated": [said] * orders,
+        "log_probabilities": [[-1.0, -2.0, -3.0, -4.0]] * orders,
+        "lengths": [[2] * 4] * orders,
+    }
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: bytes) -> Path:
+    """A project whose models were asked: base is right once, the options arm always."""
+    (tmp_path / "mlflow.db").write_bytes(empty_store)
+    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    for folder in ("tables/answers", "tables/splits"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["score"])
+    monkeypatch.setattr("abo_vqa.metrics.bertscore.BertScorer", lambda *_: NoScorer())
+    for name in ("DVC_ROOT", "DVC_STAGE", "MLFLOW_TRACKING_URI"):
+        monkeypatch.delenv(name, raising=False)
+    test = [{"qa_id": qa_id, "matched_options": WORDS if kept else None} for qa_id, kept in QUESTIONS.items()]
+    pd.DataFrame(test).to_parquet("tables/splits/test.parquet")
+    for name in MODELS:
+        rows = [
+            answered(qa_id, condition, "red" if name == "options" or qa_id == "q0" else "blue")
+            for condition in CONDITIONS
+            for qa_id, kept in QUESTIONS.items()
+            if kept or condition != "matched"
+        ]
+        pd.DataFrame(rows).to_parquet(answers_table(name))
+    return tmp_path
+
+
+def change(model: str, changed: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = answers_table(model)
+    changed(pd.read_parquet(path)).to_parquet(path)
+
+
+def of(table: pd.DataFrame, qa_id: str, condition: str) -> "pd.Series[bool]":
+    return (table["qa_id"] == qa_id) & (table["condition"] == condition)
+
+
+def test_every_answer_is_scored(project: Path) -> None:
+    main()
+    report = json.loads(SCORES.read_text())
+    assert list(report) == sorted(MODELS)
+    for name, accuracy in (("base", 0.25), ("options", 1.0)):
+        predictions = pd.read_parquet(predictions_table(name))
+        answers = pd.read_parquet(answers_table(name))
+        keys = ["qa_id", "condition"]
+        assert predictions[keys].to_numpy().tolist() == answers[keys].to_numpy().tolist()
+        summary = report[name]["summary"]
+        check_micro_average(summary)
+        assert summary == json.loads(json.dumps(summarize(predictions)))
+        assert summary["circular"]["total"]["accuracy"] == accuracy and summary["matched"]["total"]["n"] == 3
+        assert set(report[name]["calibration"]) == set(CONDITIONS)
+        assert [row["share"] for row in report[name]["calibration"]["open"]] == [1.0]
+    before = {path: path.read_bytes() for path in (SCORES, *map(predictions_table, MODELS))}
+    main()
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_metrics_are_logged_to_the_runs_that_asked_and_trained(project: Path) -> None:
+    adapter = adapter_folder("options")
+    adapter.mkdir(parents=True)
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights")
+    made = {"train": adapter, "evaluate": answers_table("options")}
+    runs = {}
+    for stage, path in made.items():
+        with tracked_run(f"{stage} options", read_params(), {"arm": "options"}) as run:
+            run.tag_output(path)
+        runs[stage] = run.id
+    main()
+    client, experiment = open_store()
+    evaluated, trained = (client.get_run(runs[stage]).data.metrics for stage in ("evaluate", "train"))
+    assert evaluated["options/accuracy"] == 1.0 and evaluated["circular/material/n"] == 2
+    assert set(trained) == {f"{condition}/{name}" for condition in CONDITIONS for name in COMPARED}
+    assert client.list_artifacts(runs["evaluate"])[0].path == "options.parquet"
+    # What was asked elsewhere has no run in this store: it gets one.
+    assert find_run(answers_table("base")) is None
+    [alone] = client.search_runs([experiment], "attributes.run_name = 'score base'")
+    assert alone.data.metrics["open/accuracy"] == 0.25
+
+
+@pytest.mark.parametrize(
+    ("model", "stage"), [("base", "evaluate_base"), ("standard", "evaluate@standard"), ("options", "evaluate@options")]
+)
+def test_missing_answers_are_named_with_the_stage_that_makes_them(project: Path, model: str, stage: str) -> None:
+    answers_table(model).unlink()
+    with pytest.raises(InputError, match=rf"{model}\.parquet: not found; .*dvc repro {stage}$"):
+        main()
+
+
+@pytest.mark.parametrize("condition", ["open", "options", "matched"])
+def test_a_question_that_is_not_answered_is_named(project: Path, condition: str) -> None:
+    change("base", lambda table: table[~of(table, "q1", condition)])
+    says = rf"base\.parquet: under the condition {condition}\b.*1 differ, q1 .*dvc repro -f evaluate_base"
+    with pytest.raises(InputError, match=says):
+        main()
+
+
+@pytest.mark.parametrize(("condition", "qa_id"), [("open", "q9"), ("matched", "q2")])
+def test_an_answer_to_another_question_is_named(project: Path, condition: str, qa_id: str) -> None:
+    """q2 is a test question, but not one that is asked with matched options."""
+    more = pd.DataFrame([answered(qa_id, condition, "red")])
+    change("base", lambda table: pd.concat([table, more]))
+    with pytest.raises(InputError, match=rf"base\.parquet: under the condition {condition}\b.*1 differ, {qa_id}"):
+        main()
+
+
+def test_a_question_that_is_answered_twice_is_named(project: Path) -> None:
+    change("base", lambda table: pd.concat([table, table[of(table, "q3", "circular")]]))
+    with pytest.raises(InputError, match=r"base\.parquet: question q3 .* twice under the condition circular"):
+        main()
+
+
+def test_a_condition_that_is_none_of_the_parameters_is_named(project: Path) -> None:
+    more = pd.DataFrame([answered(qa_id, "telepathy", "red") for qa_id in QUESTIONS])
+    change("base", lambda table: pd.concat([table, more]))
+    with pytest.raises(InputError, match=r"base\.parquet: .*telepathy.* not in evaluate\.conditions"):
+        main()
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_log_probability_that_is_no_number_is_named(project: Path, number: float) -> None:
+    def spoil(table: pd.DataFrame) -> pd.DataFrame:
+        spoiled = table.loc[of(table, "q2", "blind")].iloc[0].name
+        table.at[spoiled, "log_probabilities"] = [[-1.0, number, -3.0, -4.0]]
+        return table
+
+    change("base", spoil)
+    with pytest.raises(InputError, match=r"question q2 under blind: .*compute_dtype"):
+        main()
