@@ -35,8 +35,8 @@ def test_the_committed_parameters_are_valid(root: Path) -> None:
     [
         ("train.lora.rank", 8, "train.lora.rank: unknown parameter"),
         ("train.lora.r", "eight", "train.lora.r: Input should be a valid integer"),
-        ("train.processes", 0, "train.processes"),
-        ("train.processes", "all", "train.processes"),
+        ("train.processes", 0, "train.processes: Input should be greater than or equal to 1 (given: 0)"),
+        ("train.processes", "all", "train.processes: Input should be 'auto' (given: 'all')"),
         ("train.lora.r", 0, "train.lora.r: Input should be greater than or equal to 1 (given: 0)"),
         ("train.learning_rate", "fast", "train.learning_rate: Input should be a valid number"),
         ("train.epochs", True, "train.epochs: Input should be a valid number"),
