@@ -26,7 +26,7 @@ STAGES = {
     "validate": ["questions"],
     "split": ["splits"],
     "audit": ["audit"],
-    "train": ["training", "--arm", "options"],
+    "train": ["training", "--model", "options-1"],
     "evaluate": ["inference", "--model", "options"],
     "score": ["metrics"],
     "compare": ["comparison"],

@@ -66,7 +66,7 @@ def test_an_import_too_many_is_seen(clone: Path) -> None:
     "stage",
     [
         "audit.stage",
-        "training.stage --arm options",
+        "training.stage --model options-1",
         "inference.stage --model options",
         "metrics.stage",
         "comparison.stage",

@@ -15,8 +15,8 @@ KEPT = {
 }  # fmt: skip
 DISCARDED = {
     "options_from": "matched", "epochs": 3.0, "packing": "question", "learning_rate": 0.5, "schedule": "linear",
-    "warmup": 0.5, "weight_decay": 0.5, "max_grad_norm": 0.5, "optimizer": "sgd", "mixed_precision": "no",
-    "max_questions": 10, "validation_questions": 10, "patience": 10,
+    "warmup": 0.5, "weight_decay": 0.5, "max_grad_norm": 0.5, "average": 0.25, "optimizer": "sgd",
+    "mixed_precision": "no", "max_questions": 10, "validation_questions": 10, "patience": 10,
 }  # fmt: skip
 
 
