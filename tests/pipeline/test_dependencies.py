@@ -30,9 +30,7 @@ def problems(text: str, root: Path) -> list[str]:
         idle = [file for file in there if file.is_file() and "__pycache__" not in file.parts and file not in runs]
         # The question prompt is named by a parameter, and so by a dependency of its own.
         own = {"generate": {root / "src/abo_vqa/generators/question_prompt.txt"}}.get(name, set())
-        # Every stage depends on all of common/, whether it draws figures or not.
-        common = root / "src/abo_vqa/common"
-        idle = [file for file in idle if has_code(file) and file not in own and not file.is_relative_to(common)]
+        idle = [file for file in idle if has_code(file) and file not in own]
         found += [f"{name} does not run {file.relative_to(root)}" for file in idle]
         found += [f"{name}: {dep.relative_to(root)} is not there" for dep in listed if not dep.exists()]
     return found
