@@ -11,7 +11,7 @@ from abo_vqa.commands.prediction_files import Table
 from abo_vqa.commands.tolerant_match import tolerant_match
 from abo_vqa.common.words import normalize
 from abo_vqa.comparison.training import TrainingDifference, paired_training_difference
-from abo_vqa.comparison.verdict import NOT_SHOWN, UNSAID
+from abo_vqa.comparison.words import BECAUSE, NOT_SHOWN
 from abo_vqa.metrics.answers import exact_match
 from abo_vqa.statistics.intervals import MeanDifference, cluster_interval, paired_difference
 
@@ -128,7 +128,7 @@ def _copies(*models: Runs) -> bool:
 
 def _answer(estimate: float, shown: bool, unsaid: str) -> str:
     if unsaid:
-        return UNSAID + unsaid
+        return BECAUSE + unsaid
     if not shown:
         return NOT_SHOWN
     return "better" if estimate > 0 else "worse"

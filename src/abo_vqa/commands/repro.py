@@ -30,7 +30,7 @@ def main(
     ] = None,
     project: Project = None,
 ) -> None:
-    """Reproduce the pipeline, training and evaluating several models side by side.
+    """Run the pipeline, several models side by side.
 
     The stages, their order and their results are those of `dvc repro`, whatever the number of jobs: only what has
     changed runs. With several GPUs every job gets its own. If a stage fails, no further one is started.

@@ -25,6 +25,7 @@ QUESTIONS = {
     LOOKS: "Does each model score higher with the image than with a blank one, or another product's?",
     EVERY_ORDER: "Is each model right in every order of the options more often than by chance?",
 }
+BECAUSE = "cannot be said, because "
 IMAGES = {"blank": "a blank image", "other": "another product's image"}
 
 REASONS: dict[str, Callable[[Json], str]] = {
@@ -100,7 +101,7 @@ def answer_text(part: Json) -> str:
     """Return a part's answer: yes, no, not shown, or why it cannot be said."""
     if part["answer"] != UNSAID:
         return str(part["answer"])
-    return f"cannot be said, because {reason_text(part)}"
+    return BECAUSE + reason_text(part)
 
 
 def reason_text(part: Json) -> str:
