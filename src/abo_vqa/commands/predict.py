@@ -78,7 +78,7 @@ def main(
     params = read_params()
     for name in model or ():
         if name not in (*params.models(), *params.arms):
-            known = ", ".join(dict.fromkeys([*params.arms, *params.models()]))
+            known = ", ".join(dict.fromkeys([*params.compared(), *params.models()]))
             raise InputError(f"--model {name}: no such model; params.yaml has {known}")
     runs = [params.runs_of(name) if name in params.arms else [name] for name in model or params.compared()]
     names = list(dict.fromkeys(name for several in runs for name in several))

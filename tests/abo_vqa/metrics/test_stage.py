@@ -18,9 +18,11 @@ from abo_vqa.metrics.answers import check_micro_average, summarize
 from abo_vqa.metrics.stage import COMPARED, main
 from adapted import NoScorer
 from paths import ROOT
-from pretended import MODELS
+from pretended import MODELS as COMPARED_MODELS
+from pretended import SEEDS
 
 WORDS = ["red", "blue", "green", "black"]
+MODELS = ["base", *(f"{arm}-{seed}" for arm in COMPARED_MODELS[1:] for seed in SEEDS)]
 # By qa_id, whether the question is kept with matched options.
 QUESTIONS = {"q0": True, "q1": True, "q2": False, "q3": True}
 
@@ -72,7 +74,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: bytes)
     by_id = {row["qa_id"]: row for row in TEST}
     for name in MODELS:
         rows = [
-            answered(by_id[one.qa_id], one, condition, name == "options" or one.qa_id == "q0")
+            answered(by_id[one.qa_id], one, condition, name.startswith("options") or one.qa_id == "q0")
             for condition, questions in questions_asked(read_params(), TEST, TEST).items()
             for one in questions
         ]
@@ -93,7 +95,7 @@ def test_every_answer_is_scored(project: Path) -> None:
     main()
     report = json.loads(SCORES.read_text())
     assert list(report) == sorted(MODELS)
-    for name, accuracy in (("base", 0.25), ("options", 1.0)):
+    for name, accuracy in (("base", 0.25), ("options-3", 1.0)):
         predictions = pd.read_parquet(predictions_table(name))
         answers = pd.read_parquet(answers_table(name))
         keys = ["qa_id", "condition"]
@@ -110,13 +112,13 @@ def test_every_answer_is_scored(project: Path) -> None:
 
 
 def test_metrics_are_logged_to_the_runs_that_asked_and_trained(project: Path) -> None:
-    adapter = adapter_folder("options")
+    adapter = adapter_folder("options-1")
     adapter.mkdir(parents=True)
     (adapter / "adapter_model.safetensors").write_bytes(b"weights")
-    made = {"train": adapter, "evaluate": answers_table("options")}
+    made = {"train": adapter, "evaluate": answers_table("options-1")}
     runs = {}
     for stage, path in made.items():
-        with tracked_run(f"{stage} options", read_params(), {"arm": "options"}) as run:
+        with tracked_run(f"{stage} options-1", read_params(), {"arm": "options"}) as run:
             run.tag_output(path)
         runs[stage] = run.id
     main()
@@ -126,7 +128,7 @@ def test_metrics_are_logged_to_the_runs_that_asked_and_trained(project: Path) ->
     asked = read_params().conditions()
     assert set(trained) == {f"{condition}/{name}" for condition in asked for name in COMPARED}
     assert "open/blank/accuracy" in trained
-    assert client.list_artifacts(runs["evaluate"])[0].path == "options.parquet"
+    assert client.list_artifacts(runs["evaluate"])[0].path == "options-1.parquet"
     # What was asked elsewhere has no run in this store: it gets one.
     assert find_run(answers_table("base")) is None
     [alone] = client.search_runs([experiment], "attributes.run_name = 'score base'")
@@ -135,7 +137,7 @@ def test_metrics_are_logged_to_the_runs_that_asked_and_trained(project: Path) ->
 
 @pytest.mark.parametrize(
     ("model", "stage"),
-    [("base", "evaluate_base"), ("standard", "evaluate@standard-1"), ("options", "evaluate@options-1")],
+    [("base", "evaluate_base"), ("standard-1", "evaluate@standard-1"), ("options-1", "evaluate@options-1")],
 )
 def test_missing_answers_are_named_with_the_stage_that_makes_them(project: Path, model: str, stage: str) -> None:
     answers_table(model).unlink()
@@ -204,8 +206,8 @@ def test_fraud_an_answer_to_what_was_not_asked_is_named(
             [row | {column: value} if (row["qa_id"], row["condition"]) == ("q1", condition) else row for row in rows]
         )
 
-    change("standard", planted)
-    says = rf"standard\.parquet: question q1 under the condition {condition} has another {column} .*evaluate@standard"
+    change("standard-1", planted)
+    says = rf"standard-1\.parquet: question q1 under the condition {condition} has another {column} .*evaluate@standard"
     with pytest.raises(InputError, match=says):
         main()
 
