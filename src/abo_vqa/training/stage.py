@@ -236,7 +236,7 @@ def checkpoint_folder(name: str, params: Params, data: str) -> Path:
     (arm, seed), settings = params.training_of(name), params.train
     inputs = {
         "data": data,
-        "seed": seed,
+        "seeds": [params.seed, seed],
         # Content or commit: moving the base keeps its checkpoints.
         "base": model_identity(params.model.base, "model.base"),
         "model": params.model.model_dump(mode="json", exclude={"base"}),

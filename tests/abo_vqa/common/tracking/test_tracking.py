@@ -302,7 +302,7 @@ def test_what_belongs_to_the_whole_execution_is_logged_to_its_run(root):
     assert under_dvc("finish", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == 0
     assert under_dvc("whole", root, "compare", DVC_EXP_NAME="fuzzy-bear") == 0
     found = by_name()
-    assert found.keys() == {"fuzzy-bear", "train standard"}
+    assert found.keys() == {"fuzzy-bear", "standard arm", "train standard"}
     assert found["fuzzy-bear"].data.metrics == {"options/open/accuracy": 0.5}
 
 
