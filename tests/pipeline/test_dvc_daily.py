@@ -22,7 +22,7 @@ CHROMIUM = next(
 )
 MODELS = ["base", "standard", "options"]
 AFTER_ANSWERS = {"score", "compare", "register", "report"}
-CONDITIONS = ["open", "options", "circular", "matched", "blind"]
+CONDITIONS = ["open", "options", "circular", "matched", "no_question", "reworded", "validation"]
 ACCURACIES = {f"{model}.{condition}/accuracy" for model in MODELS for condition in CONDITIONS}
 
 

@@ -30,7 +30,7 @@ each = pytest.mark.parametrize("change", [pytest.param(one, id=one.title) for on
 EVALUATE = {"evaluate_base", "evaluate@standard-1", "evaluate@options-1"}
 BEFORE_TRAINING = {"sample", "generate", "validate", "split", "audit"}
 READ_ARMS = {"score", "compare", "register", "report"}
-READ_CONDITIONS = EVALUATE | {"score", "compare", "report"}
+READ_CONDITIONS = EVALUATE | {"score", "compare", "register", "report"}
 # What the change alone makes out of date; what follows from it reruns only if its inputs change.
 AFFECTED = {
     "Arm": {"train@fading-1", "evaluate@fading-1"} | READ_ARMS,
@@ -126,7 +126,7 @@ def test_all_ten_show_up_in_the_results(extended: Path) -> None:
     planned = {(row["first"], row["second"], row["condition"]) for row in comparison["differences"]}
     assert ("fading", "standard", "open") in planned
     assert {"six", "backwards"} <= set(comparison["conditions"])
-    answers = pd.read_parquet(extended / "tables/answers/fading.parquet").set_index("qa_id")
+    answers = pd.read_parquet(extended / "tables/answers/fading-1.parquet").set_index("qa_id")
     shown = {name: part["options"].map(list) for name, part in answers.groupby("condition")}
     assert set(shown["six"].map(len)) == {6}
     assert shown["backwards"].map(lambda options: options[::-1]).equals(shown["options"])
