@@ -153,7 +153,7 @@ def test_the_run_that_made_a_restored_output_is_found(finished: Path) -> None:
         assert [tags["dvc.stage"] for tags in found] == [stage]
     executions = [tags for tags in runs(finished) if "output.reports/comparison.json" in tags]
     assert executions
-    assert all({"run.train-options", "run.evaluate-base", "run.audit"} <= tags.keys() for tags in executions)
+    assert all({"run.train-options-1", "run.evaluate-base", "run.audit"} <= tags.keys() for tags in executions)
 
 
 def test_a_queued_experiment_reruns_what_depends_on_its_parameter(finished: Path) -> None:
