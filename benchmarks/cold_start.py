@@ -27,7 +27,7 @@ STAGES = {
     "split": ["splits"],
     "audit": ["audit"],
     "train": ["training", "--model", "options-1"],
-    "evaluate": ["inference", "--model", "options"],
+    "evaluate": ["inference", "--model", "options-1"],
     "score": ["metrics"],
     "compare": ["comparison"],
     "register": ["serving"],

@@ -67,7 +67,7 @@ def test_an_import_too_many_is_seen(clone: Path) -> None:
     [
         "audit.stage",
         "training.stage --model options-1",
-        "inference.stage --model options",
+        "inference.stage --model options-1",
         "metrics.stage",
         "comparison.stage",
         "serving.stage",

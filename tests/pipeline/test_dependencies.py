@@ -88,7 +88,7 @@ def finished(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     [
         ("src/abo_vqa/metrics/answers.py", "# x\n", {"score"}),
         ("src/abo_vqa/report/report.html.jinja", "{# x #}\n", {"report"}),
-        ("src/abo_vqa/inference/conditions.py", "# x\n", EVALUATE),
+        ("src/abo_vqa/inference/conditions.py", "# x\n", EVALUATE | {"score"}),
         ("src/abo_vqa/serving/checks.py", "# x\n", {"register"}),
         ("src/abo_vqa/questions/parse.py", "# x\n", {"validate"}),
         ("models/demo/README.md", "x\n", set()),
