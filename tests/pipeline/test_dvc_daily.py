@@ -150,7 +150,7 @@ def test_adapters_are_had_by_name(clone: Path, tmp_path: Path) -> None:
     arms = YAML(typ="safe", pure=True).load(clone / "params.yaml")["arms"]
     assert pipeline["artifacts"].keys() == arms.keys()
     for name, artifact in pipeline["artifacts"].items():
-        assert artifact["path"] == f"models/adapters/{name}"
+        assert artifact["path"] == f"models/adapters/{name}-1", "the first training seed's"
         assert artifact["type"] == "model"
         run(f"git tag -a {name}@v1.0.0 -m {name}", clone)
         run(f"dvc artifacts get {clone} {name} --rev v1.0.0 -o {tmp_path / name}", tmp_path)
