@@ -6,6 +6,7 @@ import sqlite3
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
@@ -32,9 +33,15 @@ def finished(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 def hashes(folder: Path) -> dict[str, str]:
     """Return the hash of every output in dvc.lock."""
-    lock = YAML(typ="safe", pure=True).load(folder / "dvc.lock")
-    outs = [out for stage in lock["stages"].values() for out in stage["outs"]]
+    outs = [out for stage in locked(folder).values() for out in stage["outs"]]
     return {out["path"]: out["md5"] for out in outs}
+
+
+def locked(folder: Path) -> dict[str, Any]:
+    """Return what dvc.lock has of the stages that there are; DVC keeps those of training seeds that are gone."""
+    names = set(run("dvc stage list --name-only", folder).split())
+    lock = YAML(typ="safe", pure=True).load(folder / "dvc.lock")["stages"]
+    return {name: stage for name, stage in lock.items() if name in names}
 
 
 def runs(folder: Path) -> list[dict[str, str]]:
@@ -58,8 +65,11 @@ def test_the_table_compares_three_models_under_all_conditions(finished: Path) ->
         for condition in CONDITIONS:
             row = comparison["results"][model][condition]
             asked = row["total"]["n"]
-            fewer = "matched" in condition or "other" in condition
-            assert 0 < asked < comparison["questions"] if fewer else asked == comparison["questions"]
+            most = comparison["questions"]
+            if condition.startswith("matched"):
+                assert 0 < asked < most
+            else:
+                assert most - 5 < asked <= most if condition.endswith("other") else asked == most
             assert row["total"]["low"] <= row["total"]["accuracy"] <= row["total"]["high"]
             kinds = row["by_type"].values()
             pooled = sum(kind["n"] * kind["accuracy"] for kind in kinds) / sum(kind["n"] for kind in kinds)
@@ -94,8 +104,7 @@ def test_every_stage_runs_in_a_clone_without_the_cache(finished: Path, tmp_path:
     run(f"git clone -q {finished} {clone}", tmp_path)
     status = json.loads(run("dvc status --json", clone))
     missing = {stage for stage, said in status.items() if any("changed outs" in each for each in said)}
-    lock = YAML(typ="safe", pure=True).load(clone / "dvc.lock")["stages"]
-    assert missing == set(lock), "a stage whose outputs are all in Git would log and register nothing"
+    assert missing == set(locked(clone)), "a stage whose outputs are all in Git would log and register nothing"
 
 
 def test_earlier_runs_of_a_stage_are_found_again(finished: Path) -> None:
@@ -103,8 +112,7 @@ def test_earlier_runs_of_a_stage_are_found_again(finished: Path) -> None:
         YAML(typ="safe", pure=True).load(file) for file in finished.glob(".dvc/cache/runs/*/*/*") if file.is_file()
     ]
     commands = {" ".join(entry["cmd"].split()) for entry in entries}
-    lock = YAML(typ="safe", pure=True).load(finished / "dvc.lock")["stages"]
-    lost = {name for name, stage in lock.items() if " ".join(stage["cmd"].split()) not in commands}
+    lost = {name for name, stage in locked(finished).items() if " ".join(stage["cmd"].split()) not in commands}
     assert not lost, "DVC caches no run that has an output in Git other than metrics and plots"
 
 
