@@ -126,7 +126,8 @@ class ArmTrainer(SFTTrainer):
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         # Called before the Trainer writes its state, which makes a checkpoint complete (history.last_checkpoint).
         super()._save(output_dir, state_dict)
-        self.average.save(Path(cast(str, output_dir or self.args.output_dir)))
+        if self.args.should_save:  # every process comes here, one writes
+            self.average.save(Path(cast(str, output_dir or self.args.output_dir)))
 
     def validation_accuracy(self) -> float:
         """Return the share of the validation's prompts that greedy decoding answers correctly."""
