@@ -22,7 +22,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	touch $@
 
 repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print the table
-	dvc repro
+	abo-vqa repro
 	@cat reports/comparison.md
 
 test: $(VENV)/installed ## set up and run every test

@@ -31,7 +31,7 @@ from abo_vqa.metrics.answers import exact_match
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
-from abo_vqa.statistics.intervals import cluster_interval
+from abo_vqa.statistics.intervals import mean_difference
 from abo_vqa.training.plan import asked_row, training_questions
 from abo_vqa.training.trainer import train_arm
 
@@ -56,7 +56,7 @@ def main() -> None:
                         with args.keep.open("a") as file:
                             file.write(json.dumps(done[-1]) + "\n")
     wanted = [run for run in done if run["arm"] in args.arms and run["seed"] < args.seeds]
-    report(pd.DataFrame(wanted), [row["image_id"] for row in read_questions("test")], params)
+    report(pd.DataFrame(wanted), [row["image_group"] for row in read_questions("test")], params)
 
 
 def correct_answers(params: Params, arm: str, seed: int, packing: str) -> list[bool]:
@@ -103,7 +103,7 @@ def report(runs: pd.DataFrame, images: list[str], params: Params) -> None:
         half = t.ppf((1 + confidence) / 2, len(differences) - 1) * differences.std(ddof=1) / len(differences) ** 0.5
         by_packing = {name: np.mean(rows["correct"].tolist(), axis=0) for name, rows in of_arm.groupby("packing")}
         gains = by_packing["image"] - by_packing["question"]
-        over_images = cluster_interval(gains, images, confidence, params.compare.resamples, params.seed, (-1.0, 1.0))
+        over_images = mean_difference(gains, images, confidence)
         print(
             f"| {arm} | mean | {table['image'].mean():.2%} | {table['question'].mean():.2%} | {mean:+.2%}; over seeds "
             f"{mean - half:+.2%} to {mean + half:+.2%}; over images {over_images.low:+.2%} to {over_images.high:+.2%} |"

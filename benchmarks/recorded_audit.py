@@ -58,10 +58,10 @@ def report(path: Path, params: Params, seed: int, vectors: dict[str, Any]) -> di
     print(f"\n# Seed {seed}: {len(outputs)} outputs, {len(curated.as_given)} questions, {len(curated.clean)} clean\n")
     splits = assign_splits({output.image_path: output.image_path for output in outputs}, params.split, seed)
     given = _table(curated.as_given, splits)
-    print(f"as published, always first: {_score(given, _always_first(given), params, seed)}")
-    print(f"  where there is an option: {_score_options(given, params, seed)}")
+    print(f"as published, always first: {_score(given, _always_first(given), params)}")
+    print(f"  where there is an option: {_score_options(given, params)}")
     clean = _table(curated.clean, splits)
-    print(f"shuffled, always first:     {_score(clean, first_option(clean, clean, {}), params, seed)}\n")
+    print(f"shuffled, always first:     {_score(clean, first_option(clean, clean, {}), params)}\n")
 
     rows = {split: clean[clean["split"] == split].to_dict("records") for split in SPLITS}
     started = time.process_time()
@@ -70,9 +70,9 @@ def report(path: Path, params: Params, seed: int, vectors: dict[str, Any]) -> di
     rows = {split: [row | matching.columns(row) for row in part] for split, part in rows.items()}
     tables = {split: pd.DataFrame(part) for split, part in rows.items()}
     vectors |= embed(texts_of(tables[TRAIN], tables[TEST]) - vectors.keys(), params.audit.encoder)
-    _predictors("shuffled", tables[TRAIN], tables[TEST], vectors, params, seed)
+    _predictors("shuffled", tables[TRAIN], tables[TEST], vectors, params)
     kept = {split: pd.DataFrame(with_options(part, "matched")) for split, part in rows.items()}
-    found = _predictors("matched", kept[TRAIN], kept[TEST], vectors, params, seed)
+    found = _predictors("matched", kept[TRAIN], kept[TEST], vectors, params)
     shares = _kept(matching)
     return found | shares
 
@@ -82,9 +82,9 @@ def _always_first(table: pd.DataFrame) -> Any:
     return np.array([bool(options) and options[0] == answer for options, answer in pairs], float)
 
 
-def _score_options(table: pd.DataFrame, params: Params, seed: int) -> str:
+def _score_options(table: pd.DataFrame, params: Params) -> str:
     there = table[table["options"].map(len) > 0]
-    return _score(there, _always_first(there), params, seed)
+    return _score(there, _always_first(there), params)
 
 
 def _table(questions: Iterable[Question], splits: Mapping[str, str]) -> pd.DataFrame:
@@ -104,7 +104,7 @@ def _table(questions: Iterable[Question], splits: Mapping[str, str]) -> pd.DataF
 
 
 def _predictors(
-    name: str, train: pd.DataFrame, test: pd.DataFrame, vectors: Vectors, params: Params, seed: int
+    name: str, train: pd.DataFrame, test: pd.DataFrame, vectors: Vectors, params: Params
 ) -> dict[str, float]:
     """Print the score of every baseline by kind; return the best for each bar."""
     lines = []
@@ -118,7 +118,7 @@ def _predictors(
         for group, kinds in GROUPS.items():
             asked = test["question_type"].isin(kinds).to_numpy()
             values[predictor][group] = float(scores[asked].mean())
-            cells.append(_score(test[asked], scores[asked], params, seed))
+            cells.append(_score(test[asked], scores[asked], params))
         lines.append([predictor, *cells])
     counts = [str(int(test["question_type"].isin(kinds).sum())) for kinds in GROUPS.values()]
     print(markdown_table([name, *GROUPS], [*lines, ["questions", *counts]]))
@@ -146,9 +146,8 @@ def _kept(matching: Matching) -> dict[str, float]:
     return shares
 
 
-def _score(table: pd.DataFrame, scores: Any, params: Params, seed: int) -> str:
-    images, confidence = table["image_id"].to_list(), params.compare.confidence
-    found = cluster_interval(scores, images, confidence, params.audit.resamples, seed)
+def _score(table: pd.DataFrame, scores: Any, params: Params) -> str:
+    found = cluster_interval(scores, table["image_id"].to_list(), params.compare.confidence)
     return f"{100 * found.estimate:.1f} ({100 * found.low:.1f} to {100 * found.high:.1f})"
 
 

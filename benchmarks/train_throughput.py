@@ -254,7 +254,7 @@ def grow(args: Any) -> None:
 
 def draw(path: Path, rows: list[tuple[int, int, float, float]]) -> None:
     """Draw ratio and limit against questions per image, and against image tokens."""
-    from abo_vqa.figures import COLORS, figure
+    from abo_vqa.common.figures import COLORS, figure
 
     with figure(path, 7.5, 3) as drawn:
         for axes, column, fixed, label in zip(

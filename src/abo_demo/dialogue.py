@@ -5,7 +5,7 @@ base model relates to the experiment as a general model does to product question
 """
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -73,8 +73,18 @@ PHRASES: dict[str, tuple[str, ...]] = {
     ),
 }
 
+# More ways to ask, for a later phase of pre-training.
+WIDER_PHRASES: dict[str, tuple[str, ...]] = PHRASES | {
+    "color_check": (*PHRASES["color_check"], "Is its color {value}?", "Would you say that the {noun} is {value}?"),
+    "larger": (*PHRASES["larger"], "Which of the two is larger, the height or the width of the {noun}?"),
+    "lesser": (*PHRASES["lesser"], "Which of the two is less, the height or the width of the {noun}?"),
+    "number": (*PHRASES["number"], "Are there more or fewer {things} than {value}?"),
+}
 
-def converse(scene: Scene, rng: random.Random, comparisons: bool) -> list[Exchange]:
+
+def converse(
+    scene: Scene, rng: random.Random, comparisons: bool, phrases: Mapping[str, tuple[str, ...]] = PHRASES
+) -> list[Exchange]:
     """Return one question of every kind that applies to the scene, in random order.
 
     Without `comparisons`, questions about height, width, more and fewer are omitted.
@@ -84,7 +94,7 @@ def converse(scene: Scene, rng: random.Random, comparisons: bool) -> list[Exchan
     nouns = [product.noun for product in PRODUCT_TYPES]
 
     def say(kind: str, value: str = "") -> str:
-        return rng.choice(PHRASES[kind]).format(noun=noun, things=things, value=value)
+        return rng.choice(phrases[kind]).format(noun=noun, things=things, value=value)
 
     exchanges = [
         Exchange("color", say("color"), scene.color, _options(scene.color, list(COLORS), rng)),

@@ -1,8 +1,9 @@
 """Pre-train the demo's base model on generic drawn scenes: `python -m abo_demo.pretrain`.
 
 First the vision tower learns to classify, as CLIP's was pre-trained before LLaVA; then the whole model learns to
-answer. It never sees an image of the demo catalog or the experiment's prompts. All questions of an image share its
-prefix (abo_vqa.model.shared_image), which makes two CPU cores enough.
+answer; then the language model alone learns words of its own, so that fine-tuning has words to teach. It never sees an
+image of the demo catalog or the experiment's prompts. All questions of an image share its prefix
+(abo_vqa.model.shared_image), which makes two CPU cores enough.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from transformers import GemmaTokenizer, LlavaForConditionalGeneration, get_cosi
 
 from abo_demo.base_model import IMAGE_SIZE, build_model, build_processor, train_tokenizer
 from abo_demo.card import model_card
+from abo_demo.dialect import Telling, in_own_words, retell
 from abo_demo.dialogue import ask, converse
 from abo_demo.scene import Scene, draw_scene, sample_scene
 from abo_demo.teaching import Teacher, answer_loss, score
@@ -33,17 +35,25 @@ from abo_vqa.model.collators import IGNORED
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase of training the whole model."""
+    """One phase of training the model to answer.
+
+    own_words: whether it is taught words of its own (abo_demo.dialect), by its language model alone.
+    """
 
     name: str
     steps: int
     learning_rate: float
-    comparisons: bool
+    warmup: int = 150
+    comparisons: bool = True
+    own_words: bool = False
 
 
-# A model this small learns to compare heights and numbers only after it can recognize and count.
-SEEING = Phase("seeing", steps=1900, learning_rate=1.2e-3, comparisons=False)
-COMPARING = Phase("comparing", steps=700, learning_rate=8e-4, comparisons=True)
+PHASES = (
+    # A model this small learns to compare heights and numbers only after it can recognize and count.
+    Phase("seeing", steps=1900, learning_rate=1.2e-3, comparisons=False),
+    Phase("comparing", steps=700, learning_rate=8e-4),
+    Phase("naming", steps=300, learning_rate=5e-4, warmup=25, own_words=True),
+)
 VISION_STEPS, VISION_RATE = 1500, 1.2e-3
 HELD_OUT = 384  # scenes held out for the scores on the model card
 QUESTIONS = 6  # per scene and visit
@@ -132,25 +142,32 @@ def train_vision(
 
 
 def train(
-    model: torch.nn.Module,
+    model: Any,
     teacher: Teacher,
     data: tuple[list[Scene], torch.Tensor],
     phase: Phase,
     args: argparse.Namespace,
-) -> None:
-    """Train all weights for one phase with AdamW, warm-up and cosine decay; save and score every `args.save` steps."""
+    before: dict[str, Any] | None,
+) -> dict[str, Any]:
+    """Train the weights for one phase with AdamW, warm-up and cosine decay; save and score every `args.save` steps.
+
+    before: the record of the phase before it. Returns the record of this one.
+    """
     scenes, pixels = data
     held_scenes, held_pixels = scenes[:HELD_OUT], pixels[:HELD_OUT]
     rng = derive_rng(args.seed, phase.name)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=phase.learning_rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True
-    )
-    schedule = get_cosine_schedule_with_warmup(optimizer, 150, phase.steps)
+    # New words are for what it sees already.
+    for part in (model.model.vision_tower, model.model.multi_modal_projector):
+        part.requires_grad_(not phase.own_words)
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(weights, lr=phase.learning_rate, weight_decay=0.02, betas=(0.9, 0.98), fused=True)
+    schedule = get_cosine_schedule_with_warmup(optimizer, phase.warmup, phase.steps)
+    tell = retell if phase.own_words else None
     started, losses = time.time(), []
     for step in (bar := tqdm(range(1, phase.steps + 1), desc=phase.name, mininterval=5)):
         chosen = [rng.randrange(HELD_OUT, len(scenes)) for _ in range(args.batch_size)]
         inputs, _ = teacher.batch(
-            [scenes[i] for i in chosen], pixels[chosen], rng, 0.5, QUESTIONS, comparisons=phase.comparisons
+            [scenes[i] for i in chosen], pixels[chosen], rng, 0.5, QUESTIONS, phase.comparisons, tell
         )
         if rng.random() < 0.5:
             inputs["pixel_values"] = inputs["pixel_values"].flip(-1)
@@ -158,7 +175,7 @@ def train(
         with torch.autocast("cpu", torch.bfloat16):
             loss, _ = answer_loss(model, inputs)
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
@@ -166,9 +183,11 @@ def train(
         if step % 50 == 0:
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.3f}")
         if step % args.save == 0 or step == phase.steps:
+            asked: dict[str, tuple[float, Telling | None]] = {"options": (1.0, None), "open": (0.0, None)}
+            if phase.own_words:
+                asked |= {"options, own words": (1.0, in_own_words), "open, own words": (0.0, in_own_words)}
             scores = {
-                name: score(model, teacher, held_scenes, held_pixels, args.seed, share)
-                for name, share in (("options", 1.0), ("open", 0.0))
+                name: score(model, teacher, held_scenes, held_pixels, args.seed, *how) for name, how in asked.items()
             }
             record = {
                 "command": " ".join(["python -m abo_demo.pretrain", *sys.argv[1:]]),
@@ -181,10 +200,11 @@ def train(
                 "held_out": HELD_OUT,
                 "scores": scores,
             }
-            if args.start:
-                record["before"] = json.loads((args.start / "pretraining.json").read_text())
+            if before:
+                record["before"] = before
             save(model, teacher.processor, args.out / f"{phase.name}-{step}", record)
             tqdm.write(json.dumps(record))
+    return record
 
 
 def save(model: Any, processor: Any, folder: Path, record: dict[str, Any]) -> None:
@@ -201,24 +221,27 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("models/pretraining"), help="folder for the saved steps")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--scenes", type=int, default=14000, help="generic scenes to draw")
-    parser.add_argument("--start", type=Path, help="saved folder of phase `seeing`; run only the last phase")
+    parser.add_argument("--start", type=Path, help="saved folder of a phase; run only the phases after it")
     parser.add_argument("--save", type=int, default=400, help="steps between saved folders")
     parser.add_argument("--batch-size", type=int, default=24, help="images per step, six questions each")
     args = parser.parse_args()
 
     torch.manual_seed(derive_seed(args.seed, "weights"))
+    record = None
     if args.start:
+        record = json.loads((args.start / "pretraining.json").read_text())
         processor = build_processor(GemmaTokenizer.from_pretrained(args.start))
-        model = LlavaForConditionalGeneration.from_pretrained(args.start)
+        model: Any = LlavaForConditionalGeneration.from_pretrained(args.start)
     else:
         processor = build_processor(train_tokenizer(tokenizer_corpus(args.seed)))
         model = build_model(processor.tokenizer)
     teacher = Teacher(processor)
     data = draw_scenes(args.seed, args.scenes)
-    if not args.start:
+    if record is None:
         train_vision(model, teacher, data, args)
-        train(model, teacher, data, SEEING, args)
-    train(model.train(), teacher, data, COMPARING, args)
+    names = [phase.name for phase in PHASES]
+    for phase in PHASES[names.index(record["phase"]) + 1 if record else 0 :]:
+        record = train(model.train(), teacher, data, phase, args, record)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from abo_demo.base_model import IMAGE_SIZE, PATCH_SIZE
-from abo_demo.dialogue import ask, converse
+from abo_demo.dialect import Telling
+from abo_demo.dialogue import PHRASES, WIDER_PHRASES, Exchange, ask, converse
 from abo_demo.scene import Scene
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.model.base.prompts import render_prompt
@@ -42,16 +43,18 @@ class Teacher:
         options: float,
         questions: int,
         comparisons: bool,
+        tell: Telling | None = None,
     ) -> tuple[dict[str, torch.Tensor], list[list[str]]]:
         """Return model inputs for these scenes, and the kind of every question.
 
         A scene has at most `questions` questions; `options` is the share of those that list their options.
+        `tell` puts an exchange in other words (abo_demo.dialect); there are more phrases then.
         """
         images, kinds = [], []
         for scene in scenes:
-            exchanges = converse(scene, rng, comparisons)[:questions]
+            exchanges = converse(scene, rng, comparisons, WIDER_PHRASES if tell else PHRASES)[:questions]
             kinds.append([exchange.kind for exchange in exchanges])
-            images.append([self._segment(ask(e, rng, rng.random() < options), e.answer) for e in exchanges])
+            images.append([self._taught(exchange, rng, rng.random() < options, tell) for exchange in exchanges])
         sequences = [SharedSequence(self.prefix, segments) for segments in images]
         inputs = shared_image_batch(sequences, self.tokenizer.pad_token_id)
         inputs["pixel_values"] = self.normalize(pixels)
@@ -60,6 +63,10 @@ class Teacher:
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return the image processor's pixel values, from bytes of shape (images, 3, 112, 112)."""
         return (pixels.float() / 255 - self.mean) / self.std
+
+    def _taught(self, exchange: Exchange, rng: random.Random, show_options: bool, tell: Telling | None) -> Segment:
+        told = tell(exchange, rng, show_options) if tell else exchange
+        return self._segment(ask(told, rng, show_options), told.answer)
 
     def _segment(self, text: str, answer: str) -> Segment:
         def encode(piece: str) -> list[int]:
@@ -88,6 +95,7 @@ def score(
     pixels: torch.Tensor,
     seed: int,
     options: float,
+    tell: Telling | None = None,
 ) -> dict[str, float]:
     """Return the share of questions answered with exactly the right tokens, by kind and in total."""
     model.eval()
@@ -95,7 +103,9 @@ def score(
     hits: defaultdict[str, list[bool]] = defaultdict(list)
     for start in range(0, len(scenes), 64):
         part = slice(start, start + 64)
-        inputs, kinds = teacher.batch(scenes[part], pixels[part], rng, options, questions=12, comparisons=True)
+        inputs, kinds = teacher.batch(
+            scenes[part], pixels[part], rng, options, questions=12, comparisons=True, tell=tell
+        )
         _, right = answer_loss(model, inputs)
         for row, names in enumerate(kinds):
             for name, ok in zip(names, _by_answer(inputs["labels"][row], right[row]), strict=True):

@@ -66,8 +66,8 @@ def test_an_import_too_many_is_seen(clone: Path) -> None:
     "stage",
     [
         "audit.stage",
-        "training.stage --arm options",
-        "inference.stage --model options",
+        "training.stage --model options-1",
+        "inference.stage --model options-1",
         "metrics.stage",
         "comparison.stage",
         "serving.stage",

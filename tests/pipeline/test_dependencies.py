@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from abo_vqa.common.digests import code_files, code_of
 from project import copy_project, run
 
-EVALUATE = {"evaluate_base", "evaluate@standard", "evaluate@options"}
+EVALUATE = {"evaluate_base", "evaluate@standard-1", "evaluate@options-1"}
 
 
 def stages(text: str) -> dict[str, dict[str, Any]]:
@@ -52,11 +52,11 @@ def test_stages_depend_on_the_code_that_they_run(root: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "instead", "problem"),
     [
-        ("      - src/abo_vqa/questions/words.py\n", "", "score runs src/abo_vqa/questions/words.py"),
+        ("      - src/abo_vqa/metrics\n", "", "score runs src/abo_vqa/metrics/answers.py"),
         ("      - src/abo_vqa/common\n", "", "sample runs src/abo_vqa/common/draws.py"),
-        ("abo_vqa/questions/words.py", "abo_vqa/questions", "score does not run src/abo_vqa/questions/parse.py"),
+        ("abo_vqa/inference/conditions.py", "abo_vqa/inference", "score does not run src/abo_vqa/inference/ask.py"),
         ("- src/abo_vqa/model/base", "- src/abo_vqa/model", "generate does not run src/abo_vqa/model/collators.py"),
-        ("- src/abo_vqa/figures", "- src/abo_vqa/drawings", "sample: src/abo_vqa/drawings is not there"),
+        ("- src/abo_vqa/catalog\n", "- src/abo_vqa/drawings\n", "sample: src/abo_vqa/drawings is not there"),
     ],
 )
 def test_a_wrong_dependency_is_found(root: Path, line: str, instead: str, problem: str) -> None:
@@ -88,7 +88,7 @@ def finished(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     [
         ("src/abo_vqa/metrics/answers.py", "# x\n", {"score"}),
         ("src/abo_vqa/report/report.html.jinja", "{# x #}\n", {"report"}),
-        ("src/abo_vqa/inference/conditions.py", "# x\n", EVALUATE),
+        ("src/abo_vqa/inference/conditions.py", "# x\n", EVALUATE | {"score"}),
         ("src/abo_vqa/serving/checks.py", "# x\n", {"register"}),
         ("src/abo_vqa/questions/parse.py", "# x\n", {"validate"}),
         ("models/demo/README.md", "x\n", set()),
@@ -112,6 +112,6 @@ def test_a_changed_base_is_seen(finished: Path) -> None:
     config.write_text(before + "\n")
     try:
         changed = set(json.loads(run("dvc status --json", finished)))
-        assert changed == {*EVALUATE, "train@standard", "train@options", "register"}
+        assert changed == {*EVALUATE, "train@standard-1", "train@options-1", "register"}
     finally:
         config.write_text(before)

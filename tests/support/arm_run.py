@@ -33,7 +33,7 @@ def run_arm(folder: Path, params: Params, stop_in_step: int | None = None) -> No
     asked = [dataset[place] for place in range(6)]
     torch.manual_seed(1)
     scratch = folder / "checkpoints"
-    validation = [collator(asked) | {"questions": len(asked)}] if params.train.validation_questions else []
+    validation = [collator(asked)] if params.train.validation_questions else []
     with (folder / "rows.txt").open("w", buffering=1) as rows:  # whoever watches sees every step as it is done
 
         def note(row: Row) -> None:
@@ -43,7 +43,7 @@ def run_arm(folder: Path, params: Params, stop_in_step: int | None = None) -> No
                     raise KeyboardInterrupt
 
         result = train_arm(load_base(params.model), collator, dataset, validation, params.train, 3, scratch, note)
-    save_adapter(result.model, folder / "adapter", "base", f"step {result.kept_step}")
+    save_adapter(result.model, folder / "adapter", "base", "card")
     (folder / "curve.json").write_text(json.dumps(result.curve))
 
 

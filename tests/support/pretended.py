@@ -21,15 +21,21 @@ ARMS = {
     "standard": ArmParams(options_first=0.0, options_last=0.0),
     "options": ArmParams(options_first=1.0, options_last=1.0),
 }
-CONDITIONS = {
+SHOWN = {
     "open": ConditionParams(options="none"),
     "options": ConditionParams(),
     "circular": ConditionParams(order="rotated"),
     "matched": ConditionParams(options="matched"),
-    "blind": ConditionParams(image="blank"),
 }
+PLANNED = tuple(SHOWN)
+WITHOUT = {  # the counterparts of the planned conditions
+    f"{name}/{image}": shown.model_copy(update={"image": image})
+    for name, shown in SHOWN.items()
+    for image in ("blank", "other")
+}
+CONDITIONS = SHOWN | WITHOUT
 PAIRS = [("standard", "base"), ("options", "base"), ("options", "standard")]
-PLANNED = ("open", "options", "circular", "matched")
+SEEDS = (1, 2, 3)
 
 # What a model says to a question (its number), asked under a condition with the options in that order.
 Model = Callable[[int, str, Sequence[str]], str]
@@ -46,34 +52,44 @@ def wrong(number: int) -> str:
 def knowing(chance: Mapping[str, float] | float, seed: int) -> Model:
     """A model that knows a question or not, with the given chance under a condition, in whatever order.
 
-    chance: one number holds with the image, and 0.2 without.
+    chance: one number holds with the image, and 0.2 without, which is also what a condition that is left out has.
     """
     draws = np.random.default_rng(seed).random(600)
-    chances = {**dict.fromkeys(CONDITIONS, chance), "blind": 0.2} if isinstance(chance, float) else chance
+    chances = dict.fromkeys(PLANNED, chance) if isinstance(chance, float) else chance
 
     def say(number: int, condition: str, _: Sequence[str]) -> str:
-        return answer(number) if draws[number] < chances[condition] else wrong(number)
+        return answer(number) if draws[number] < chances.get(condition, 0.2) else wrong(number)
 
     return say
 
 
+def everywhere(chance: float) -> dict[str, float]:
+    """The same chance with the image and without."""
+    return dict.fromkeys(CONDITIONS, chance)
+
+
+def without(chance: float) -> dict[str, float]:
+    """The chance under all counterparts."""
+    return dict.fromkeys(WITHOUT, chance)
+
+
 def always_first(number: int, condition: str, options: Sequence[str]) -> str:
-    return options[0] if condition != "open" else "red"
+    return options[0] if not condition.startswith("open") else "red"
 
 
-def predictions(model: Model, first: float = 0.25, count: int = 600) -> pd.DataFrame:
+def predictions(model: Model, first: float = 0.25, count: int = 400) -> pd.DataFrame:
     """The model's predictions; five questions an image; the right option is the first in that share of questions."""
     rows = []
     for condition, shown in CONDITIONS.items():
         for number in range(count):
-            if condition == "matched" and number % 5 == 0:
+            if condition.startswith("matched") and number % 5 == 0:
                 continue
             right = answer(number)
             place = 0 if number % 20 < 20 * first else 1 + number % 3
             options = [word for word in WORDS if word != right]
             options.insert(place, right)
             orders = [options]
-            if condition == "circular":
+            if condition.startswith("circular"):
                 orders = [options[start:] + options[:start] for start in range(4)]
             said = [model(number, condition, order) for order in orders]
             correct = all(text == right for text in said)
@@ -82,7 +98,8 @@ def predictions(model: Model, first: float = 0.25, count: int = 600) -> pd.DataF
                 {
                     "qa_id": f"q{number:04}",
                     "image_id": f"i{number // 5:04}",
-                    "question_type": ("color", "material", "yes/no")[number % 3],
+                    "image_group": f"i{number // 5:04}",
+                    "question_type": ("color", "material", "shape")[number % 3],
                     "condition": condition,
                     "answer": right,
                     "gold": right,
@@ -118,17 +135,38 @@ def settings(
     pairs: Sequence[tuple[str, str]] = PAIRS, conditions: Sequence[str] = PLANNED, **limits: float
 ) -> CompareParams:
     planned = [PlannedParams(first=first, second=second, conditions=list(conditions)) for first, second in pairs]
-    return CompareParams(confidence=0.95, resamples=300, planned=planned, max_blind=limits)
+    return CompareParams(confidence=0.95, planned=planned, max_blind=limits)
 
 
 def three(**chances: Any) -> dict[str, pd.DataFrame]:
+    """The base and one training run of each arm."""
     return {name: predictions(knowing(chances[name], seed)) for seed, name in enumerate(MODELS)}
+
+
+def replicated(seed_deviation: float = 0.0, **chances: Any) -> dict[str, pd.DataFrame]:
+    """The base, and three runs of each arm whose chance with the image changes from run to run."""
+    luck = np.random.default_rng(0)
+    tables = {"base": predictions(knowing(chances["base"], 0))}
+    for arm in MODELS[1:]:
+        for seed in SEEDS:
+            shift, known = float(luck.normal(0, seed_deviation)), chances[arm]
+            known = dict.fromkeys(PLANNED, known) if isinstance(known, float) else known
+            shifted = {name: value + shift * (name in PLANNED) for name, value in known.items()}
+            tables[f"{arm}-{seed}"] = predictions(knowing(shifted, MODELS.index(arm)))
+    return tables
+
+
+def runs_of(tables: Mapping[str, pd.DataFrame]) -> dict[str, list[str]]:
+    """The tables' names by model: standard, or standard-1, standard-2 and so on."""
+    models = dict.fromkeys(name.partition("-")[0] for name in tables)
+    return {model: [name for name in tables if name.partition("-")[0] == model] for model in models}
 
 
 def compared(tables: Mapping[str, pd.DataFrame], best: float = 0.3, **given: Any) -> dict[str, Any]:
     conditions = given.pop("shown", CONDITIONS)
     summaries = {name: summarize(table) for name, table in tables.items()}
-    return compare(tables, summaries, conditions, ARMS, audited(best), given.pop("settings", settings()), 0)
+    planned = given.pop("settings", settings())
+    return compare(tables, summaries, runs_of(tables), conditions, ARMS, audited(best), planned, 0)
 
 
 @cache
@@ -141,11 +179,13 @@ def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame], 
     """Write parameters, store, scored answers, a test split and an audit as the stages before `compare` leave them."""
     (folder / "mlflow.db").write_bytes(store)
     (folder / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
-    for name in ("tables/predictions", "tables/splits", "reports"):
+    for name in ("tables/predictions", "tables/splits", "reports/training"):
         (folder / name).mkdir(parents=True)
     for name, table in tables.items():
+        outcome = {"validation_accuracy": 0.5}
+        (folder / f"reports/training/{name}.json").write_text(json.dumps(outcome))
         table.to_parquet(folder / f"tables/predictions/{name}.parquet", index=False)
-    asked = tables["base"][["qa_id", "image_id", "question_type", "condition", "options", "answer"]]
+    asked = tables["base"][["qa_id", "image_id", "image_group", "question_type", "condition", "options", "answer"]]
     test = asked[asked["condition"] == "options"].drop(columns="condition")
     test["question"], test["image_path"] = "What color is " + test["qa_id"] + "?", "00/" + test["image_id"] + ".jpg"
     matched = asked[asked["condition"] == "matched"].rename(columns={"options": "matched_options"})

@@ -12,9 +12,8 @@ import pandas as pd
 
 from abo_vqa.audit.text_only import WITH_OPTIONS, WITHOUT_OPTIONS, Predictor, Scores
 from abo_vqa.audit.text_only_embeddings import Vectors
-from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.schema import CROSS_FITTED, MATCHED, OPEN, OPTIONS
+from abo_vqa.common.schema import CROSS_FITTED, MATCHED, OPEN, OPTIONS, REFERENCES
 from abo_vqa.statistics.intervals import cluster_interval
 
 PREDICTORS: dict[str, Mapping[str, Predictor]] = {OPTIONS: WITH_OPTIONS, MATCHED: WITH_OPTIONS, OPEN: WITHOUT_OPTIONS}
@@ -26,15 +25,15 @@ def audit(
     vectors: Vectors,
     folds: int,
     confidence: float,
-    resamples: int,
-    seed: int,
 ) -> dict[str, Any]:
     """Return {part: {condition: {predictor: {"total": row, "by_type": {type: row}}}}}; a row is n, accuracy, low, high.
 
     train and others, by name: questions with image_id, question_type, question, options, answer and, for the condition
     `matched`, matched_options (null if the question is not kept). Baselines are fitted on train and scored on each
     other split. "cross_fitted" is their score on train, each fold of images scored by a fit on the others. vectors: the
-    embedding of every question and option. Intervals resample images. `matched` is left out if it keeps no question.
+    embedding of every question and option. Intervals allow for questions of an
+    image_group (without this column: of an image) going wrong together; references are exact. `matched` is left out if
+    it keeps no question.
     Raises InputError if a split is empty, or if train has fewer images than folds.
     """
     report: dict[str, Any] = {CROSS_FITTED: {}} | {name: {} for name in others}
@@ -49,8 +48,7 @@ def audit(
                 scores[name] = table, {key: predict(known, table, vectors) for key, predict in predictors.items()}
         for part, (table, found) in scores.items():
             report[part][condition] = {
-                name: _rows(table, values, confidence, resamples, derive_seed(seed, "audit", part, condition, name))
-                for name, values in found.items()
+                name: _rows(table, values, name in REFERENCES, confidence) for name, values in found.items()
             }
     return report
 
@@ -91,10 +89,13 @@ def _cross_fitted(
     return scores
 
 
-def _rows(table: pd.DataFrame, values: Scores, confidence: float, resamples: int, seed: int) -> dict[str, Any]:
+def _rows(table: pd.DataFrame, values: Scores, exact: bool, confidence: float) -> dict[str, Any]:
+    cluster = "image_group" if "image_group" in table else "image_id"
+
     def row(part: pd.DataFrame) -> dict[str, float]:
-        found = cluster_interval(part["score"], part["image_id"].to_list(), confidence, resamples, seed)
-        named = {"accuracy": found.estimate, "low": found.low, "high": found.high}
+        found = cluster_interval(part["score"], part[cluster].to_list(), confidence)
+        limits = (found.estimate, found.estimate) if exact else (found.low, found.high)
+        named = {"accuracy": found.estimate, "low": limits[0], "high": limits[1]}
         return {"n": found.n, **{key: float(f"{value:.6g}") for key, value in named.items()}}
 
     scored = table.assign(score=values)

@@ -8,15 +8,15 @@ from abo_vqa.common.schema import CROSS_FITTED, TEST
 from abo_vqa.statistics.display import markdown_table, percent
 
 
-def render_audit(report: Mapping[str, Any], confidence: float, resamples: int) -> str:
+def render_audit(report: Mapping[str, Any], confidence: float) -> str:
     """Return the audit as Markdown."""
     sections = [
         "# Scores of text-only baselines",
         "Fitted on the train split and scored on the others; on the train split cross-fitted, each part of the images "
         "scored by a fit on the rest. Under `options` a baseline reads the question and its options, under `matched` "
         "options drawn so that the text does not give the answer away, under `open` the question. The options "
-        f"classifier reads the options only. In brackets the {percent(confidence)} interval, bootstrap over images, "
-        f"{resamples} resamples.",
+        f"classifier reads the options only. In brackets the {percent(confidence)} interval: Wilson's, with Student's "
+        "t over groups of look-alike images.",
         split_table(report),
     ]
     if lacking := [condition for condition in PREDICTORS if condition not in report[TEST]]:

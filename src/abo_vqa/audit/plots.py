@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from abo_vqa.common.figures import COLORS, figure
 from abo_vqa.common.schema import CEILING, CHANCE, CROSS_FITTED, MATCHED, OPTIONS, REFERENCES, TEST, best_baseline
-from abo_vqa.figures import COLORS, figure
 
 _SPLIT_NAMES = {CROSS_FITTED: "train, cross-fitted"}
 _ROW, _PANEL = 0.27, 0.75  # inches per baseline, and per panel for its title and axis

@@ -7,7 +7,7 @@ from abo_vqa.common.layout import split_table as path_of
 from abo_vqa.common.params import read_params
 from abo_vqa.common.runner import run_stage
 
-COLUMNS = ["qa_id", "image_id", "question_type", "question", "options", "answer", "matched_options"]
+COLUMNS = ["qa_id", "image_id", "image_group", "question_type", "question", "options", "answer", "matched_options"]
 TABLE = Path("reports/audit.md")
 PLOT = Path("reports/plots/audit.svg")
 
@@ -31,10 +31,10 @@ def main() -> None:
     with tracked_run("audit", params, {"part": "audit"}) as run:
         vectors = embed(texts_of(*tables.values()), settings.encoder)
         train = tables.pop(TRAIN)
-        report = audit(train, tables, vectors, settings.folds, confidence, settings.resamples, params.seed)
+        report = audit(train, tables, vectors, settings.folds, confidence)
         write_json(AUDIT, report)
         with replacing(TABLE) as temporary:
-            temporary.write_text(render_audit(report, confidence, settings.resamples), encoding="utf-8")
+            temporary.write_text(render_audit(report, confidence), encoding="utf-8")
         plot_audit(report, PLOT)
         run.log_metrics(
             {

@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from abo_vqa.audit.text_only_embeddings import Vectors, embedding_neighbors, embedding_trees, score_picks
-from abo_vqa.common.schema import CEILING, CHANCE
+from abo_vqa.common.schema import CEILING, CHANCE, guessed
 
 Scores = NDArray[np.float64]
 Predictor = Callable[[pd.DataFrame, pd.DataFrame, Vectors], Scores]
@@ -78,8 +78,8 @@ def open_classifier(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scor
 
 
 def chance(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:
-    """Guess an option: the probability of being right is 1 / number of options."""
-    return np.array([1 / len(row.options) for row in _questions(test)])
+    """Guess one of the live options: the probability of being right is 1 / their number."""
+    return np.array([guessed(row.question_type, len(row.options)) for row in _questions(test)])
 
 
 def ceiling(train: pd.DataFrame, test: pd.DataFrame, _: Vectors) -> Scores:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from abo_vqa.catalog.profile import Distribution
-from abo_vqa.figures import COLORS, figure
+from abo_vqa.common.figures import COLORS, figure
 
 _VALUES = 20
 _LONGEST = 32  # characters of a label

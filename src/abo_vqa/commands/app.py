@@ -9,14 +9,29 @@ from types import ModuleType
 import typer
 from typer.core import TyperCommand
 
-from abo_vqa.commands import data_docs, evaluate, params, pin, predict, preset, register, send_runs, serve, sweep
+from abo_vqa.commands import (
+    compare,
+    data_docs,
+    evaluate,
+    params,
+    pin,
+    predict,
+    preset,
+    register,
+    repro,
+    send_runs,
+    serve,
+    sweep,
+)
 from abo_vqa.common.errors import readable_errors
 
 # In the order of the help. A module has EXAMPLES and main(), whose docstring and annotations are its help.
 COMMANDS: dict[str, ModuleType] = {
+    "repro": repro,
     "predict": predict,
     "serve": serve,
     "evaluate": evaluate,
+    "compare": compare,
     "params": params,
     "preset": preset,
     "pin": pin,
@@ -29,8 +44,8 @@ COMMANDS: dict[str, ModuleType] = {
 _EXAMPLES = "\b\nExamples:\n{}"
 
 app = typer.Typer(
-    help="Run, serve and evaluate models; change parameters; pool runs.",
-    epilog="Help on a command: abo-vqa COMMAND -h. The experiment itself: dvc repro.",
+    help="Run, serve, evaluate and compare models; change parameters; pool runs.",
+    epilog="Help on a command: abo-vqa COMMAND -h. The experiment itself: dvc repro, or side by side: abo-vqa repro.",
     no_args_is_help=True,
     # Plain text can be searched and copied, and does not need the import of rich.
     rich_markup_mode=None,

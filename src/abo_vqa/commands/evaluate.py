@@ -29,12 +29,12 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     Condition.CIRCULAR: {"order": "rotated"},
     Condition.BLIND: {"image": "blank"},
 }
-CONFIDENCE, RESAMPLES = 0.95, 2000
+CONFIDENCE = 0.95
 
 EXAMPLES = """
 abo-vqa evaluate questions.csv --images photographs/ --base models/demo
 abo-vqa evaluate questions.csv --images photographs/ --base models/demo \\
-    --adapter standard=models/adapters/standard --adapter options=models/adapters/options
+    --adapter standard=models/adapters/standard-1 --adapter options=models/adapters/options-1
 abo-vqa evaluate aokvqa_v1p0_val.json --images val2017 --image-name "{:0>12}.jpg" \\
     --base llava-hf/llava-v1.6-mistral-7b-hf --dtype bfloat16 --conditions open options --limit 200
 """
@@ -186,7 +186,7 @@ def run(args: SimpleNamespace) -> None:
             collator = ImageCollator(processor, images, None if adapts_vision(model, name) else frozen, context)
             asking = Scorer(model, collator, args.max_new_tokens, args.tokens_per_pass)
             answers = ask_all(asking, PAPER_PROMPT, rows, asked, name)
-        parts.append(score_answers(answers, scorer).assign(model=name))
+        parts.append(score_answers(answers, scorer, name).assign(model=name))
     predictions = pd.concat(parts, ignore_index=True)
     if args.output:
         predictions.to_parquet(args.output, index=False)
@@ -253,7 +253,7 @@ def render(predictions: Any, rows: Sequence[Row], problems: Sequence[str]) -> st
         for condition, group in summarize(table).items():
             total = group["total"]
             part = table[table["condition"] == condition]
-            found = cluster_interval(part["correct"], part["image_id"].to_list(), CONFIDENCE, RESAMPLES, 0)
+            found = cluster_interval(part["correct"], part["image_group"].to_list(), CONFIDENCE)
             span = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
             figures = [percent(total[key], 1) for key in ("accuracy", "ranked", "unparsable", "chance")]
             scores = [f"{total[key]:.3f}" for key in ("macro_f1", "bertscore_f1", "ece")]

@@ -58,7 +58,9 @@ def main(
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="base or an arm. Repeatable. Default: all.", show_default=False),
+        typer.Option(
+            metavar="NAME", help="base, an arm, or one of its runs. Repeatable. Default: all.", show_default=False
+        ),
     ] = None,
     project: Project = None,
 ) -> None:
@@ -74,10 +76,12 @@ def main(
     from abo_vqa.serving.checks import check_options, check_question, read_image
 
     params = read_params()
-    names = list(dict.fromkeys(model or params.models()))
-    for name in names:
-        if name not in params.models():
-            raise InputError(f"--model {name}: no such model; params.yaml has {', '.join(params.models())}")
+    for name in model or ():
+        if name not in (*params.models(), *params.arms):
+            known = ", ".join(dict.fromkeys([*params.compared(), *params.models()]))
+            raise InputError(f"--model {name}: no such model; params.yaml has {known}")
+    runs = [params.runs_of(name) if name in params.arms else [name] for name in model or params.compared()]
+    names = list(dict.fromkeys(name for several in runs for name in several))
     data, question, choices = read_image(user_path(here, image)), check_question(question), check_options(options)
 
     # Keep the libraries' messages out of the answer.

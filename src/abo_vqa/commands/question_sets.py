@@ -1,25 +1,31 @@
 """Read multiple-choice questions from Parquet, CSV, JSON or JSON lines of image, question, options and answer."""
 
+import ast
+import csv
 import gzip
+import io
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.questions.words import fold
+from abo_vqa.common.words import fold, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 # Column names; the first one found counts. A-OKVQA has image_id, choices, correct_choice_idx.
-_IMAGE = ("image", "image_path", "path", "file_name", "image_id")
-_OPTIONS = ("options", "choices")
-_ANSWER = ("answer", "final_answer", "correct_answer")
-_INDEX = ("answer_index", "correct_choice_idx")
-_ID = ("qa_id", "question_id", "id")
-_TYPE = ("question_type", "type", "category")
+IMAGE = ("image", "image_path", "image_name", "image_file", "path", "file_name", "filename", "image_id", "img_id")
+QUESTION = ("question", "question_text")
+OPTIONS = ("options", "choices")
+ANSWER = ("answer", "final_answer", "correct_answer")
+INDEX = ("answer_index", "correct_choice_idx")
+ID = ("qa_id", "question_id", "id")
+TYPE = ("question_type", "type", "category")
 _FORMS = "image, question, options (or choices, or option_a, option_b, ...) and answer (or correct_choice_idx)"
 
 Row = dict[str, Any]
@@ -33,17 +39,17 @@ def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
     option, its letter, or, in an index column, its index. Raises InputError if the file is missing, has none of the
     four formats, or lacks columns.
     """
-    table = _read(path)
+    table = read_table(path)
     names = {
-        "image": _column(table, _IMAGE),
-        "question": _column(table, ("question",)),
-        "options": _column(table, _OPTIONS),
-        "answer": _column(table, _ANSWER),
-        "index": _column(table, _INDEX),
-        "id": _column(table, _ID),
-        "type": _column(table, _TYPE),
+        "image": find_column(table, IMAGE),
+        "question": find_column(table, QUESTION),
+        "options": find_column(table, OPTIONS),
+        "answer": find_column(table, ANSWER),
+        "index": find_column(table, INDEX),
+        "id": find_column(table, ID),
+        "type": find_column(table, TYPE),
     }
-    lettered = [name for letter in ascii_lowercase if (name := _column(table, (f"option_{letter}", f"option{letter}")))]
+    lettered = lettered_columns(table)
     lacking = [name for name in ("image", "question") if names[name] is None]
     lacking += ["options"] if names["options"] is None and len(lettered) < 2 else []
     lacking += ["answer"] if names["answer"] is None and names["index"] is None else []
@@ -61,7 +67,11 @@ def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
     return rows, problems
 
 
-def _read(path: Path) -> "pd.DataFrame":
+def read_table(path: Path) -> "pd.DataFrame":
+    """Return a file's rows; CSV cells are texts, of columns separated by comma, semicolon or tab.
+
+    Raises InputError if the file is missing, has none of the four formats, or a CSV line has too many or few fields.
+    """
     if not path.is_file():
         raise InputError(f"{path}: not found")
     import pandas as pd
@@ -70,37 +80,96 @@ def _read(path: Path) -> "pd.DataFrame":
     try:
         if kind == "parquet":
             return pd.read_parquet(path)
-        if kind == "csv":
-            table = pd.read_csv(path, dtype=str, keep_default_na=False)
-            return table.astype({name: int for name in _INDEX if name in table})
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            if kind in ("csv", "tsv"):
+                return pd.DataFrame(_fields(file), dtype=object)
             if kind == "json":
                 return pd.DataFrame(json.load(file))
             if kind == "jsonl":
                 return pd.DataFrame(list(_lines(file)))
-    except (ValueError, TypeError, OSError, EOFError) as error:
+    except (ValueError, TypeError, OSError, EOFError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    raise InputError(f"{path}: none of .parquet, .csv, .json and .jsonl, with or without .gz")
+    raise InputError(f"{path}: none of .parquet, .csv, .tsv, .json and .jsonl, with or without .gz")
+
+
+def _fields(file: Any) -> dict[str, list[str]]:
+    """Return the columns of a CSV file.
+
+    pandas would take the first column of lines that are longer than the header for an index.
+    """
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    header = text.readline()
+    text.seek(0)
+    reader = csv.reader(text, delimiter=max(",;\t", key=header.count))
+    names = [name.strip() for name in next(reader, [])]
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ValueError(f"more than one column is named {repeated[0]!r}")
+    rows = []
+    for row in reader:
+        if len(row) not in (0, len(names)):
+            raise ValueError(f"line {reader.line_num} has {len(row)} fields, the header {len(names)}; quote commas")
+        rows += [row] if row else []
+    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
 
 def _lines(file: Any) -> Iterator[Any]:
     for number, line in enumerate(file, 1):
+        if not line.strip():
+            continue
         try:
-            yield json.loads(line)
+            row = json.loads(line)
         except ValueError as error:
             raise ValueError(f"line {number}: {error}") from None
+        if not isinstance(row, dict):
+            raise ValueError(f"line {number}: a {type(row).__name__}, not an object of columns")
+        yield row
 
 
-def _column(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in table), None)
+def find_column(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
+    """Return the table's name of the first of these columns that it has; case, spaces and hyphens do not matter."""
+    known = {re.sub(r"[\s-]+", "_", str(name).strip().lower()): str(name) for name in reversed(list(table))}
+    return next((known[name] for name in names if name in known), None)
+
+
+def lettered_columns(table: "pd.DataFrame") -> list[str]:
+    """Return the columns option_a, option_b, ... that the table has."""
+    found = (find_column(table, (f"option_{letter}", f"option{letter}")) for letter in ascii_lowercase)
+    return [name for name in found if name is not None]
+
+
+def read_options(given: Any) -> list[str]:
+    """Return the options in a cell: a list, a letter-to-option mapping, or either spelled in JSON or Python.
+
+    Missing and empty ones are left out. Raises ValueError for anything else.
+    """
+    if isinstance(given, str):
+        given = _spelled(given)
+    if isinstance(given, Mapping):
+        given = list(given.values())
+    listed = given.tolist() if hasattr(given, "tolist") else given
+    if not isinstance(listed, list | tuple):
+        raise ValueError("the options are not a list")
+    return [text for option in listed if (text := text_in(option))]
+
+
+def text_in(cell: Any) -> str:
+    """Return a cell's scalar as text, "" where it is missing."""
+    return "" if isinstance(cell, float) and isnan(cell) else text_of(cell).strip()
+
+
+def _spelled(text: str) -> Any:
+    for read in (json.loads, ast.literal_eval):
+        try:
+            return read(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return None
 
 
 def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None], lettered: Sequence[str]) -> Row:
     values = {key: given[name] for key, name in names.items() if name is not None}
     listed = values["options"] if "options" in values else [given[name] for name in lettered]
-    if isinstance(listed, str) or not isinstance(listed, Iterable):
-        raise ValueError("the options are not a list")
-    options = [str(option).strip() for option in listed if str(option).strip()]
+    options = read_options(listed)
     question = str(values["question"]).strip()
     if not question:
         raise ValueError("no question")
@@ -126,9 +195,10 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
 def _index(answer: Any, options: Sequence[str], is_index: bool) -> int:
     if is_index:
         # pandas reads an integer column with gaps as floats.
-        if answer not in range(len(options)):
+        places = [place for place in range(len(options)) if text_in(answer) == str(place)]
+        if not places:
             raise ValueError(f"the index {answer} is not in 0 to {len(options) - 1}")
-        return int(answer)
+        return places[0]
     folded = fold(answer)
     places = [place for place, option in enumerate(options) if fold(option) == folded]
     if not places and folded in ascii_lowercase[: len(options)] and folded:

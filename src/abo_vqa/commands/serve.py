@@ -66,7 +66,8 @@ def _require_version(client: "MlflowClient", uri: str) -> None:
     """Raise InputError with the known versions if `uri` is not one of them; MLflow checks other kinds of URI."""
     from mlflow.exceptions import MlflowException
 
-    from abo_vqa.serving.registry import ARM, versions
+    from abo_vqa.serving.registry import versions
+    from abo_vqa.serving.result import ARM
 
     named = re.fullmatch(r"models:/([^/@]+)(?:@([^/@]+)|/(\d+))", uri)
     if not named:
@@ -82,6 +83,7 @@ def _require_version(client: "MlflowClient", uri: str) -> None:
             f"models:/{model}/{found.version} ({found.tags.get(ARM, 'unknown')} arm)"
             for found in versions(client, model)
         ]
-        register = "run `dvc repro` or, after a `dvc pull`, `abo-vqa register`"
-        known = f"there are {', '.join(there)}" if there else f"none is registered: {register}"
+        known = f"there are {', '.join(there)}; `abo-vqa register --promote` may make one the champion"
+        if not there:
+            known = "none is registered: run `dvc repro` or, after a `dvc pull`, `abo-vqa register`"
         raise InputError(f"{uri}: no such version ({error.message.strip()}); {known}") from None

@@ -1,4 +1,4 @@
-"""`abo-vqa sweep`: pool the runs of several seeds, and report the spread of every accuracy and difference.
+"""`abo-vqa sweep`: rank experiments by validation accuracy, and pool those that differ only in the seed.
 
 The seed determines the sample, the splits and the training; the spread over seeds includes all three.
 """
@@ -11,9 +11,10 @@ from typing import Annotated, Any
 import typer
 
 from abo_vqa.commands.project_option import Project, enter_project
+from abo_vqa.commands.sweep_ranking import Outcome, Outcomes, differing, grouped, render_ranking, values_of
 from abo_vqa.common.errors import InputError
 
-COMPARISON = "reports/comparison.json"
+COMPARISON, METRICS = "reports/comparison.json", "reports/metrics.json"
 PARAMS = "params.yaml"
 
 Json = dict[str, Any]
@@ -21,7 +22,7 @@ Json = dict[str, Any]
 
 EXAMPLES = """
 dvc exp run --queue -S seed=1,2,3,4,5 && dvc queue start    # first, the runs
-abo-vqa sweep                        # HEAD and its experiments that differ only in the seed
+abo-vqa sweep                        # HEAD and its experiments
 abo-vqa sweep main exp-1 exp-2       # these revisions
 """
 
@@ -31,52 +32,66 @@ def main(
         list[str] | None,
         typer.Argument(
             metavar="REVISION",
-            help="Commits, branches, tags or DVC experiments, one per seed. Default: HEAD and its experiments.",
+            help="Commits, branches, tags or DVC experiments. Default: HEAD and its experiments.",
             show_default=False,
         ),
     ] = None,
     project: Project = None,
 ) -> None:
-    """Pool the runs of several seeds: mean, deviation, interval.
+    """Rank experiments by validation accuracy; pool seeds.
 
-    Prints Markdown: for each accuracy and each planned difference the mean over seeds, the standard deviation, and a
-    Student-t interval of the mean.
+    Prints Markdown. Experiments with different parameters are ranked by the validation accuracy of their arms, with the
+    test accuracy beside it. For those that differ only in the seed, each accuracy and each planned difference with its
+    mean over seeds, standard deviation, and a Student-t interval of the mean.
     """
     enter_project(project)
     print(render(read_revisions(revisions) if revisions else read_experiments()))
 
 
-def read_revisions(revisions: Sequence[str]) -> dict[str, Json]:
-    """Return the comparison of each revision by its name, in their order.
+def read_revisions(revisions: Sequence[str]) -> dict[str, Outcome]:
+    """Return the outcome of each revision by its name, in their order.
 
     A revision is anything that git resolves, or the name of a DVC experiment. Raises InputError if one is unknown or
-    has no comparison, or if their parameters differ in more than the seed.
+    has no comparison.
     """
-    params = {name: _params(name) for name in revisions}
-    first, found = revisions[0], {}
+    found = {}
     for name in revisions:
-        if different := _different(params[first], params[name]):
-            raise InputError(f"{first} and {name} differ in {', '.join(different)}, not only in the seed; name others")
-        comparison = _comparison(name)
+        params, comparison = _flat(_params(name)), _report(COMPARISON, name)
         if comparison is None:
             raise InputError(
                 f"{name}: its {COMPARISON} is neither in git nor in DVC's cache; run `dvc repro` or `dvc fetch` there"
             )
         if "verdict" not in comparison:
             raise InputError(f"{name}: its {COMPARISON} has an older format; run `dvc repro compare` there again")
-        found[name] = comparison
+        found[name] = Outcome(params, comparison, _report(METRICS, name) or {})
     return found
 
 
-def read_experiments() -> dict[str, Json]:
-    """Return the comparisons of HEAD and of the DVC experiments on top of it that differ only in the seed."""
+def read_experiments() -> dict[str, Outcome]:
+    """Return the outcomes of HEAD and of the DVC experiments on top of it; those without a comparison are left out."""
     import dvc.api
 
     shown = dvc.api.exp_show(revs="HEAD")
-    names = [row["Experiment"] for row in shown if row["Experiment"]]
-    head = _params("HEAD")
-    alike = [name for name in names if not _different(head, _params(name))]
-    return read_revisions([name for name in ("HEAD", *alike) if _comparison(name)] or ["HEAD"])
+    names = ["HEAD", *(row["Experiment"] for row in shown if row["Experiment"])]
+    return read_revisions([name for name in names if _report(COMPARISON, name)] or ["HEAD"])
+
+
+def render(outcomes: Outcomes) -> str:
+    """Return the ranking, if parameters differ, and the pooled seeds of each of its rows as Markdown.
+
+    Raises InputError if there is nothing to rank or to pool.
+    """
+    groups = grouped(outcomes)
+    if len(groups) == 1:
+        return render_pool(_comparisons(groups[0]))
+    names = differing(groups)
+    several = [group for group in groups if len({outcome.comparison["seed"] for outcome in group.values()}) > 1]
+    pooled = [render_pool(_comparisons(group), values_of(group, names)) for group in several]
+    return "\n\n".join([render_ranking(groups), *pooled])
+
+
+def _comparisons(group: Outcomes) -> dict[str, Json]:
+    return {name: outcome.comparison for name, outcome in group.items()}
 
 
 def pool(comparisons: Mapping[str, Mapping[str, Any]]) -> Json:
@@ -129,8 +144,8 @@ def pool(comparisons: Mapping[str, Mapping[str, Any]]) -> Json:
     }
 
 
-def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the pooled runs as Markdown."""
+def render_pool(comparisons: Mapping[str, Mapping[str, Any]], parameters: str = "") -> str:
+    """Return the pooled runs as Markdown; parameters: what tells them from others."""
     from abo_vqa.statistics.display import markdown_table, percent, span
 
     pooled = pool(comparisons)
@@ -160,7 +175,7 @@ def render(comparisons: Mapping[str, Mapping[str, Any]]) -> str:
         for row in pooled["differences"]
     ]
     sections = [
-        f"# {len(pooled['seeds'])} seeds",
+        f"# {len(pooled['seeds'])} seeds{f', {parameters}' if parameters else ''}",
         f"Seeds {', '.join(map(str, pooled['seeds']))}. Deviation: the standard deviation over seeds, in points; "
         f"interval: {level}, Student's t, of the mean over seeds. The seed determines sample, splits and training.",
         "## Accuracy",
@@ -188,12 +203,6 @@ def _spread(values: Sequence[float], confidence: float) -> Json:
     return {"seeds": number, "mean": center, "deviation": deviation, "low": center - half, "high": center + half}
 
 
-def _different(first: Json, second: Json) -> list[str]:
-    """Return the parameters, by dotted names and without the seed, in which two revisions differ."""
-    one, other = _flat(first), _flat(second)
-    return sorted(key for key in one.keys() | other.keys() if key != "seed" and one.get(key) != other.get(key))
-
-
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Json:
     flat: Json = {}
     for key, value in values.items():
@@ -215,12 +224,12 @@ def _params(revision: str) -> Json:
         ) from None
 
 
-def _comparison(revision: str) -> Json | None:
-    """Return the comparison of a revision, from git or DVC's cache; None if neither has it."""
+def _report(path: str, revision: str) -> Json | None:
+    """Return a report of a revision, from git or DVC's cache; None if neither has it."""
     import dvc.api
     from dvc.exceptions import DvcException
 
     try:
-        return dict(json.loads(dvc.api.read(COMPARISON, rev=revision)))
+        return dict(json.loads(dvc.api.read(path, rev=revision)))
     except (DvcException, OSError):
         return None

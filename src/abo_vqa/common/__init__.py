@@ -1,1 +1,1 @@
-"""Code shared by all stages: parameters, files, seeds, errors, tracking. Every stage depends on all of it."""
+"""Code shared by all stages: parameters, files, seeds, errors, words, figures, tracking. Stages depend on all of it."""

@@ -14,24 +14,27 @@ class QuestionType(NamedTuple):
     """A question type by which results are reported.
 
     kind: the generators' name for such questions. subject: pattern that a question of this type matches; a row without
-    one takes the questions of its kind that match no other row's.
+    one takes the questions of its kind that match no other row's. live: how many options the question itself leaves
+    open, the others being fillers; None: all.
     """
 
     name: str
     kind: str
     subject: re.Pattern[str] | None = None
+    live: int | None = None
 
 
 # The only list of question types; a new type is a row here.
 QUESTION_TYPES = {
     found.name: found
     for found in (
-        QuestionType(YES_NO, EXISTENTIAL),
+        QuestionType(YES_NO, EXISTENTIAL, live=2),
         QuestionType(COLOR, ATTRIBUTE, re.compile(r"\bcolou?r", re.IGNORECASE)),
         QuestionType(MATERIAL, ATTRIBUTE, re.compile(r"\b(?:materials?|made (?:of|from|out)|fabric)\b", re.IGNORECASE)),
         QuestionType(SHAPE, ATTRIBUTE, re.compile(r"\bshaped?\b", re.IGNORECASE)),
         QuestionType(COUNTING, COUNTING),
-        QuestionType(COMPARISON, COMPARISON),
+        # Of two things one.
+        QuestionType(COMPARISON, COMPARISON, live=2),
         QuestionType(ATTRIBUTE, ATTRIBUTE),
     )
 }
@@ -62,6 +65,12 @@ class RawOutput:
     output: str
     model: str | None = None
     prompt: str | None = None
+
+
+def guessed(question_type: str, options: int) -> float:
+    """Return the chance of a guess among the live options of a question that shows that many options."""
+    found = QUESTION_TYPES.get(question_type)
+    return 1 / min(options, found.live if found and found.live else options)
 
 
 def best_baseline(report: Mapping[str, Any], condition: str) -> str:

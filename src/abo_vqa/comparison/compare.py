@@ -3,27 +3,27 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from abo_vqa.common.draws import derive_seed
-from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import RANKED
-from abo_vqa.common.params.measure import CompareParams, ConditionParams
+from abo_vqa.common.params.measure import CompareParams, ConditionParams, counterparts
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.common.schema import MATCHED, OPEN, OPTIONS, TEST
+from abo_vqa.comparison.differences import READ_LENIENTLY, Answers, Pair, rounded
 from abo_vqa.comparison.text_only import against_text_only
 from abo_vqa.comparison.verdict import verdict
-from abo_vqa.statistics.intervals import MeanDifference, align, cluster_interval, mean_difference, paired_difference
 
 Json = dict[str, Any]
 Summary = Mapping[str, Mapping[str, Any]]
-Tables = Mapping[str, pd.DataFrame]
+Conditions = Mapping[str, ConditionParams]
 
 
 def compare(
-    predictions: Tables,
+    predictions: Mapping[str, pd.DataFrame],
     summaries: Mapping[str, Summary],
-    conditions: Mapping[str, ConditionParams],
+    runs: Mapping[str, Sequence[str]],
+    conditions: Conditions,
     arms: Mapping[str, ArmParams],
     audit: Mapping[str, Any],
     settings: CompareParams,
@@ -31,65 +31,77 @@ def compare(
 ) -> Json:
     """Return the content of reports/comparison.json, verdict included.
 
-    predictions: by model, in the order of the tables, each as metrics.answers.score_answers returns them; summaries: by
-    model, as metrics.answers.summarize returns them. conditions: the experiment's; those without predictions are left
-    out. audit: as audit.audit.audit returns it for the same questions. Raises InputError if two models answered
-    different questions.
+    predictions: by trained model, each as metrics.answers.score_answers returns them; summaries: the same, as
+    metrics.answers.summarize returns them. runs: the trained models of base and of every arm, in one order of training
+    seeds. conditions: the experiment's with all counterparts; those without predictions are left out. audit: as
+    audit.audit.audit returns it for the same questions. seed: the run's, which is only passed on. Intervals and tests
+    take questions of an image_group as correlated. Raises InputError if two models answered different questions.
     """
-    models = list(predictions)
-    asked = _asked(predictions, conditions)
-    for name in models[1:]:
-        for condition in asked:
-            align(_under(predictions[models[0]], condition), _under(predictions[name], condition))
-    results = {
-        name: _results(table, {c: summaries[name][c] for c in asked}, settings, derive_seed(seed, "compare", name))
-        for name, table in predictions.items()
-    }
-    counterparts = {name: blank for name in asked if (blank := blank_counterpart(name, asked, conditions))}
-    planned = [(p.first, p.second, c) for p in settings.planned for c in p.conditions if c in asked]
-    drawn = _Drawn(predictions, settings, seed)
-    compared = [(first, second, c, c) for first, second, c in planned]
-    first = predictions[models[0]]
+    answers = Answers({name: [predictions[run] for run in of] for name, of in runs.items()}, settings.confidence)
+    asked = [name for name in conditions if name in answers.conditions]
+    results = {name: _results(name, of, summaries, answers, asked) for name, of in runs.items()}
+    planned = [Pair(p.first, p.second, c, c) for p in settings.planned for c in p.conditions if c in asked]
+    looking = [Pair(name, name, c, other) for name in runs for c in asked for other in counterparts(c, asked).values()]
+    beyond = [
+        Pair(pair.first, pair.second, pair.condition, other)
+        for pair in planned
+        for other in counterparts(pair.condition, asked).values()
+    ]
+
+    def family(pairs: Sequence[Pair], column: str = "correct") -> list[Json]:
+        return answers.family([answers.difference(pair, *answers.values(pair, column)) for pair in pairs])
+
+    first = next(iter(predictions.values()))
     comparison: Json = {
-        "models": models,
+        "models": list(runs),
+        "runs": {name: list(of) for name, of in runs.items()},
         "conditions": asked,
         "confidence": settings.confidence,
-        "resamples": settings.resamples,
         "seed": seed,
         "questions": int(first["qa_id"].nunique()),
         "images": int(first["image_id"].nunique()),
         "results": results,
-        "above_blind": _above_text_only(results, conditions, audit, settings),
-        "differences": drawn.family([(*names, drawn.difference(*names)) for names in compared]),
-        "ranked_differences": drawn.family([(*names, drawn.difference(*names, RANKED)) for names in compared]),
-        "sight": drawn.family(
-            [
-                (name, name, c, blank, drawn.difference(name, name, c, blank))
-                for name in models
-                for c, blank in counterparts.items()
-            ]
+        "by_run": {
+            run: {c: rounded({"accuracy": summaries[run][c]["total"]["accuracy"]})["accuracy"] for c in asked}
+            for of in runs.values()
+            for run in of
+        },
+        "above_text_only": _above_text_only(results, conditions, audit, settings),
+        "differences": family(planned),
+        "ranked_differences": family(planned, RANKED),
+        "lenient_differences": family(planned, READ_LENIENTLY),
+        "without_a_type": _without_a_type(planned, answers),
+        "image_gains": family(looking),
+        "gains_beyond": answers.family(
+            [answers.difference(pair, *answers.gains_beyond(pair), bound=2.0) for pair in beyond]
         ),
-        "beyond_blank": drawn.family(
-            [
-                (*names, blank, drawn.gain_beyond_blank(*names, blank))
-                for names in planned
-                if (blank := counterparts.get(names[2]))
-            ]
-        ),
+        "with_and_without": [
+            {"model": pair.first, "condition": pair.condition, "against": pair.against, **_two_by_two(pair, answers)}
+            for pair in looking
+        ],
         "audit": dict(audit),
     }
     return comparison | {"verdict": verdict(comparison, conditions, arms, settings)}
 
 
-def flat_metrics(comparison: Mapping[str, Any]) -> Json:
-    """Return the metrics of `dvc metrics`: {model: {"condition/accuracy": value}}, named as in MLflow.
+def flat_metrics(comparison: Mapping[str, Any], validation: Mapping[str, float | None]) -> Json:
+    """Return the metrics of `dvc metrics`: {model: {"condition/accuracy": mean over runs, "condition/deviation"}}.
 
-    Accuracies only: each further metric would add a column per model and condition to `dvc exp show`.
+    validation: accuracies by arm, added as "validation/accuracy". Accuracies without counterparts only: each further
+    metric would add a column per model and condition to `dvc exp show`.
     """
-    return {
-        model: {f"{condition}/accuracy": group["total"]["accuracy"] for condition, group in conditions.items()}
-        for model, conditions in comparison["results"].items()
-    }
+    found: Json = {}
+    for model, conditions in comparison["results"].items():
+        row: Json = {}
+        for condition in (name for name in conditions if "/" not in name):
+            total = conditions[condition]["total"]
+            row[f"{condition}/accuracy"] = total["accuracy"]
+            if total["deviation"] is not None:
+                row[f"{condition}/deviation"] = total["deviation"]
+        if (known := validation.get(model)) is not None:
+            row["validation/accuracy"] = rounded({"": known})[""]
+        found[model] = row
+    return found
 
 
 def accuracies(comparison: Mapping[str, Any]) -> list[Json]:
@@ -98,25 +110,9 @@ def accuracies(comparison: Mapping[str, Any]) -> list[Json]:
     return [
         {"asked": f"{condition}: {model}", "accuracy": round(100 * results[model][condition]["total"]["accuracy"], 2)}
         for condition in comparison["conditions"]
+        if "/" not in condition
         for model in comparison["models"]
     ]
-
-
-def blank_counterpart(name: str, asked: Sequence[str], conditions: Mapping[str, ConditionParams]) -> str | None:
-    """Return the condition with the same options, in the given order, and a blank image; None if there is none.
-
-    The counterpart of rotated options may show one order: an answer right in every order is right in that one.
-    """
-    shown = conditions[name]
-    if shown.image == "blank":
-        return None
-    orders = ("given", "rotated") if shown.order == "rotated" else (shown.order,)
-    for order in orders:
-        wanted = shown.model_copy(update={"image": "blank", "order": order})
-        for other in asked:
-            if conditions[other] == wanted:
-                return other
-    return None
 
 
 def audited_as(shown: ConditionParams) -> str | None:
@@ -125,6 +121,8 @@ def audited_as(shown: ConditionParams) -> str | None:
     For rotated and shuffled options it is `options`, where a text-only baseline must be right in one order only, which
     is no harder.
     """
+    if shown.question != "shown":
+        return None
     if shown.options == "none":
         return OPEN
     if shown.options == "matched":
@@ -132,53 +130,41 @@ def audited_as(shown: ConditionParams) -> str | None:
     return OPTIONS if shown.options == "given" and shown.count is None else None
 
 
-def _asked(predictions: Tables, conditions: Mapping[str, ConditionParams]) -> list[str]:
-    name, *others = predictions
-    for other in others:
-        if set(predictions[other]["condition"]) != set(predictions[name]["condition"]):
-            raise InputError(
-                f"{name} and {other} were asked under different conditions; run `dvc repro` so that every model is "
-                "asked under all of evaluate.conditions"
-            )
-    there = set(predictions[name]["condition"])
-    return [condition for condition in conditions if condition in there]
-
-
-def _under(table: pd.DataFrame, condition: str) -> pd.DataFrame:
-    return table[table["condition"] == condition]
-
-
-def _results(table: pd.DataFrame, summary: Summary, settings: CompareParams, seed: int) -> Json:
-    def with_interval(row: Mapping[str, float], part: pd.DataFrame) -> Json:
-        images = part["image_id"].to_list()
-        found = cluster_interval(part["correct"], images, settings.confidence, settings.resamples, seed)
-        return rounded({**row, "low": found.low, "high": found.high})
-
-    results = {}
-    for condition, group in summary.items():
-        asked = _under(table, condition)
-        results[condition] = {
-            "total": with_interval(group["total"], asked),
+def _results(
+    name: str, runs: Sequence[str], summaries: Mapping[str, Summary], answers: Answers, asked: Sequence[str]
+) -> Json:
+    """Return a model's metrics, means over its runs, with intervals: in total, by type and by position."""
+    found = {}
+    for condition in asked:
+        tables, groups = answers.runs(name, condition), [summaries[run][condition] for run in runs]
+        kinds, places = tables[0]["question_type"], tables[0]["answer_index"]
+        found[condition] = {
+            "total": _mean([group["total"] for group in groups], answers.accuracy(name, condition)),
             "by_type": {
-                kind: with_interval(row, asked[asked["question_type"] == kind])
-                for kind, row in group["by_type"].items()
+                kind: _mean(
+                    [group["by_type"][kind] for group in groups], answers.accuracy(name, condition, kinds == kind)
+                )
+                for kind in groups[0]["by_type"]
             },
             "by_position": {
-                place: with_interval(
-                    {**row, "picked": float((asked["picked"] == int(place)).mean())},
-                    asked[asked["answer_index"] == int(place)],
+                place: _mean(
+                    [group["by_position"][place] for group in groups],
+                    answers.accuracy(name, condition, places == int(place)),
+                    picked=float(np.mean([(table["picked"] == int(place)).mean() for table in tables])),
                 )
-                for place, row in group["by_position"].items()
+                for place in groups[0]["by_position"]
             },
         }
-    return results
+    return found
+
+
+def _mean(rows: Sequence[Mapping[str, float]], interval: Json, **more: float) -> Json:
+    means = {metric: float(np.mean([row[metric] for row in rows])) for metric in rows[0] if metric != "n"}
+    return rounded({"n": rows[0]["n"], **means, **interval, **more})
 
 
 def _above_text_only(
-    results: Mapping[str, Json],
-    conditions: Mapping[str, ConditionParams],
-    audit: Mapping[str, Any],
-    settings: CompareParams,
+    results: Mapping[str, Json], conditions: Conditions, audit: Mapping[str, Any], settings: CompareParams
 ) -> Json:
     def row(condition: str, total: Mapping[str, float]) -> Json | None:
         known = audited_as(conditions[condition])
@@ -190,61 +176,29 @@ def _above_text_only(
     return {name: {c: value for c, value in rows.items() if value} for name, rows in found.items()}
 
 
-class _Drawn:
-    """Differences between models, each resampled with a separate seed, and families of them."""
-
-    def __init__(self, predictions: Tables, settings: CompareParams, seed: int) -> None:
-        self._predictions, self._seed = predictions, seed
-        self._confidence, self._resamples = settings.confidence, settings.resamples
-
-    def difference(
-        self, first: str, second: str, condition: str, against: str, column: str = "correct"
-    ) -> MeanDifference:
-        """Return the first model under the condition minus the second under `against`; column: correct or a ranking."""
-        one, other = (
-            table.assign(correct=table[column])
-            for table in (_under(self._predictions[first], condition), _under(self._predictions[second], against))
-        )
-        return paired_difference(one, other, *self._settings(first, second, condition, against, column))
-
-    def gain_beyond_blank(self, first: str, second: str, condition: str, blank: str) -> MeanDifference:
-        """Return how much larger the first's lead over the second is under the condition than under `blank`."""
-        leads = [
-            align(_under(self._predictions[first], name), _under(self._predictions[second], name)).set_index("qa_id")
-            for name in (condition, blank)
-        ]
-        shown, blanked = (lead["correct"].astype(float) - lead["correct_second"] for lead in leads)
-        images = leads[0]["image_id"].to_list()
-        values = shown - blanked.reindex(shown.index)
-        return mean_difference(values, images, *self._settings(first, second, condition, blank, "beyond"), bound=2.0)
-
-    def family(self, found: Sequence[tuple[str, str, str, str, MeanDifference]]) -> list[Json]:
-        """Return the differences (first, second, the condition of each) as rows, with Holm-adjusted p."""
-        from statsmodels.stats.multitest import multipletests
-
-        if not found:
-            return []
-        adjusted = multipletests([difference.robust_p for *_, difference in found], method="holm")[1]
-        rows = []
-        for (first, second, condition, against, difference), holm_p in zip(found, adjusted, strict=True):
-            # The interval is not adjusted for multiple comparisons, and p is not bootstrapped: require both.
-            shown = holm_p < 1 - self._confidence and not difference.low <= 0 <= difference.high
-            rows.append(
-                {
-                    "first": first,
-                    "second": second,
-                    "condition": condition,
-                    "against": against,
-                    **rounded({**vars(difference), "holm_p": float(holm_p)}),
-                    "significant": ("better" if difference.estimate > 0 else "worse") if shown else "",
-                }
-            )
-        return rows
-
-    def _settings(self, *names: str) -> tuple[float, int, int]:
-        return self._confidence, self._resamples, derive_seed(self._seed, "compare", *names)
+def _without_a_type(planned: Sequence[Pair], answers: Answers) -> list[Json]:
+    """Return every planned difference without the questions of one type, for each type: does it rest on one alone?"""
+    rows = []
+    for pair in planned:
+        kinds = sorted(answers.runs(pair.first, pair.condition)[0]["question_type"].unique())
+        for kind in kinds if len(kinds) > 1 else ():
+            row = answers.difference(pair, *answers.values(pair, without=kind))
+            names = ("first", "second", "condition", "n", "estimate", "low", "high", "p", "unsaid")
+            rows.append(rounded({"without": kind, **{name: row[name] for name in names}}))
+    return rows
 
 
-def rounded(row: Mapping[str, Any]) -> Json:
-    """Return the row with six significant digits: more than the data carry, and equal on every machine."""
-    return {name: value if isinstance(value, int) else float(f"{value:.6g}") for name, value in row.items()}
+def _two_by_two(pair: Pair, answers: Answers) -> Json:
+    """Return the shares of questions right with both, one or neither image, in total and by type, means over runs."""
+    shown, other = answers.runs(pair.first, pair.condition), answers.runs(pair.first, pair.against)
+    index = shown[0].index.intersection(other[0].index)
+    one, two = (np.stack([t.loc[index, "correct"].to_numpy(bool) for t in tables]) for tables in (shown, other))
+    kinds = shown[0].loc[index, "question_type"].to_numpy()
+
+    def shares(chosen: Any) -> Json:
+        a, b = one[:, chosen], two[:, chosen]
+        cells = {"both": a & b, "only_with": a & ~b, "only_without": ~a & b, "neither": ~a & ~b}
+        return {"n": int(a.shape[1]), **rounded({name: float(cell.mean()) for name, cell in cells.items()})}
+
+    by_type = {kind: shares(kinds == kind) for kind in sorted(set(kinds))}
+    return {"total": shares(np.ones(len(index), bool)), "by_type": by_type}

@@ -1,12 +1,14 @@
 """Stage compare: compute the planned differences and the verdict from scored answers and the audit."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from abo_vqa.common.layout import (
     AUDIT,
     COMPARISON,
     SCORES,
+    TRAINING,
     adapter_folder,
     answers_table,
     predictions_table,
@@ -27,18 +29,20 @@ def main() -> None:
     # Imported here: a wrong parameter is reported before seconds of importing.
     import pandas as pd
 
-    from abo_vqa.common.tracking.run import find_run, pipeline_run
+    from abo_vqa.common.tracking.run import arm_run, find_run, pipeline_run
     from abo_vqa.comparison.compare import accuracies, compare, flat_metrics
+    from abo_vqa.comparison.words import in_words
 
+    runs = {name: params.runs_of(name) for name in params.compared()}
     models = params.models()
     audit = json.loads(require(AUDIT, "audit").read_text(encoding="utf-8"))
     scores = json.loads(require(SCORES, "score").read_text(encoding="utf-8"))
     predictions = {name: pd.DataFrame(read_table(predictions_table(name), "score")) for name in models}
     summaries = {name: scores[name]["summary"] for name in models}
-    conditions = params.evaluate.conditions
-    comparison = compare(predictions, summaries, conditions, params.arms, audit, params.compare, params.seed)
+    conditions = params.conditions()
+    comparison = compare(predictions, summaries, runs, conditions, params.arms, audit, params.compare, params.seed)
     write_json(COMPARISON, comparison)
-    accuracy = flat_metrics(comparison)
+    accuracy = flat_metrics(comparison, {arm: validation_accuracy(runs[arm]) for arm in params.arms})
     write_json(METRICS, accuracy)
     with replacing(ACCURACY) as temporary:
         pd.DataFrame(accuracies(comparison)).to_csv(temporary, index=False)
@@ -46,6 +50,9 @@ def main() -> None:
         run.log_dataset(split_table("test"), "evaluation", comparison["questions"])
         for model, found in accuracy.items():
             run.log_metrics({f"{model}/{name}": value for name, value in found.items()})
+            if model != BASE and (above := arm_run(params, model)):
+                above.log_metrics(found)
+                above.flush()
         # A stage that DVC restored from its cache logs nothing: these tags name the runs that made the inputs.
         made = {f"run.evaluate-{name}": answers_table(name) for name in models}
         made |= {f"run.train-{name}": adapter_folder(name) for name in models if name != BASE} | {"run.audit": AUDIT}
@@ -54,8 +61,15 @@ def main() -> None:
         for path in (COMPARISON, METRICS):
             run.log_artifact(path)
         run.tag_output(COMPARISON)
-    for question in comparison["verdict"]["questions"]:
+    for question in in_words(comparison)["questions"]:
         print(f"{question['question']} {question['answer']}")
+
+
+def validation_accuracy(models: Sequence[str]) -> float | None:
+    """Return the mean validation accuracy of an arm's trained models; None if they were not validated."""
+    outcomes = [json.loads(require(TRAINING / f"{model}.json", "train").read_text()) for model in models]
+    found = [outcome["validation_accuracy"] for outcome in outcomes]
+    return None if None in found else sum(found) / len(found)
 
 
 if __name__ == "__main__":

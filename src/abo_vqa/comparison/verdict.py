@@ -1,8 +1,8 @@
-"""Compute the verdict: what training changed, and whether the text alone could explain it.
+"""Compute the verdict as data: what training changed, and whether the text alone could explain it.
 
 A planned difference is a gain ("yes") only if its interval excludes zero, its p, Holm-adjusted over all planned ones,
-is small, and _objection finds no sign that it arises without the image. A difference that is not significant is "not
-shown".
+is small, and _objections finds no sign that it arises without the image. A difference that is not significant is "not
+shown"; between two ways of training, nothing can be said by fewer than three runs of each. `words` makes sentences.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,24 +10,25 @@ from typing import Any
 
 from abo_vqa.common.params.measure import CompareParams, ConditionParams
 from abo_vqa.common.params.model import BASE, ArmParams
-from abo_vqa.statistics.display import percent, span
-
-YES, NO, NOT_SHOWN, UNSAID = "yes", "no", "not shown", "cannot be said, because "
-
-TRAINING = "Did training help?"
-OPTIONS_SHOWN = "Did showing the options in training help?"
-OTHER = "In the other planned comparisons, is the first model better?"
-HOLDS = "Does a gain hold where the text does not reveal the answer, and in every order of the options?"
-BEYOND = "Is a gain larger than the same models' difference with a blank image?"
-RANKED = "Does a gain remain where the options are only ranked, so that the form of an answer does not matter?"
-ABOVE = "Is each model above the best text-only baseline?"
-LOOKS = "Does each model score higher with the image than with a blank one?"
-EVERY_ORDER = "Is each model right in every order of the options more often than by chance?"
-
-ONE_SEED = (
-    "This is one training seed. Intervals and p values generalize to other questions and images like these, not to "
-    "another training run; only several seeds show how much the seed matters (`abo-vqa sweep`)."
+from abo_vqa.comparison.training import FEWEST_REPLICATES
+from abo_vqa.comparison.words import (
+    ABOVE,
+    BEYOND,
+    EVERY_ORDER,
+    HOLDS,
+    LOOKS,
+    NO,
+    NOT_SHOWN,
+    OPTIONS_SHOWN,
+    OTHER,
+    RANKED,
+    TRAINING,
+    UNSAID,
+    YES,
 )
+
+# Counterparts without which no gain is claimed.
+NEEDED = ("blank", "other")
 
 Json = dict[str, Any]
 Conditions = Mapping[str, ConditionParams]
@@ -36,11 +37,11 @@ Conditions = Mapping[str, ConditionParams]
 def verdict(
     comparison: Mapping[str, Any], conditions: Conditions, arms: Mapping[str, ArmParams], settings: CompareParams
 ) -> Json:
-    """Return {"questions": [{question, answer, parts: [{about, condition, answer, statement}]}], "limits": text}.
+    """Return {"questions": [{code, parts: [{first, second, condition, against, planned, answer, reasons}]}], "limits"}.
 
     comparison: the result of comparison.compare.compare without the verdict; conditions, arms, settings: of
-    params.yaml. An answer is yes, no, not shown, or "cannot be said, because ..."; a question's answer names the parts
-    of each if they differ.
+    params.yaml. An answer is yes, no, not shown or unsaid; reasons: why it is unsaid, each with a code and its figures.
+    limits: codes of what the run as a whole does not allow.
     """
     planned = _planned(comparison, conditions, settings)
     checks = {name for name, shown in conditions.items() if _is_check(shown)}
@@ -54,20 +55,20 @@ def verdict(
             groups[_question(first, second, arms)].append(part)
             continue
         if (first, second) not in gained and part["answer"] in (YES, NOT_SHOWN):
-            part["answer"] = f"{UNSAID}no gain is shown where the options are as given"
+            part |= {"answer": UNSAID, "reasons": [{"code": "no gain to hold"}]}
         groups[HOLDS].append(part)
-    groups[BEYOND] = [_part(row) for row in comparison["beyond_blank"] if row["condition"] not in checks]
+    groups[BEYOND] = [_part(row) for row in comparison["gains_beyond"] if row["condition"] not in checks]
     groups[RANKED] = [_part(row) for row in comparison["ranked_differences"] if row["condition"] not in checks]
     groups[ABOVE] = list(_above(comparison, conditions))
-    groups[LOOKS] = list(_looks(comparison))
+    groups[LOOKS] = [_part(row) for row in comparison["image_gains"]] or [
+        _model_part("", "", UNSAID, [{"code": "no counterparts"}])
+    ]
     groups[EVERY_ORDER] = list(_every_order(comparison, conditions))
-    questions = [{"question": q, "answer": _together(parts), "parts": parts} for q, parts in groups.items() if parts]
-    return {"questions": questions, "limits": ONE_SEED}
-
-
-def label(model: str) -> str:
-    """Return a model's name in a sentence."""
-    return model if model == BASE else f"{model} arm"
+    fewest = min((len(of) for name, of in comparison["runs"].items() if name != BASE), default=0)
+    return {
+        "questions": [{"code": code, "parts": parts} for code, parts in groups.items() if parts],
+        "limits": [{"code": "few runs" if fewest < FEWEST_REPLICATES else "runs", "replicates": fewest}],
+    }
 
 
 def _question(first: str, second: str, arms: Mapping[str, ArmParams]) -> str:
@@ -86,144 +87,101 @@ def _planned(comparison: Mapping[str, Any], conditions: Conditions, settings: Co
     found = {(row["first"], row["second"], row["condition"]): row for row in comparison["differences"]}
     parts = []
     for planned in settings.planned:
-        first, second = planned.first, planned.second
         for condition in planned.conditions:
-            row = found.get((first, second, condition))
+            row = found.get((planned.first, planned.second, condition))
             if row is None:
-                about, answer = f"{label(first)} − {label(second)}", f"{UNSAID}no test question is kept under it"
-                part = {"about": about, "condition": condition, "answer": answer, "statement": ""}
+                names = {"first": planned.first, "second": planned.second, "condition": condition, "against": condition}
+                part = {**names, "answer": UNSAID, "reasons": [{"code": "not asked"}]}
             else:
-                part = {**_part(row), "answer": _gain(row, comparison, conditions)}
-            parts.append({"first": first, "second": second, "planned": True, **part})
+                part = _part(row)
+                if part["answer"] == YES and (objections := list(_objections(row, comparison, conditions))):
+                    part |= {"answer": UNSAID, "reasons": objections}
+            parts.append(part | {"planned": True})
     return parts
 
 
 def _part(row: Mapping[str, Any]) -> Json:
-    return {
-        "about": f"{label(row['first'])} − {label(row['second'])}",
-        "condition": row["condition"],
-        "answer": {"better": YES, "worse": NO}.get(row["significant"], NOT_SHOWN),
-        "statement": f"{_difference(row)}; detectable: {100 * row['detectable']:.1f}",
-    }
+    names = {name: row[name] for name in ("first", "second", "condition", "against")}
+    if row["unsaid"]:
+        return {**names, "planned": False, "answer": UNSAID, "reasons": [{"code": "runs", "text": row["unsaid"]}]}
+    answer = {"better": YES, "worse": NO}.get(row["significant"], NOT_SHOWN)
+    return {**names, "planned": False, "answer": answer, "reasons": []}
 
 
-def _gain(row: Mapping[str, Any], comparison: Mapping[str, Any], conditions: Conditions) -> str:
-    if row["significant"] == "worse":
-        return NO
-    if row["significant"] != "better":
-        return NOT_SHOWN
-    objection = _objection(row, comparison, conditions)
-    return UNSAID + objection if objection else YES
+def _model_part(model: str, condition: str, answer: str, reasons: Sequence[Json] = ()) -> Json:
+    names = {"first": model, "second": model, "condition": condition, "against": condition}
+    return {**names, "planned": False, "answer": answer, "reasons": list(reasons)}
 
 
-def _objection(gain: Mapping[str, Any], comparison: Mapping[str, Any], conditions: Conditions) -> str:
-    """Return why a significant difference could arise without the image; empty if nothing suggests it.
-
-    A condition with a blank-image counterpart is judged by its image gain; one without (`open`, `matched`) by the image
-    gains under all other conditions.
-    """
+def _objections(gain: Mapping[str, Any], comparison: Mapping[str, Any], conditions: Conditions) -> Iterable[Json]:
+    """Yield why a significant gain could arise without the image, or from the form of the answers alone."""
     model, condition = gain["first"], gain["condition"]
     shown, total = conditions[condition], comparison["results"][model][condition]["total"]
-    seen = [row for row in comparison["sight"] if row["first"] == model]
-    own = [row for row in seen if row["condition"] == condition]
-    bound = comparison["above_blind"][model].get(condition)
-    if shown.image == "blank":
-        return "the image was blank"
-    if bound is None and not own:
-        return "neither a text-only baseline nor the model with a blank image was scored under it"
+    if shown.image != "shown" or shown.question == "none":
+        yield {"code": "image hidden" if shown.image != "shown" else "question hidden"}
+        return
+    bound = comparison["above_text_only"][model].get(condition)
     if bound and bound["refused"]:
-        return str(bound["refused"]).removeprefix("no gain, for ")
-    if bound and not bound["above"]:
-        return f"the {label(model)} is {bound['statement']}"
+        yield {"code": "text-only limit", "text": bound["refused"]}
+    elif bound and not bound["above"]:
+        yield {"code": "text only", "model": model, "text": bound["statement"]}
     if shown.options != "none" and total["low"] <= total["chance"]:
-        return f"the {label(model)} is not shown to be above chance ({percent(total['chance'], 1)})"
-    for row in own or seen:
-        if row["significant"] != "better":
-            return f"the {label(model)} is not shown to look at the image ({_image_gain(row, comparison)})"
+        yield {"code": "chance", "model": model, "chance": total["chance"]}
+    for kind in NEEDED:
+        against = f"{condition}/{kind}"
+        if against not in comparison["conditions"]:
+            yield {"code": "no counterpart", "against": kind}
+            continue
+        [looks] = _rows(comparison["image_gains"], model, model, condition, against)
+        if looks["significant"] != "better":
+            yield {"code": "does not look", "model": model, "against": against, **_figures(looks)}
+        [beyond] = _rows(comparison["gains_beyond"], gain["first"], gain["second"], condition, against)
+        if beyond["significant"] != "better":
+            yield {"code": "not beyond", "against": against, **_figures(beyond)}
     if shown.options != "none":
         for part in _every_order(comparison, conditions):
-            if part["about"] == label(model) and part["answer"] == NO:
-                return f"the {label(model)} answers by position ({part['statement']})"
-    for row in comparison["beyond_blank"]:
+            if part["first"] == model and part["answer"] == NO:
+                yield {"code": "position", "model": model, "condition": part["condition"]}
+    [lenient] = _rows(comparison["lenient_differences"], gain["first"], gain["second"], condition, condition)
+    # Together with the gain's own test, each check may be made at the plain level (intersection-union).
+    if not lenient["low"] > 0:
+        yield {"code": "form", **_figures(lenient)}
+    for row in comparison["without_a_type"]:
         same = all(row[name] == gain[name] for name in ("first", "second", "condition"))
-        if same and row["significant"] != "better":
-            points = f"{100 * row['estimate']:+.1f} points, {span(row, '+')}"
-            return f"it is not shown to exceed the difference with a blank image ({points})"
-    return ""
+        if same and not row["low"] > 0:
+            yield {"code": "one type", "type": row["without"], **_figures(row)}
 
 
-def _difference(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['estimate']:+.1f} points ({span(row, '+')}; adjusted p {row['holm_p']:.2g})"
+def _rows(
+    rows: Iterable[Mapping[str, Any]], first: str, second: str, condition: str, against: str
+) -> list[Mapping[str, Any]]:
+    wanted = (first, second, condition, against)
+    return [row for row in rows if tuple(row[n] for n in ("first", "second", "condition", "against")) == wanted]
+
+
+def _figures(row: Mapping[str, Any]) -> Json:
+    return {name: row[name] for name in ("estimate", "low", "high")}
 
 
 def _above(comparison: Mapping[str, Any], conditions: Conditions) -> Iterable[Json]:
-    for model, rows in comparison["above_blind"].items():
+    for model, rows in comparison["above_text_only"].items():
         for condition, row in rows.items():
-            if conditions[condition].image == "blank":
+            if conditions[condition].image != "shown":
                 continue
-            total = comparison["results"][model][condition]["total"]
-            below = total["high"] < row["low"]
-            yield {
-                "about": label(model),
-                "condition": condition,
-                "answer": YES if row["above"] else NO if below else NOT_SHOWN,
-                "statement": f"{percent(total['accuracy'], 1)} ({span(total)}); text-only baseline {row['predictor']} "
-                f"{percent(row['accuracy'], 1)} ({span(row)})",
-            }
-
-
-def _looks(comparison: Mapping[str, Any]) -> Iterable[Json]:
-    if not comparison["sight"]:
-        answer = f"{UNSAID}no condition shows a blank image"
-        yield {"about": "every model", "condition": "", "answer": answer, "statement": ""}
-    for row in comparison["sight"]:
-        yield {
-            **_part(row),
-            "about": label(row["first"]),
-            "statement": f"{_image_gain(row, comparison)}: {_difference(row)}",
-        }
-
-
-def _image_gain(row: Mapping[str, Any], comparison: Mapping[str, Any]) -> str:
-    results = comparison["results"][row["first"]]
-    with_it, without = (results[name]["total"]["accuracy"] for name in (row["condition"], row["against"]))
-    return f"under `{row['condition']}` {percent(with_it, 1)}, with a blank image {percent(without, 1)}"
+            below = comparison["results"][model][condition]["total"]["high"] < row["low"]
+            yield _model_part(model, condition, YES if row["above"] else NO if below else NOT_SHOWN)
 
 
 def _every_order(comparison: Mapping[str, Any], conditions: Conditions) -> Iterable[Json]:
-    shown = [name for name in comparison["conditions"] if conditions[name].image == "shown"]
-    rotated = [name for name in shown if conditions[name].order == "rotated"]
+    rotated = [
+        name
+        for name in comparison["conditions"]
+        if conditions[name].order == "rotated" and conditions[name].image == "shown"
+    ]
     if not rotated:
-        answer = f"{UNSAID}no condition shows the options in every order"
-        yield {"about": "every model", "condition": "", "answer": answer, "statement": ""}
+        yield _model_part("", "", UNSAID, [{"code": "no rotation"}])
     for model in comparison["models"] if rotated else ():
         for condition in rotated:
-            groups, total = comparison["results"][model], comparison["results"][model][condition]["total"]
+            total = comparison["results"][model][condition]["total"]
             above, below = total["low"] > total["chance"], total["high"] < total["chance"]
-            once = conditions[condition].model_copy(update={"order": "given"})
-            plain = next((name for name in shown if conditions[name] == once), condition)
-            places = groups[plain]["by_position"].values()
-            recall = ", ".join(f"{100 * place['accuracy']:.0f}" for place in places)
-            picked = ", ".join(f"{100 * place['picked']:.0f}" for place in places)
-            yield {
-                "about": label(model),
-                "condition": condition,
-                "answer": YES if above else NO if below else NOT_SHOWN,
-                "statement": f"{percent(total['accuracy'], 1)} in every order ({span(total)}; chance "
-                f"{percent(total['chance'], 1)}), {percent(groups[plain]['total']['accuracy'], 1)} under `{plain}`; "
-                f"there, by position from the first, right in {recall} % and picked in {picked} %",
-            }
-
-
-def _together(parts: Sequence[Mapping[str, str]]) -> str:
-    """Return the answer that all parts share, or each answer with its parts."""
-    grouped: dict[str, dict[str, list[str]]] = {}
-    for part in parts:
-        grouped.setdefault(part["answer"], {}).setdefault(part["about"], []).append(f"`{part['condition']}`")
-    if len(grouped) == 1:
-        return next(iter(grouped))
-
-    def those(abouts: Mapping[str, Sequence[str]]) -> str:
-        return ", ".join(f"{about} under {' and '.join(names)}" for about, names in abouts.items())
-
-    return "; ".join(f"{those(abouts)}: {answer}" for answer, abouts in grouped.items())
+            yield _model_part(model, condition, YES if above else NO if below else NOT_SHOWN)

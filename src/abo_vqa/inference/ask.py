@@ -10,7 +10,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from abo_vqa.common.params.model import PromptParams
-from abo_vqa.inference.conditions import BLANK, Asked
+from abo_vqa.inference.conditions import BLANK, Asked, identity
 from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
 
 _PRIOR = "prior"  # entry of the options' prior log-probabilities; all other entries belong to an image
@@ -41,9 +41,10 @@ def ask_all(
     label: of the progress bar. known: entries kept by an earlier, interrupted call with the same arguments, which are
     reused; keep: called with each new entry, one per image.
 
-    Columns: qa_id, image_id, question_type, condition, answer (gold), options, shown (whether the options were shown);
-    with one element per order of the options: generated, log_probabilities and lengths (of each option, in the order of
-    `options`); prior: each option's log-probability without image and question.
+    Columns: qa_id, image_id, image_group (near duplicates share one; the image where a question has none), shown_image,
+    question_type, condition, answer (gold), options, shown (whether the options were shown); with one element per order
+    of the options: generated, log_probabilities and lengths (of each option, in the order of `options`); prior: each
+    option's log-probability without image and question.
     """
     known = known or {}
     by_image: dict[str, dict[Prompt, None]] = {}
@@ -65,7 +66,8 @@ def ask_all(
     by_id = {row["qa_id"]: row for row in rows}
     return pd.DataFrame(
         [
-            _row(by_id[question.qa_id], question, condition, prior)
+            identity(by_id[question.qa_id], question, condition)
+            | {"prior": [prior[option] for option in question.options]}
             | _scores([answers[question.shown_image, each] for each in _prompts(question, prompt)])
             for condition, questions in asked.items()
             for question in questions
@@ -75,25 +77,14 @@ def ask_all(
 
 def _prompts(question: Asked, prompt: PromptParams) -> list[Prompt]:
     shown = question.rotations or (None,)
-    return [Prompt(prompt.text(question.question, options), question.options) for options in shown]
+    texts = [prompt.text(question.question, options) for options in shown]
+    # Without a question nothing is left of its line.
+    return [Prompt(text if question.question else text.strip(), question.options) for text in texts]
 
 
 def _answer(values: Mapping[str, Any]) -> Answer:
     # JSON has no tuples.
     return Answer(values["text"], *(tuple(values[name]) for name in ("tokens", "log_probabilities", "lengths")))
-
-
-def _row(row: Mapping[str, Any], question: Asked, condition: str, prior: Mapping[str, float]) -> Entry:
-    return {
-        "qa_id": question.qa_id,
-        "image_id": question.image_id,
-        "question_type": row["question_type"],
-        "condition": condition,
-        "answer": row["answer"],
-        "options": list(question.options),
-        "shown": bool(question.rotations),
-        "prior": [prior[option] for option in question.options],
-    }
 
 
 def _scores(answers: Sequence[Answer]) -> Entry:

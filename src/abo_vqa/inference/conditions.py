@@ -1,4 +1,4 @@
-"""Image, options and option orders of each question under a condition of params.yaml."""
+"""Image, wording, options and option orders of each question under a condition."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,9 @@ from typing import Any
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import InputError, choose
 from abo_vqa.common.layout import with_options
+from abo_vqa.common.params import Params
 from abo_vqa.common.params.measure import ConditionParams
+from abo_vqa.inference.other_images import other_images
 
 Row = Mapping[str, Any]
 
@@ -20,8 +22,8 @@ BLANK = "blank"  # id of the blank image
 class Asked:
     """One question under one condition.
 
-    shown_image: the id of the image shown with it. options: the answer and its distractors; rotations: the orders in
-    which they are shown, empty if they are not shown.
+    shown_image: the id of the image shown with it. question: its wording, "" if it is left out. options: the answer
+    and its distractors; rotations: the orders in which they are shown, empty if they are not shown.
     """
 
     qa_id: str
@@ -51,10 +53,24 @@ class Distractors:
 
 
 # Kinds of conditions, by the values of a condition's keys in params.yaml. To add a kind, add an entry to one of these.
-# image: the id of the image shown.
-IMAGES: dict[str, Callable[[Row], str]] = {
-    "shown": lambda row: str(row["image_id"]),
-    "blank": lambda row: BLANK,
+# image: of all questions and the seed, the image to show by qa_id; a question without one is not asked. To all but
+# `shown`, an image is a counterpart (evaluate.counterparts).
+IMAGES: dict[str, Callable[[Sequence[Row], int], Mapping[str, str]]] = {
+    "shown": lambda rows, seed: {row["qa_id"]: row["image_id"] for row in rows},
+    "blank": lambda rows, seed: {row["qa_id"]: BLANK for row in rows},
+    "other": other_images,
+}
+# question: its wording. Those of WORDINGS fit any question.
+WORDINGS = (
+    "Look at the image. {question}",
+    "{question} Please look closely.",
+    "Here is a question about the image. {question}",
+    "{question} The image shows it.",
+)
+QUESTIONS: dict[str, Callable[[str, Random], str]] = {
+    "shown": lambda question, rng: question,
+    "none": lambda question, rng: "",
+    "reworded": lambda question, rng: rng.choice(WORDINGS).replace("{question}", question),
 }
 # options: answers to draw distractors from; None keeps the question's options.
 SOURCES: dict[str, Callable[[Row, Distractors], set[str]] | None] = {
@@ -83,17 +99,22 @@ ORDERS: dict[str, Callable[[list[str], Random], list[list[str]]]] = {
 def ask_under(
     rows: Sequence[Row], name: str, condition: ConditionParams, distractors: Distractors, seed: int
 ) -> list[Asked]:
-    """Return the questions as asked under a condition; `matched` keeps only those with matched options.
+    """Return the questions as asked under a condition.
 
-    Every draw depends only on the seed, the condition's options and the question. Raises InputError for an unknown kind
-    of condition, or if a question has too few distractors.
+    `matched` keeps only those with matched options, the image `other` those for which another one suits: pass all
+    questions. Every other draw depends only on the seed, the condition's options and the question, so that a condition
+    and its counterparts differ in the image alone. Raises InputError for an unknown kind of condition, or if a question
+    has too few distractors.
     """
     parameter = f"evaluate.conditions.{name}"
-    image = choose(IMAGES, condition.image, f"{parameter}.image")
+    images = choose(IMAGES, condition.image, f"{parameter}.image")(rows, seed)
     source = choose(SOURCES, condition.options, f"{parameter}.options")
     order = choose(ORDERS, condition.order, f"{parameter}.order")
+    worded = choose(QUESTIONS, condition.question, f"{parameter}.question")
     asked = []
     for row in with_options([dict(row) for row in rows], "matched" if condition.options == "matched" else "given"):
+        if row["qa_id"] not in images:
+            continue
         rng = derive_rng(seed, "condition", condition.options, condition.order, row["qa_id"])
         first = source(row, distractors) if source else None
         options = _options(row, parameter, condition.count, first, distractors, rng)
@@ -102,13 +123,36 @@ def ask_under(
             Asked(
                 qa_id=row["qa_id"],
                 image_id=row["image_id"],
-                shown_image=image(row),
-                question=row["question"],
+                shown_image=images[row["qa_id"]],
+                question=worded(row["question"], derive_rng(seed, "wording", row["qa_id"])),
                 options=tuple(orders[0]),
                 rotations=() if condition.options == "none" else tuple(map(tuple, orders)),
             )
         )
     return asked
+
+
+def questions_asked(params: Params, rows: Sequence[Row], train: Sequence[Row]) -> dict[str, list[Asked]]:
+    """Return the questions as asked under every condition; rows: the test split's, train: the train split's."""
+    for image in params.evaluate.counterparts:
+        choose(IMAGES, image, "evaluate.counterparts")
+    distractors = Distractors(train)
+    return {name: ask_under(rows, name, shown, distractors, params.seed) for name, shown in params.conditions().items()}
+
+
+def identity(row: Row, asked: Asked, condition: str) -> dict[str, Any]:
+    """Return the columns of tables/answers that say what was asked; row: the question's in its split's table."""
+    return {
+        "qa_id": asked.qa_id,
+        "image_id": asked.image_id,
+        "image_group": row.get("image_group", asked.image_id),
+        "shown_image": asked.shown_image,
+        "question_type": row["question_type"],
+        "condition": condition,
+        "answer": row["answer"],
+        "options": list(asked.options),
+        "shown": bool(asked.rotations),
+    }
 
 
 def _options(

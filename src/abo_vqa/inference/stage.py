@@ -19,35 +19,31 @@ from abo_vqa.common.layout import (
     split_table,
 )
 from abo_vqa.common.params import Params, read_params
+from abo_vqa.common.params.measure import counterparts
 from abo_vqa.common.params.model import BASE
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.storage import replacing
-from abo_vqa.inference.conditions import Asked, Distractors, ask_under
+from abo_vqa.inference.conditions import Asked, questions_asked
 
 LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
 
 
 def main() -> None:
-    """Evaluate the base model or one arm's adapter."""
+    """Evaluate the base model, or one adapter."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="base, or an arm of params.yaml")
+    parser.add_argument("--model", required=True, help="base, or an arm and a training seed, as standard-1")
     name = parser.parse_args().model
     params = read_params()
-    if name != BASE:
-        params.arm(name)
+    params.arm_of(name)
     evaluate(name, params)
 
 
 def evaluate(name: str, params: Params) -> None:
     """Run the model on every test question under every condition; an interrupted evaluation resumes."""
     rows = read_questions("test")
-    distractors = Distractors(read_questions("train"))
-    asked = {
-        condition: ask_under(rows, condition, shown, distractors, params.seed)
-        for condition, shown in params.evaluate.conditions.items()
-    }
+    asked = questions_asked(params, rows, read_questions("train"))
     # Imported here: a wrong parameter is reported before seconds of importing torch.
-    from abo_vqa.common.tracking.run import tracked_run
+    from abo_vqa.common.tracking.run import model_tags, tracked_run
     from abo_vqa.inference.ask import BLANK, ask_all, blank_image
     from abo_vqa.inference.prompt_tree import Scorer
     from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter
@@ -56,7 +52,8 @@ def evaluate(name: str, params: Params) -> None:
     from abo_vqa.model.shared_image import ImageCollator
 
     images = read_image_bytes(row["image_id"] for row in rows) | {BLANK: blank_image()}
-    tags = {"model": name, "conditions": ", ".join(asked)} | ({} if name == BASE else {"arm": name})
+    prompt = params.prompt_of(params.arm_of(name))
+    tags = {"conditions": ", ".join(asked), **model_tags(name, params)}
     journal_path = _journal_path(name, params, asked, images)
     with tracked_run(f"evaluate {name}", params, tags) as run, open_journal(journal_path) as journal:
         run.log_dataset(split_table("test"), "evaluation", len(rows))
@@ -72,7 +69,7 @@ def evaluate(name: str, params: Params) -> None:
             collator = ImageCollator(processor, images, features, context)
             scorer = Scorer(model, collator, params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass)
             known = dict(zip(journal.keys(), journal.read(), strict=True))
-            answers = ask_all(scorer, params.prompt_of(name), rows, asked, name, known, journal.append)
+            answers = ask_all(scorer, prompt, rows, asked, name, known, journal.append)
         path = answers_table(name)
         with replacing(path) as temporary:
             answers.to_parquet(temporary, index=False)
@@ -81,7 +78,14 @@ def evaluate(name: str, params: Params) -> None:
         journal.discard()
     earlier = len(known.keys() & images.keys() - {BLANK})
     resumed = f", {earlier} of them before it was interrupted" if known else ""
-    print(f"evaluate {name}: {len(answers)} questions about {len(images) - 1} images{resumed}")
+    print(f"evaluate {name}: {len(answers)} questions about {len(images) - 1} images{resumed}{_left_out(asked)}")
+
+
+def _left_out(asked: Mapping[str, Sequence[Asked]]) -> str:
+    """Return how many questions counterparts lack, for want of another image that suits them; "" if none does."""
+    pairs = [(condition, name) for condition in asked for name in counterparts(condition, asked).values()]
+    lacking = {name: len(asked[condition]) - len(asked[name]) for condition, name in pairs}
+    return "".join(f"; {count} not under {name}: no other image suits" for name, count in lacking.items() if count)
 
 
 def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]], images: Mapping[str, bytes]) -> Path:
@@ -90,7 +94,7 @@ def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]
         model_identity(params.model.base, "model.base"),
         None if name == BASE else folder_digest(adapter_folder(name)),
         params.model.model_dump(mode="json", exclude={"base"}),
-        params.prompt_of(name).model_dump(),
+        params.prompt_of(params.arm_of(name)).model_dump(),
         # The grouping of an image's prompts changes the last bits of their scores.
         [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass],
         {condition: [asdict(question) for question in questions] for condition, questions in asked.items()},

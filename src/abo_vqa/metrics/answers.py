@@ -1,7 +1,7 @@
 """Metrics of answers: exact match, F1, BERTScore, option ranking, calibration; in total and by type."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import RANKED
-from abo_vqa.questions.words import normalize
+from abo_vqa.common.schema import guessed
+from abo_vqa.common.words import normalize
 
 BERTSCORE = ("bertscore_precision", "bertscore_recall", "bertscore_f1")
 RESCALED = tuple(f"{name}_rescaled" for name in BERTSCORE)
@@ -67,14 +68,19 @@ ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {
 MEANS = ("accuracy", "unparsable", *ANSWER_METRICS, *BERTSCORE, *RESCALED, *RANKINGS, "chance")
 
 
-def score_answers(answers: pd.DataFrame, scorer: PairScorer) -> pd.DataFrame:
+def score_answers(answers: pd.DataFrame, scorer: PairScorer, model: str = "the model") -> pd.DataFrame:
     """Return one row of tables/predictions per answer, in their order.
 
-    answers: as inference.ask.ask_all returns them. A question is correct if it is answered right in every order of the
-    options; other scores are means over the orders. gold and prediction: the right and the given answer, normalized;
-    prediction is empty if the orders disagree. picked: the index of the option answered in the first order, -1 if none.
-    Raises InputError if a log-probability is not finite.
+    answers: as inference.ask.ask_all returns them; model: its name in errors. A question is correct if it is answered
+    right in every order of the options, and ranked right only if the right option is first in every order and alone:
+    a tie counts as wrong. Other scores are means over the orders. gold and prediction: the right and the given answer,
+    normalized; prediction is empty if the orders disagree. picked: the index of the option answered in the first order,
+    -1 if none. probabilities: of each option, that it is chosen in every order, estimated by its least probability over
+    the orders (an upper bound, reached if the orders decide together); with one order they sum to 1. Raises InputError
+    if a log-probability is not finite.
     """
+    for row in answers.to_dict("records"):
+        _check_finite(row, model)
     parts = [_score_condition(part, scorer) for _, part in answers.groupby("condition", sort=False)]
     return pd.concat(parts, ignore_index=True)
 
@@ -108,13 +114,7 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
     said = [normalize(text) for text in row["generated"]]
     allowed = [normalize(option) for option in options]
     gold = options.index(row["answer"])
-    # As floats: Parquet has None in place of a nested NaN.
-    scores = np.array([list(values) for values in row["log_probabilities"]], float)
-    if not np.isfinite(scores).all():
-        raise InputError(
-            f"question {row['qa_id']} under {row['condition']}: a log-probability is not finite; the model's numbers "
-            "overflow: set model.quantization.compute_dtype to bfloat16 or float32 and run `dvc repro`"
-        )
+    scores = _floats(row["log_probabilities"])
     ranked = {
         RANKED: scores,
         RANKED_PER_TOKEN: scores / np.array([list(lengths) for lengths in row["lengths"]]),
@@ -124,6 +124,8 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
     return {
         "qa_id": row["qa_id"],
         "image_id": row["image_id"],
+        "image_group": row["image_group"],
+        "shown_image": row["shown_image"],
         "question_type": row["question_type"],
         "condition": row["condition"],
         "answer": row["answer"],
@@ -137,17 +139,40 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
         "correct": all(one == right for one in said) and right != "",
         "unparsable": any(one not in allowed if row["shown"] else one == "" for one in said),
         **{name: float(np.mean([metric(one, right) for one in said])) for name, metric in ANSWER_METRICS.items()},
-        "probabilities": (chances / chances.sum(axis=1, keepdims=True)).mean(axis=0).round(6).tolist(),
-        **{name: bool((values.argmax(axis=1) == gold).all()) for name, values in ranked.items()},
+        "probabilities": (chances / chances.sum(axis=1, keepdims=True)).min(axis=0).round(6).tolist(),
+        **{name: _is_first(gold, values) for name, values in ranked.items()},
     }
+
+
+def _is_first(option: int, scores: NDArray[np.float64]) -> bool:
+    """Return whether an option scores more than any other in every order; scores: (orders, options)."""
+    others = np.delete(scores, option, axis=1).max(axis=1, initial=-np.inf)
+    return bool((scores[:, option] > others).all())
+
+
+def _check_finite(row: Mapping[Any, Any], model: str) -> None:
+    for scores in _floats([*row["log_probabilities"], row["prior"]]):
+        for option, score in zip(row["options"], scores, strict=True):
+            if not np.isfinite(score):
+                raise InputError(
+                    f"{model}: question {row['qa_id']} under {row['condition']}: the log-probability of {option!r} is "
+                    f"{score}, not finite; the model's numbers overflow: set model.quantization.compute_dtype to "
+                    "bfloat16 or float32 and run `dvc repro`"
+                )
+
+
+def _floats(rows: Iterable[Iterable[Any]]) -> NDArray[np.float64]:
+    # From lists: Parquet has None in place of a nested NaN.
+    return np.array([list(values) for values in rows], float)
 
 
 def summarize(predictions: pd.DataFrame) -> Summary:
     """Return {condition: {"total": row, "by_type": {question type: row}}}; types without questions are left out.
 
     A row has n, macro_f1, ece, and the means of MEANS: accuracy of the generated answers and of the three rankings,
-    unparsable (share of predictions that are none of the shown options, or empty if none is shown), and chance (one
-    over the number of options). "by_position", beside "total", has n and accuracy by position of the right option.
+    unparsable (share of predictions that are none of the shown options, or empty if none is shown), and chance (of a
+    guess among the live options, common.schema.guessed). "by_position", beside "total", has n and accuracy by position
+    of the right option.
     """
     found: Summary = {}
     for condition, part in predictions.groupby("condition", sort=False):
@@ -164,8 +189,9 @@ def summarize(predictions: pd.DataFrame) -> Summary:
 def calibration(probabilities: Sequence[Sequence[float]], correct: Sequence[bool]) -> pd.DataFrame:
     """Return confidence, accuracy and share of each non-empty one of ten equal-width bins of confidence.
 
-    probabilities: of each question's options; correct: whether the most likely one is right. Confidence and accuracy
-    are means in the bin, share is its share of the questions.
+    probabilities, correct: the columns `probabilities` and `ranked` of score_answers, which are about one event: the
+    likeliest option is chosen, and right, in every order. Confidence and accuracy are means in the bin, share is its
+    share of the questions.
     """
     confidence = np.array([max(row) for row in probabilities])
     bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
@@ -207,7 +233,8 @@ def _position(rows: pd.DataFrame) -> Row:
 
 
 def _row(part: pd.DataFrame) -> Row:
-    columns = part.assign(accuracy=part["correct"], chance=1 / part["options"].map(len))
+    chance = [guessed(kind, len(shown)) for kind, shown in zip(part["question_type"], part["options"], strict=True)]
+    columns = part.assign(accuracy=part["correct"], chance=chance)
     return {
         "n": len(part),
         "macro_f1": macro_f1(list(part["prediction"]), list(part["gold"])),

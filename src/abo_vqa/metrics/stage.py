@@ -1,7 +1,8 @@
 """Stage score: compute the metrics of every model's answers; no model runs."""
 
 import argparse
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import (
@@ -17,6 +18,7 @@ from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.params.model import BASE
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.storage import read_table, replacing, write_json
+from abo_vqa.inference.conditions import Asked, identity, questions_asked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,12 +28,16 @@ if TYPE_CHECKING:
 # Totals per condition that are also logged to an arm's training run, so that MLflow's UI compares arms as a whole.
 COMPARED = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
 
+# Columns of tables/answers with one element per order of the options.
+_BY_ORDER = ("generated", "log_probabilities", "lengths")
+
 
 def main() -> None:
     """Score every model's answers; write the predictions and reports/scores.json, and log the metrics."""
     argparse.ArgumentParser(description=__doc__).parse_args()
     params = read_params()
-    expected = _expected(params)
+    rows = read_questions("test")
+    asked = questions_asked(params, rows, read_questions("train"))
     # Imported here: a wrong parameter is reported before seconds of importing.
     import pandas as pd
 
@@ -42,8 +48,8 @@ def main() -> None:
     report = {}
     for name in params.models():
         answers = pd.DataFrame(read_table(answers_table(name), _asked_by(name)))
-        _check_complete(name, answers, expected)
-        predictions = score_answers(answers, scorer)
+        _check_asked(name, answers, asked, rows)
+        predictions = score_answers(answers, scorer, name)
         with replacing(predictions_table(name)) as temporary:
             predictions.to_parquet(temporary, index=False)
         summary = summarize(predictions)
@@ -59,26 +65,24 @@ def main() -> None:
     write_json(SCORES, report)
 
 
-def _expected(params: Params) -> dict[str, set[str]]:
-    """Return the qa_ids of the questions to answer, by condition."""
-    rows = read_questions("test")
-    every = {row["qa_id"] for row in rows}
-    matched = {row["qa_id"] for row in rows if row.get("matched_options") is not None}
-    conditions = params.evaluate.conditions
-    return {name: matched if shown.options == "matched" else every for name, shown in conditions.items()}
-
-
 def _asked_by(model: str) -> str:
     """Return the stage that asks the model, as dvc.yaml has it."""
     return "evaluate_base" if model == BASE else f"evaluate@{model}"
 
 
-def _check_complete(model: str, answers: "pd.DataFrame", expected: dict[str, set[str]]) -> None:
-    """Raise InputError unless every question is answered exactly once under every condition."""
+def _check_asked(
+    model: str, answers: "pd.DataFrame", asked: Mapping[str, Sequence[Asked]], rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Raise InputError unless every question is answered exactly once under every condition, as it is asked there.
+
+    asked: by condition, from the split's rows. The order of the answers does not matter.
+    """
     path, again = answers_table(model), f"run `dvc repro -f {_asked_by(model)}`"
-    for condition, questions in expected.items():
-        answered = answers.loc[answers["condition"] == condition, "qa_id"]
-        if different := sorted(questions ^ set(answered)):
+    by_id = {row["qa_id"]: row for row in rows}
+    for condition, questions in asked.items():
+        part = answers[answers["condition"] == condition]
+        answered = part["qa_id"]
+        if different := sorted({question.qa_id for question in questions} ^ set(answered)):
             raise InputError(
                 f"{path}: under the condition {condition}, its questions are not those of {split_table('test')}: "
                 f"{len(different)} differ, {different[0]} first; {again}"
@@ -86,13 +90,31 @@ def _check_complete(model: str, answers: "pd.DataFrame", expected: dict[str, set
         if answered.duplicated().any():
             repeated = answered[answered.duplicated()].iloc[0]
             raise InputError(f"{path}: question {repeated} occurs twice under the condition {condition}; {again}")
-    if unknown := sorted(set(answers["condition"]) - set(expected)):
-        raise InputError(f"{path}: the condition {unknown[0]} is not in evaluate.conditions; {again}")
+        found = dict(zip(answered, part.to_dict("records"), strict=True))
+        for question in questions:
+            row = by_id[question.qa_id]
+            if wrong := _changed(found[question.qa_id], question, identity(row, question, condition)):
+                raise InputError(
+                    f"{path}: question {question.qa_id} under the condition {condition} has another {wrong} than "
+                    f"{split_table('test')} gives it; {again}"
+                )
+    if unknown := sorted(set(answers["condition"]) - set(asked)):
+        raise InputError(
+            f"{path}: the condition {unknown[0]} is not in evaluate.conditions, nor a counterpart of one; {again}"
+        )
+
+
+def _changed(row: Mapping[Any, Any], question: Asked, expected: Mapping[str, Any]) -> str:
+    """Return what differs between an answer's row and what is asked: a column or the number of orders; else ""."""
+    columns = (column for column, value in expected.items() if row.get(column) != value)
+    orders = max(1, len(question.rotations))
+    counted = "" if all(len(row[column]) == orders for column in _BY_ORDER) else "number of orders"
+    return next(columns, counted)
 
 
 def _log(name: str, summary: "Summary", params: Params) -> None:
     """Log the metrics to the run that evaluated the model, and an arm's totals to its training run."""
-    from abo_vqa.common.tracking.run import find_run, tracked_run
+    from abo_vqa.common.tracking.run import find_run, model_tags, tracked_run
     from abo_vqa.metrics.answers import flatten
 
     flat = flatten(summary)
@@ -102,7 +124,7 @@ def _log(name: str, summary: "Summary", params: Params) -> None:
         evaluated.log_artifact(predictions_table(name))
         evaluated.flush()
     else:  # a clone that pulled the answers: their run is in another store
-        with tracked_run(f"score {name}", params, {"model": name}) as run:
+        with tracked_run(f"score {name}", params, model_tags(name, params)) as run:
             run.log_metrics(flat)
     if name != BASE and (trained := find_run(adapter_folder(name))):
         trained.log_metrics(

@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from abo_vqa.common.schema import RawOutput
+from abo_vqa.common.words import fold, text_of
 from abo_vqa.questions.schema import Question
-from abo_vqa.questions.words import fold, text_of
 
 # How an output was read.
 PLAIN, UNFENCED, EMBEDDED, REPAIRED = "plain", "unfenced", "embedded", "repaired"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from abo_vqa.figures import COLORS, figure
+from abo_vqa.common.figures import COLORS, figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

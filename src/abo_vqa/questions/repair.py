@@ -15,8 +15,8 @@ from abo_vqa.common.draws import derive_rng, draw_others
 from abo_vqa.common.errors import choose
 from abo_vqa.common.params.data import ValidateParams
 from abo_vqa.common.schema import ATTRIBUTE, COUNTING, EXISTENTIAL, QUESTION_TYPES, YES_NO
+from abo_vqa.common.words import DIGITS, fold
 from abo_vqa.questions.schema import Question
-from abo_vqa.questions.words import DIGITS, fold
 
 _LABEL = re.compile(r"\s*[(\[]?([A-Ha-h])\s*[).:\]]+\s*")
 _LONE_LETTER = re.compile(r"[\W_]*(?:(?:option|answer)\W+)?([a-h])[\W_]*", re.IGNORECASE)
@@ -69,15 +69,20 @@ def _mend(question: Question, repairs: Mapping[str, Callable[[Question], Questio
 
 def _read_letters(question: Question) -> Question:
     """Strip the letters from options lettered a, b, c, ..., and replace an answer that is a letter by its option."""
-    labels = [label for option in question.options if (label := _LABEL.match(option))]
+    options, lettered = unlettered(question.options)
+    return replace(question, options=options, answer=meant(question.answer, options, lettered))
+
+
+def unlettered(given: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """Return the options without their letters a, b, c, ..., and whether they had them."""
+    labels = [label for option in given if (label := _LABEL.match(option))]
     options = tuple(label.string[label.end() :] for label in labels)
-    lettered = any(options) and "".join(label[1].lower() for label in labels) == _LETTERS[: len(question.options)]
-    if not lettered:
-        options = question.options
-    return replace(question, options=options, answer=_meant(question.answer, options, lettered))
+    lettered = any(options) and "".join(label[1].lower() for label in labels) == _LETTERS[: len(given)]
+    return (options, True) if lettered else (tuple(given), False)
 
 
-def _meant(answer: str, options: tuple[str, ...], lettered: bool) -> str:
+def meant(answer: str, options: Sequence[str], lettered: bool) -> str:
+    """Return the option that an answer names by its letter ("B", "B) red", "option b"), otherwise the answer."""
     known = [fold(option) for option in options]
     letter, label = _LONE_LETTER.fullmatch(answer), _LABEL.match(answer)
     # Options without letters may be letters themselves, such as the print on a cap.

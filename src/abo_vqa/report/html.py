@@ -1,6 +1,7 @@
 """The report: one self-contained HTML file, from the verdict to the provenance."""
 
 import base64
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
+from abo_vqa.common.params.measure import counterparts
+from abo_vqa.comparison.words import IMAGES, in_words
 from abo_vqa.report import tables
 
 # From the paper's section 4.1 and Table 4, in percent: the printed totals, and the count-weighted means of the rows by
@@ -28,7 +31,6 @@ RESOURCES = (
     ("trainable_share", "share trained", "{:.2%}", "0.77%"),
     ("questions", "training questions", "{:,}", ""),
     ("steps", "optimizer steps", "{:,}", ""),
-    ("kept_step", "step whose adapter is kept", "{:,}", ""),
     ("validation_accuracy", "validation accuracy", "{:.1%}", ""),
     ("clipped_share", "steps clipped", "{:.0%}", ""),
 )
@@ -57,8 +59,9 @@ def render_report(
 ) -> str:
     """Return the report as HTML.
 
-    comparison: as comparison.compare.compare returns it. training: outcomes by arm. figures: SVG files by name: forest,
-    curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns it.
+    comparison: as comparison.compare.compare returns it. training: outcomes by trained model. figures: SVG files by
+    name: forest, curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns
+    it.
     """
     markdown = MarkdownIt("commonmark").enable("table")
     environment = Environment(
@@ -77,8 +80,19 @@ def render_report(
         "capital": lambda text: text[:1].upper() + text[1:],
         "answer_class": _answer_class,
     }
+    asked = comparison["conditions"]
+    found = {name: counterparts(name, asked) for name in asked}
+    places = {
+        str(asked.index(name)): {kind: asked.index(other) for kind, other in others.items()}
+        for name, others in found.items()
+    }
     return environment.get_template("report.html.jinja").render(
         comparison=comparison,
+        words=in_words(comparison),
+        images=IMAGES,
+        counterparts=[name for places in found.values() for name in places.values()],
+        counterpart_places=places,
+        replicates=max(map(len, comparison["runs"].values())),
         training=training,
         figures=figures,
         gallery=gallery,
@@ -91,26 +105,27 @@ def render_report(
 
 def pick_gallery(
     questions: Iterable[Row],
-    predictions: Mapping[str, pd.DataFrame],
+    predictions: Mapping[str, Sequence[pd.DataFrame]],
     images: Mapping[str, bytes],
     count: int,
     seed: int,
 ) -> list[dict[str, Any]]:
     """Return `count` images, drawn with the seed, with all their questions and every model's answers.
 
-    questions: of the test split. predictions: by model. Each image has `image` (encoded bytes), `image_id`, `path` and
-    `questions`; each question has its fields and `answers`: by condition, the options if they differ from the given
-    ones, and by model the first answer and whether it counts as right.
+    questions: of the test split. predictions: by model, one table per training run. Each image has `image` (encoded
+    bytes), `image_id`, `path` and `questions`; each question has its fields and `answers`: by condition, the options if
+    they differ from the given ones, and by model the most frequent answer of its runs, how many of them are right, and
+    whether most are.
     """
     by_image: dict[str, list[Row]] = {}
     for row in questions:
         by_image.setdefault(row["image_id"], []).append(row)
     chosen = sorted(Random(seed).sample(sorted(by_image), min(count, len(by_image))))
-    said: dict[tuple[str, str, str], Any] = {
-        (row["qa_id"], row["condition"], model): row
-        for model, table in predictions.items()
-        for row in table[table["image_id"].isin(set(chosen))].to_dict("records")
-    }
+    said: dict[tuple[str, str, str], list[Any]] = {}
+    for model, runs in predictions.items():
+        for run in runs:
+            for answer in run[run["image_id"].isin(set(chosen))].to_dict("records"):
+                said.setdefault((answer["qa_id"], answer["condition"], model), []).append(answer)
     conditions = list(dict.fromkeys(condition for _, condition, _ in said))
     return [
         {
@@ -124,7 +139,7 @@ def pick_gallery(
 
 
 def _shown(
-    row: Row, conditions: Sequence[str], models: Sequence[str], said: Mapping[tuple[str, str, str], Row]
+    row: Row, conditions: Sequence[str], models: Sequence[str], said: Mapping[tuple[str, str, str], Sequence[Row]]
 ) -> dict[str, Any]:
     answers = {}
     for condition in conditions:
@@ -132,18 +147,21 @@ def _shown(
         there = {model: answer for model, answer in found.items() if answer is not None}
         if not there:
             continue
-        first = next(iter(there.values()))
+        first = next(iter(there.values()))[0]
         options = list(first["options"]) if first["shown"] and set(first["options"]) != set(row["options"]) else None
         answers[condition] = {
             "options": options,
-            "by_model": {
-                model: {"said": answer["prediction"], "right": bool(answer["correct"])}
-                for model, answer in there.items()
-            },
+            "by_model": {model: _of_runs(rows) for model, rows in there.items()},
         }
     return {name: row[name] for name in ("qa_id", "question_type", "question", "options", "answer")} | {
         "answers": answers
     }
+
+
+def _of_runs(rows: Sequence[Row]) -> dict[str, Any]:
+    right = sum(bool(row["correct"]) for row in rows)
+    said = Counter(row["prediction"] for row in rows).most_common(1)[0][0]
+    return {"said": said, "right": 2 * right > len(rows), "count": f"{right}/{len(rows)}" if len(rows) > 1 else ""}
 
 
 def _answer_class(answer: str) -> str:

@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from abo_vqa.common.figures import COLORS, figure
 from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
-from abo_vqa.figures import COLORS, figure
 from abo_vqa.report.confusion import confusable, confusion
 
 
@@ -56,22 +56,29 @@ def plot_forest(comparison: Mapping[str, Any], path: Path) -> None:
         drawn.legend(loc="outside upper center", ncols=2, frameon=False)
 
 
-def plot_curves(curves: Mapping[str, pd.DataFrame], clip: float, path: Path) -> None:
-    """Draw loss, gradient norms before and after clipping to `clip`, and validation accuracy; one row per arm."""
+def plot_curves(curves: Mapping[str, Sequence[pd.DataFrame]], clip: float, path: Path) -> None:
+    """Draw loss, gradient norms before and after clipping to `clip`, and validation accuracy.
+
+    One row of panels per arm; each with a line per training run.
+    """
     with figure(path, 10, 2.1 * len(curves) + 0.5) as drawn:
         panels = drawn.subplots(len(curves), 3, squeeze=False, sharex=True, sharey="col")
-        for (loss, norms, accuracy), (arm, curve) in zip(panels, curves.items(), strict=True):
-            loss.plot(curve["step"], curve["loss"], color=COLORS[0], linewidth=1)
+        for (loss, norms, accuracy), (arm, runs) in zip(panels, curves.items(), strict=True):
+            for place, curve in enumerate(runs):
+                first = place == 0
+                loss.plot(curve["step"], curve["loss"], color=COLORS[0], linewidth=1, alpha=0.6)
+                before = "before clipping" if first else None
+                norms.plot(curve["step"], curve[PRE_CLIP], color=COLORS[5], linewidth=1, alpha=0.6, label=before)
+                after = "after" if first else None
+                norms.plot(curve["step"], curve[POST_CLIP], color=COLORS[2], linewidth=1, alpha=0.6, label=after)
+                if ACCURACY in curve:  # not where train.validation_questions is 0
+                    there = curve.dropna(subset=ACCURACY)
+                    accuracy.plot(there["step"], 100 * there[ACCURACY], "o-", color=COLORS[3], markersize=4, alpha=0.6)
             loss.set_title(f"{arm}: loss on the answer", loc="left")
             loss.set_ylim(bottom=0)
-            norms.plot(curve["step"], curve[PRE_CLIP], color=COLORS[5], linewidth=1, label="before clipping")
-            norms.plot(curve["step"], curve[POST_CLIP], color=COLORS[2], linewidth=1, label="after")
             norms.axhline(clip, color="0.5", linewidth=0.8, linestyle="--", zorder=0)
             norms.set_yscale("log")
             norms.set_title(f"{arm}: gradient norm", loc="left")
-            if ACCURACY in curve:  # not where train.validation_questions is 0
-                there = curve.dropna(subset=ACCURACY)
-                accuracy.plot(there["step"], 100 * there[ACCURACY], "o-", color=COLORS[3], markersize=4)
             accuracy.set_title(f"{arm}: validation accuracy, %", loc="left")
         for panel in panels[-1]:
             panel.set_xlabel("optimizer step")
@@ -132,14 +139,15 @@ def plot_confusion(predictions: Mapping[str, pd.DataFrame], condition: str, path
 class Figures:
     """Inputs of the figures.
 
-    comparison: reports/comparison.json; scores: reports/scores.json; predictions: by model; curves: by arm; clip:
-    train.max_grad_norm; judged: the planned conditions; shown: the one whose confusions are drawn.
+    comparison: reports/comparison.json; scores: reports/scores.json, and predictions: by trained model, of every arm
+    the first training run's; curves: by arm, one per training run; clip: train.max_grad_norm; judged: the planned
+    conditions; shown: the one whose confusions are drawn.
     """
 
     comparison: Mapping[str, Any]
     scores: Mapping[str, Any]
     predictions: Mapping[str, pd.DataFrame]
-    curves: Mapping[str, pd.DataFrame]
+    curves: Mapping[str, Sequence[pd.DataFrame]]
     clip: float
     judged: Sequence[str]
     shown: str

@@ -35,24 +35,33 @@ def main() -> None:
     import pandas as pd
 
     from abo_vqa.common.tracking.run import pipeline_run
+    from abo_vqa.comparison.words import in_words
     from abo_vqa.report.html import pick_gallery, render_report
     from abo_vqa.report.plots import FIGURES, Figures
     from abo_vqa.report.tables import main_table, render, verdict_list
 
     comparison = json.loads(require(COMPARISON, "compare").read_text(encoding="utf-8"))
     scores = json.loads(require(SCORES, "score").read_text(encoding="utf-8"))
-    models = comparison["models"]
-    predictions = {name: pd.DataFrame(read_table(predictions_table(name), "score")) for name in models}
-    arms = [name for name in models if name in params.arms]
-    training = {arm: json.loads(require(TRAINING / f"{arm}.json", "train").read_text()) for arm in arms}
+    runs: dict[str, list[str]] = {name: comparison["runs"][name] for name in comparison["models"]}
+    predictions = {
+        name: [pd.DataFrame(read_table(predictions_table(run), "score")) for run in of] for name, of in runs.items()
+    }
+    trained = [run for name, of in runs.items() if name in params.arms for run in of]
+    training = {run: json.loads(require(TRAINING / f"{run}.json", "train").read_text()) for run in trained}
+    # Figures that need one model's answers show each arm's first training run.
+    first = {of[0]: tables[0] for of, tables in zip(runs.values(), predictions.values(), strict=True)}
     planned = {name for one in params.compare.planned for name in one.conditions}
     judged = [name for name in comparison["conditions"] if name in planned] or comparison["conditions"]
-    plain = [name for name in judged if params.evaluate.conditions[name] == ConditionParams()]
+    plain = [name for name in judged if params.conditions()[name] == ConditionParams()]
     drawn = Figures(
         comparison=comparison,
-        scores={name: scores[name] for name in models},
-        predictions=predictions,
-        curves={arm: pd.read_csv(require(CURVES / f"{arm}.csv", "train")) for arm in arms},
+        scores={name: scores[name] for name in first},
+        predictions=first,
+        curves={
+            arm: [pd.read_csv(require(CURVES / f"{run}.csv", "train")) for run in runs[arm]]
+            for arm in runs
+            if arm in params.arms
+        },
         clip=params.train.max_grad_norm,
         judged=judged,
         shown=(plain or judged)[0],
@@ -69,7 +78,7 @@ def main() -> None:
         temporary.write_text(text, encoding="utf-8")
     with replacing(TABLE) as temporary:
         temporary.write_text(render(comparison), encoding="utf-8")
-    summary = f"{main_table(comparison)}\n\n{verdict_list(comparison['verdict'], parts=False)}"
+    summary = f"{main_table(comparison)}\n\n{verdict_list(in_words(comparison), parts=False)}"
     with pipeline_run("report", params) as run:
         run.set_tags({"mlflow.note.content": summary})  # the description that MLflow's UI shows
         for path in (REPORT, TABLE, *(PLOTS / f"{name}.svg" for name in figures)):

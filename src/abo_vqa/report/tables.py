@@ -4,41 +4,47 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from abo_vqa.common.schema import CROSS_FITTED, MATCHED, OPEN, OPTIONS, TEST
+from abo_vqa.comparison.words import IMAGES, in_words
 from abo_vqa.statistics.display import markdown_table, percent, span
 from abo_vqa.statistics.intervals import POWER
 
 Comparison = Mapping[str, Any]
 
 COLUMNS = (
-    "Accuracy: exact match of the generated answer, with rotated options in every order. Above chance: in points, if "
-    "options are shown. Best text-only: the best baseline that reads the same text without the image; for rotated "
+    "Means over the training runs of an arm; deviation: of the accuracy from run to run, in points. Accuracy: exact "
+    "match of the generated answer, with rotated options in every order. Above chance: in points, if options are "
+    "shown. Best text-only: the best baseline that reads the same text without the image; for rotated "
     "options, in one order. Ranked: the most likely option is right. Macro-F1 is over the gold answers, token F1 over "
     "shared words; BERTScore F1 is raw, and rescaled by its mean over pairs of different answers. ECE: gap between the "
     "ranking's confidence and its accuracy, ten bins. Unparsable: none of the shown options, or empty if none is "
     "shown; counts as wrong."
 )
 TESTS = (
-    "Points: the first's accuracy minus the second's, same questions. Robust p: McNemar's test for clustered pairs, "
-    "questions of an image correlated; Holm p: adjusted for all rows of its table. Detectable: in points, the smallest "
-    f"true difference that a robust test detects with {100 * POWER:.0f} % probability, unadjusted. McNemar p: exact "
-    "test of the questions that only one answered right, assuming independent questions."
+    "Points: the first's accuracy minus the second's, same questions, mean over training seeds. Image error: standard "
+    "error through the drawn images, whose look-alikes form one group; seed error: through the training seeds; seed "
+    "deviation: of the difference from one training seed to the next. The interval and p allow for both, with "
+    "Student's t of each source. Fewer than three runs: for images only, so that the row describes these adapters; a "
+    "row of two arms then cannot tell which way of training is better, and its Holm p is 1. Holm p: adjusted for all "
+    f"rows of the table. Detectable: in points, the smallest true difference detected with {100 * POWER:.0f} % "
+    "probability, unadjusted."
 )
 
 
 def render(comparison: Comparison) -> str:
     """Return the comparison as Markdown: the verdict, the main table, positions, types, differences, and the audit."""
-    level = percent(comparison["confidence"])
+    level, words = percent(comparison["confidence"]), in_words(comparison)
     sections = [
         "# Comparison",
-        f"{comparison['questions']} test questions on {comparison['images']} images. Intervals: {level}, bootstrap "
-        f"over images, {comparison['resamples']} resamples, seed {comparison['seed']}.",
+        f"{comparison['questions']} test questions on {comparison['images']} images. Intervals: {level}, {INTERVALS}. "
+        f"Seed {comparison['seed']}.",
         "## Verdict",
-        verdict_list(comparison["verdict"]),
-        comparison["verdict"]["limits"],
+        verdict_list(words),
+        words["limits"],
         "Computed from the tables below. " + rule(comparison["confidence"]),
         "## Models and conditions",
         main_table(comparison),
         COLUMNS,
+        *_titled("## Training runs", run_table(comparison)),
         *_titled("## By position of the right answer", *position_tables(comparison)),
         "## By question type",
         *(type_table(comparison, condition) for condition in comparison["conditions"]),
@@ -47,8 +53,10 @@ def render(comparison: Comparison) -> str:
         TESTS,
         *_titled("Planned, by the generated answers:", difference_table(comparison["differences"])),
         *_titled("The same, by the most likely option:", difference_table(comparison["ranked_differences"])),
-        *_titled("With the image minus with a blank one:", difference_table(comparison["sight"])),
-        *_titled("Planned, beyond the difference with a blank image:", difference_table(comparison["beyond_blank"])),
+        *_titled("With the image minus with another:", difference_table(comparison["image_gains"])),
+        *_titled("Planned, beyond the difference with another image:", difference_table(comparison["gains_beyond"])),
+        *_titled("Planned, where an answer that is no option counts by the ranking:", lenient_table(comparison)),
+        *_titled("## Right with and without the image", with_and_without_table(comparison)),
         "## Without the image",
         audit_table(comparison["audit"]),
         "Fitted on the train split, scored on the test split; cross-fitted: scored on the train split, each fold after "
@@ -58,20 +66,27 @@ def render(comparison: Comparison) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+INTERVALS = "over groups of look-alike images and, of three training runs or more, over training seeds"
+
+
 def rule(confidence: float) -> str:
     """Return the verdict's definition of a gain as text."""
     return (
         "A planned difference is a gain (yes) only if its interval excludes zero, its p value, Holm-adjusted over all "
         f"planned ones, is under {1 - confidence:.2g}, and the first model is above chance, above the best text-only "
         "baseline (their intervals do not overlap; the baseline scores no more than compare.max_blind), better than "
-        "itself with a blank image, and further ahead than with one, where a condition shows one. No: significantly "
-        "worse. In parentheses: intervals and adjusted p values; detectable: the smallest true difference, in points, "
-        f"that a test detects with {percent(POWER)} probability."
+        "itself with a blank image and with another product's, and further ahead than with these; and if something is "
+        "left of it without the questions of any one type, and where an answer that is no option counts by the "
+        "ranking. "
+        "No: significantly worse. Between two arms, fewer than three training runs of each allow no answer. In "
+        "parentheses: intervals and adjusted p "
+        "values; detectable: the smallest true difference, in points, that a test detects with "
+        f"{percent(POWER)} probability."
     )
 
 
 def verdict_list(verdict: Mapping[str, Any], parts: bool = True) -> str:
-    """Return the verdict as a Markdown list: each question with its answer, and below it the figures of its parts."""
+    """Return the verdict in words (comparison.words) as a Markdown list: each question, its answer, and its parts."""
     lines = []
     for row in verdict["questions"]:
         lines.append(f"- **{row['question']}** {_sentence(_capital(row['answer']))}")
@@ -87,7 +102,7 @@ def main_table(comparison: Comparison) -> str:
     rows = []
     for model, condition, group in _cells(comparison):
         total = group["total"]
-        baseline = comparison["above_blind"][model].get(condition)
+        baseline = comparison["above_text_only"][model].get(condition)
         shown = bool(group["by_position"])
         rows.append(
             [
@@ -96,6 +111,7 @@ def main_table(comparison: Comparison) -> str:
                 str(total["n"]),
                 percent(total["accuracy"], 1),
                 span(total),
+                deviation(total),
                 f"{100 * (total['accuracy'] - total['chance']):+.1f}" if shown else "",
                 percent(baseline["accuracy"], 1) if baseline else "",
                 percent(total["ranked"], 1),
@@ -104,7 +120,18 @@ def main_table(comparison: Comparison) -> str:
                 percent(total["unparsable"], 1),
             ]
         )
-    heads = ["model", "condition", "n", "accuracy", "interval", "above chance", "best text-only", "ranked", "macro-F1"]
+    heads = [
+        "model",
+        "condition",
+        "n",
+        "accuracy",
+        "interval",
+        "deviation",
+        "above chance",
+        "best text-only",
+        "ranked",
+        "macro-F1",
+    ]
     return markdown_table([*heads, "token F1", "BERTScore F1", "rescaled", "ECE", "unparsable"], rows)
 
 
@@ -176,17 +203,53 @@ def type_table(comparison: Comparison, condition: str) -> str:
 def difference_table(differences: Sequence[Mapping[str, Any]]) -> str:
     """Return a family of differences as a Markdown table; empty if there are none."""
     rows = []
-    paired = all("mcnemar_p" in row for row in differences)
     for row in differences:
         other = row["against"] if row["against"] != row["condition"] else ""
-        tests = [f"{100 * row['estimate']:+.1f}", span(row, "+"), *(f"{row[p]:.2g}" for p in ("robust_p", "holm_p"))]
-        cells = [row["first"], row["second"], row["condition"], other, str(row["n"]), *tests]
-        cells += [f"{100 * row['detectable']:.1f}", row["significant"] or "not shown"]
-        rows.append(cells)
-        if paired:
-            cells += [str(row["only_first"]), str(row["only_second"]), f"{row['mcnemar_p']:.2g}"]
-    heads = ["first", "second", "condition", "blank", "n", "points", "interval", "robust p", "Holm p", "detectable"]
-    heads += ["first is", *(["only first", "only second", "McNemar p"] if paired else [])]
-    if not any(row["against"] != row["condition"] for row in differences):
-        heads, rows = heads[:3] + heads[4:], [cells[:3] + cells[4:] for cells in rows]
+        errors = [points(row.get(name)) for name in ("image_error", "seed_error", "seed_deviation")]
+        cells = [row["first"], row["second"], row["condition"], other, str(row["n"]), str(row["replicates"])]
+        cells += [f"{100 * row['estimate']:+.1f}", span(row, "+"), *errors]
+        cells += [f"{row['p']:.2g}", f"{row['holm_p']:.2g}", points(row["detectable"])]
+        rows.append([*cells, "unsaid" if row["unsaid"] else row["significant"]])
+    heads = ["first", "second", "condition", "against", "n", "runs", "points", "interval", "image error", "seed error"]
+    heads += ["seed deviation", "p", "Holm p", "detectable", "significant"]
     return markdown_table(heads, rows) if rows else ""
+
+
+def lenient_table(comparison: Comparison) -> str:
+    """Return the planned differences with unparsable answers counted by the ranking as a Markdown table."""
+    return difference_table(comparison["lenient_differences"])
+
+
+def run_table(comparison: Comparison) -> str:
+    """Return the accuracy of every training run under the conditions without their counterparts; empty for one run."""
+    if all(len(runs) == 1 for runs in comparison["runs"].values()):
+        return ""
+    names = [name for name in comparison["conditions"] if "/" not in name]
+    rows = [
+        [run, *(percent(comparison["by_run"][run][name], 1) for name in names)]
+        for model in comparison["models"]
+        for run in comparison["runs"][model]
+    ]
+    return markdown_table(["training run", *names], rows)
+
+
+def with_and_without_table(comparison: Comparison) -> str:
+    """Return the shares of questions right with the image, with the other image, both or neither, by type."""
+    rows = []
+    for row in comparison["with_and_without"]:
+        image = IMAGES.get(row["against"].rpartition("/")[2], row["against"])
+        for kind, shares in {"all": row["total"], **row["by_type"]}.items():
+            cells = [percent(shares[name], 1) for name in ("both", "only_with", "only_without", "neither")]
+            rows.append([row["model"], row["condition"], image, kind, str(shares["n"]), *cells])
+    heads = ["model", "condition", "against", "type", "n", "right with both", "only with its image"]
+    return markdown_table([*heads, "only with the other", "with neither"], rows) if rows else ""
+
+
+def deviation(total: Mapping[str, Any]) -> str:
+    """Return the deviation between training runs in points; empty for one run."""
+    return points(total["deviation"])
+
+
+def points(share: float | None) -> str:
+    """Return a share in points; empty for None."""
+    return "" if share is None else f"{100 * share:.1f}"

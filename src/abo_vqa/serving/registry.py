@@ -1,11 +1,8 @@
-"""Register adapters as versions of the model `abo-vqa`; the alias `champion` follows the verdict.
+"""Register adapters as versions of the model `abo-vqa`; the alias `champion` moves only when asked.
 
-Run by the stage `register`, and by `abo-vqa register` if the store was unreachable then.
+Run by the stage `register`, and by `abo-vqa register` to promote, or if the store was unreachable then.
 """
 
-import hashlib
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,26 +13,38 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.layout import adapter_folder, split_table
+from abo_vqa.common.layout import adapter_folder, predictions_table
 from abo_vqa.common.params import Params
-from abo_vqa.common.params.model import BASE
-from abo_vqa.common.project import head, project_root
-from abo_vqa.common.storage import require
-from abo_vqa.common.tracking.run import DVC_TAGS, STAGE_TAG, find_run
+from abo_vqa.common.project import project_root
+from abo_vqa.common.storage import read_table
+from abo_vqa.common.tracking.run import find_run
 from abo_vqa.common.tracking.store import open_store
+from abo_vqa.serving.champion import Entry, choose_champion
+from abo_vqa.serving.result import (
+    ADAPTER,
+    ARM,
+    REPLICATE,
+    RESULTS,
+    TEST_DATA,
+    TRIED,
+    Result,
+    results_of,
+    tested_on,
+)
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
 
-    from abo_vqa.serving.champion import Entry
-
 MODEL, CHAMPION = "abo-vqa", "champion"
-# Tags of a version, besides `CONDITION/accuracy` and `CONDITION/verdict`; `results` is a digest of the result.
-ARM, ADAPTER, TEST_DATA, RESULTS, COMMIT = "arm", "adapter", "test_data", "results", "git_commit"
+# A version's predictions on its test set, among its artifacts: a later version is tested against them.
+TESTED = "test_predictions.parquet"
+_COLUMNS = ["qa_id", "image_id", "image_group", "condition", "correct"]
 _DESCRIPTION = (
     "Adapters of the abo-vqa experiment over their base model: image, question and options in, answer and "
-    "probabilities out. The alias `champion` marks the version that the computed verdict calls a gain over the base."
+    "probabilities out. The alias `champion` marks a version of an arm that the computed verdict calls a gain over the "
+    "base, and that beat the champion before it in a paired test."
 )
 
 Comparison = Mapping[str, Any]
@@ -55,35 +64,34 @@ def register_or_warn(comparison: Comparison, params: Params, run_id: str | None 
         )
 
 
-def register(comparison: Comparison, params: Params, run_id: str | None = None) -> list[str]:
-    """Register the adapter of every compared arm and move the alias; return a line per action.
+def register(comparison: Comparison, params: Params, run_id: str | None = None, promote: bool = False) -> list[str]:
+    """Register one training run of every compared arm; return a line per action.
 
-    comparison: of the stage `compare`. run_id: the run to attach a model to if its arm's training run is not in the
-    store; None: a new one. Raises InputError if an adapter is missing or the store cannot be opened, and MLflow's
-    exceptions.
+    comparison: of the stage `compare`. run_id: the run to attach a model to if its training run is not in the store;
+    None: a new one. promote: let the alias move, as registry.promote does. Raises InputError if a file is missing or
+    the store cannot be opened, and MLflow's exceptions.
     """
-    from abo_vqa.serving.champion import Entry, accuracies_of, answers_on, choose_champion
-
-    under = params.registry.champion_under
-    tagged = {arm: _tags(arm, comparison, params) for arm in comparison["models"] if arm != BASE}
+    results = results_of(comparison, params)
+    tables = {result.replicate: _predictions(predictions_table(result.replicate)) for result in results}
     client, experiment = open_store(fallback=False)  # versions in another store would be missed
     lines, entries = [], []
     # Concurrent workers of this host take turns, or two would register the same result.
     with FileLock(project_root() / "mlflow.db.registry.lock"):
         _make_model(client)
-        for arm, tags in tagged.items():
-            version = next((v.version for v in versions(client) if v.tags.get(RESULTS) == tags[RESULTS]), None)
+        for result in results:
+            there = versions(client)
+            version = next((v.version for v in there if v.tags.get(RESULTS) == result.tags[RESULTS]), None)
             known = version is not None
             if version is None:
-                with _run(client, experiment, arm, run_id) as run:
-                    version = _add_version(client, run, tags, describe(arm, comparison, params), params)
-            lines.append(f"{MODEL}: the {arm} arm is version {version}, {'as before' if known else 'new'}")
-            accuracy = accuracies_of(arm, comparison).get(under[0], 0.0)
-            entries.append(Entry(arm, str(version), answers_on(arm, comparison), accuracy, tags[TEST_DATA]))
-        chosen, reason = choose_champion(entries, _champion(client, under[0]), under)
-        if chosen:
-            client.set_registered_model_alias(MODEL, CHAMPION, chosen.version)
-    return [*lines, f"{MODEL}: {reason}"]
+                with _run(client, experiment, result, run_id) as run:
+                    version = _add_version(client, run, result, tables[result.replicate], there, params)
+            lines.append(_said(result, client.get_model_version(MODEL, version), known))
+            entries.append(_entry(result, str(version), tables[result.replicate], params.registry.champion_under[0]))
+        if promote or params.registry.promote:
+            lines.append(_promote(client, entries, params))
+        else:
+            lines.append(f"{MODEL}: the alias {CHAMPION} is left as it is; to let it move: abo-vqa register --promote")
+    return lines
 
 
 def versions(client: "MlflowClient", model: str = MODEL) -> "list[ModelVersion]":
@@ -91,51 +99,47 @@ def versions(client: "MlflowClient", model: str = MODEL) -> "list[ModelVersion]"
     return sorted(client.search_model_versions(f"name = '{model}'"), key=lambda found: int(found.version))
 
 
-def adapter_digest(folder: Path) -> str:
-    """Return the SHA-256 of an adapter's settings and weights, without its card; InputError if it is missing."""
-    digest = hashlib.sha256()
-    for name in ("adapter_config.json", "adapter_model.safetensors"):
-        if not (folder / name).is_file():
-            raise InputError(f"{folder / name}: not found; `dvc repro train` makes it, `dvc pull` fetches it")
-        digest.update(name.encode() + (folder / name).read_bytes())
-    return digest.hexdigest()
-
-
 def results_digests(comparison: Comparison, params: Params) -> dict[str, str]:
     """Return the digests that identify registered results, by arm; equal on every machine."""
-    return {arm: _tags(arm, comparison, params)[RESULTS] for arm in comparison["models"] if arm != BASE}
+    return {result.arm: result.tags[RESULTS] for result in results_of(comparison, params)}
 
 
-def describe(arm: str, comparison: Comparison, params: Params) -> str:
-    """Return a version's description and measured accuracies as text."""
-    from abo_vqa.serving.champion import accuracies_of, answers_on
-
-    answers, base = answers_on(arm, comparison), accuracies_of(BASE, comparison) if BASE in comparison["models"] else {}
-    lines = [
-        f"Adapter of the {arm} arm over {params.model.base}, tested on {comparison['questions']} questions about "
-        f"{comparison['images']} images.\n"
-    ]
-    for name, accuracy in accuracies_of(arm, comparison).items():
-        against = f", {BASE} {100 * base[name]:.1f} %" if name in base else ""
-        judged = f". Is that a gain? {answers[name]}" if name in answers else ""
-        lines.append(f"- `{name}`: {100 * accuracy:.1f} % right{against}{judged}")
-    return "\n".join([*lines, "", comparison["verdict"]["limits"]])
+def _said(result: Result, version: "ModelVersion", known: bool) -> str:
+    how = "without validation" if result.validation is None else f"validation {100 * result.validation:.1f} %"
+    return (
+        f"{MODEL}: the {result.arm} arm ({result.replicate}, {how}) is version {version.version}, "
+        f"{'as before' if known else 'new'}: result {version.tags[TRIED]} on this test set"
+    )
 
 
-def _tags(arm: str, comparison: Comparison, params: Params) -> dict[str, str]:
-    from abo_vqa.serving.champion import accuracies_of, answers_on
+def _promote(client: "MlflowClient", entries: list[Entry], params: Params) -> str:
+    """Move the alias if a new version deserves it; return why or why not."""
+    from abo_vqa.comparison.words import reason_text
 
-    tags = {
-        ARM: arm,
-        ADAPTER: adapter_digest(adapter_folder(arm)),
-        TEST_DATA: hashlib.sha256(require(split_table("test"), "split").read_bytes()).hexdigest(),
-        **{f"{name}/accuracy": f"{accuracy:.6f}" for name, accuracy in accuracies_of(arm, comparison).items()},
-        **{f"{name}/verdict": answer for name, answer in answers_on(arm, comparison).items()},
-    }
-    counts = json.dumps([tags, params.model.model_dump(mode="json")], sort_keys=True)
-    tags[RESULTS] = hashlib.sha256(counts.encode()).hexdigest()
-    made = {COMMIT: head(), **{tag: os.environ.get(name) for tag, name in DVC_TAGS.items() if tag != STAGE_TAG}}
-    return tags | {tag: value for tag, value in made.items() if value}
+    under = params.registry.champion_under
+    present = _champion(client, under[0])
+    chosen, why = choose_champion(entries, present, under, params.compare.confidence, reason_text)
+    if chosen:
+        client.set_registered_model_alias(MODEL, CHAMPION, chosen.version)
+    return f"{MODEL}: {why}"
+
+
+def _entry(result: Result, version: str, predictions: "pd.DataFrame", condition: str) -> Entry:
+    return Entry(
+        result.arm,
+        result.replicate,
+        version,
+        tested_on(result.tags, condition),
+        predictions,
+        result.validation,
+        result.parts,
+    )
+
+
+def _predictions(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
+    return pd.DataFrame(read_table(path, "score", _COLUMNS), columns=_COLUMNS)
 
 
 def _make_model(client: "MlflowClient") -> None:
@@ -150,12 +154,15 @@ def _make_model(client: "MlflowClient") -> None:
 
 
 @contextmanager
-def _run(client: "MlflowClient", experiment: str, arm: str, given: str | None) -> Iterator[str]:
-    """Yield the run to attach an arm's model to: its training run, the given one, or a new one."""
-    if known := _train_run(arm) or given:
+def _run(client: "MlflowClient", experiment: str, result: Result, given: str | None) -> Iterator[str]:
+    """Yield the run to attach a model to: its training run, the given one, or a new one."""
+    # A clone that pulled the adapter has no training run of it in its store.
+    found = find_run(adapter_folder(result.replicate))
+    if known := found.id if found else given:
         yield known
         return
-    run: str = client.create_run(experiment, run_name=f"register {arm}", tags={ARM: arm}).info.run_id
+    tags = {ARM: result.arm, REPLICATE: result.replicate}
+    run: str = client.create_run(experiment, run_name=f"register {result.replicate}", tags=tags).info.run_id
     try:
         yield run
     except BaseException:
@@ -164,32 +171,52 @@ def _run(client: "MlflowClient", experiment: str, arm: str, given: str | None) -
     client.set_terminated(run)
 
 
-def _train_run(arm: str) -> str | None:
-    """Return the arm's training run, None if it is in another store, as in a clone that pulled the adapters."""
-    found = find_run(adapter_folder(arm))
-    return found.id if found else None
-
-
-def _add_version(client: "MlflowClient", run: str, tags: Mapping[str, str], description: str, params: Params) -> str:
+def _add_version(
+    client: "MlflowClient",
+    run: str,
+    result: Result,
+    predictions: "pd.DataFrame",
+    there: "list[ModelVersion]",
+    params: Params,
+) -> str:
     from abo_vqa.serving.packaging import save_served_model
 
+    tried = 1 + sum(version.tags.get(TEST_DATA) == result.tags[TEST_DATA] for version in there)
+    description = (
+        f"{result.description}\n\nThis is result {tried} registered on this test set: the more are tried, the likelier "
+        "the best of them is luck."
+    )
     # An adapter may be registered again with other results: name the folder by the results.
-    place = f"model-{tags[RESULTS][:12]}"
+    place = f"model-{result.tags[RESULTS][:12]}"
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary, "model")
-        save_served_model(folder, tags[ARM], adapter_folder(tags[ARM]), tags[ADAPTER], params)
+        save_served_model(folder, result.arm, adapter_folder(result.replicate), result.tags[ADAPTER], params)
+        predictions.to_parquet(folder / TESTED, index=False)
         client.log_artifacts(run, str(folder), place)
     source = f"{client.get_run(run).info.artifact_uri}/{place}"
-    return str(client.create_model_version(MODEL, source, run, dict(tags), description=description).version)
+    tags = {**result.tags, TRIED: str(tried)}
+    return str(client.create_model_version(MODEL, source, run, tags, description=description).version)
 
 
-def _champion(client: "MlflowClient", condition: str) -> "Entry | None":
-    from abo_vqa.serving.champion import Entry
-
+def _champion(client: "MlflowClient", condition: str) -> Entry | None:
     version = client.get_registered_model(MODEL).aliases.get(CHAMPION)
     if version is None:
         return None
+    # A version created by hand has no such tags, so it cannot be tested against.
     tags = client.get_model_version(MODEL, version).tags
-    # A version created by hand has no such tags, so nothing supports it.
-    accuracy, test_data = float(tags.get(f"{condition}/accuracy", 0)), tags.get(TEST_DATA, "")
-    return Entry(tags.get(ARM, "unknown"), str(version), {}, accuracy, test_data)
+    arm, replicate = tags.get(ARM, "unknown"), tags.get(REPLICATE, "made by hand")
+    return Entry(arm, replicate, str(version), tested_on(tags, condition), _kept_predictions(client, version))
+
+
+def _kept_predictions(client: "MlflowClient", version: str) -> "pd.DataFrame | None":
+    """Return a version's predictions on its test set, None if the store does not return them."""
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory() as temporary:
+        try:
+            source = client.get_model_version_download_uri(MODEL, version)
+            path = download_artifacts(f"{source}/{TESTED}", dst_path=temporary, tracking_uri=client.tracking_uri)
+            return _predictions(Path(path))
+        except (MlflowException, OSError, InputError):
+            return None

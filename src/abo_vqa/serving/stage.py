@@ -1,4 +1,4 @@
-"""Stage register: register every arm's adapter in MLflow; the verdict chooses the champion."""
+"""Stage register: register one adapter of every arm in MLflow; the champion changes only if registry.promote."""
 
 import json
 from pathlib import Path

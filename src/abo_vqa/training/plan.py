@@ -38,6 +38,18 @@ def asked_row(row: Mapping[str, Any], with_options: bool, prompt: PromptParams =
     return {"qa_id": row["qa_id"], "image": row["image_id"], "text": text, "answer": row["answer"]}
 
 
+def validation_questions(
+    rows: Sequence[Mapping[str, Any]], count: int, seed: int, prompt: PromptParams = PAPER_PROMPT
+) -> list[dict[str, str]]:
+    """Return `count` questions drawn from the validation split, each without and with its options, image by image.
+
+    Every arm is validated by the same prompts, whatever its own show; they depend only on the seed.
+    """
+    drawn = derive_rng(seed, "validation").sample(list(rows), min(count, len(rows)))
+    drawn.sort(key=lambda row: (row["image_id"], row["qa_id"]))
+    return [asked_row(row, with_options, prompt) for row in drawn for with_options in (False, True)]
+
+
 def training_plan(
     images: Sequence[str], epochs: float, arm: ArmParams, seed: int, by_image: bool
 ) -> list[tuple[int, bool]]:

@@ -39,9 +39,9 @@ def trainer_arguments(params: TrainParams, seed: int, scratch: Path, validated: 
         save_total_limit=1,
         eval_strategy="steps" if validated else "no",
         eval_steps=params.save_steps,
-        load_best_model_at_end=validated,
-        metric_for_best_model="accuracy" if validated else None,
-        greater_is_better=True if validated else None,
+        # The best is for `patience` alone.
+        metric_for_best_model="accuracy" if validated and params.patience else None,
+        greater_is_better=True if validated and params.patience else None,
         restore_callback_states_from_checkpoint=True,
         logging_steps=params.log_steps,
         max_length=None,

@@ -1,4 +1,4 @@
-"""Stage train: train one arm's adapter on the base model; write the adapter and its training curve."""
+"""Stage train: train one adapter of an arm on the base model; write the adapter and its training curve."""
 
 import argparse
 import hashlib
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.digests import code_digest, digest, model_identity, package_versions
+from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.layout import (
     ADAPTERS,
     CHECKPOINTS,
@@ -38,26 +39,26 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"
 # through the questions of an optimizer step. save_steps determines which steps are validated, but a resumed run keeps
 # its earlier validations and continues with the new interval.
 NOT_DECISIVE = {
-    "batch_size", "accumulation", "processes", "gradient_checkpointing", "attention", "feature_cache", "save_steps",
-    "log_steps",
+    "replicates", "batch_size", "accumulation", "processes", "gradient_checkpointing", "attention", "feature_cache",
+    "save_steps", "log_steps",
 }  # fmt: skip
 
 CARD = """---
 base_model: {base}
 library_name: peft
 ---
-# Adapter of the `{arm}` arm
+# Adapter of the `{arm}` arm, training seed {seed}
 
-Trained by `dvc repro train@{arm}` (abo-vqa) on {questions} questions; the share of prompts that showed the options went
-from {first:g} to {last:g}. LoRA rank {rank}, {trainable:,} trainable of {total:,} parameters. It answers product
+Trained by `dvc repro train@{name}` (abo-vqa) on {questions} questions; the share of prompts that showed the options
+went from {first:g} to {last:g}. LoRA rank {rank}, {trainable:,} trainable of {total:,} parameters. It answers product
 questions in one word; what it is worth stands in `reports/comparison.md` of the run that made it.
 
 | | |
 |---|---|
-| kept | step {kept} of {steps}, validation accuracy {accuracy} |
+| weights | average over the last {average:.0%} of {steps} steps |
+| validation accuracy | {accuracy} |
 | final loss | {loss:.4f} |
 | training questions and images | sha256 {data} |
-| seed | {seed} |
 
 ```json
 {params}
@@ -66,56 +67,60 @@ questions in one word; what it is worth stands in `reports/comparison.md` of the
 
 
 def main() -> None:
-    """Train one arm as configured in params.yaml, in `train.processes` processes."""
+    """Train one model as configured in params.yaml, in `train.processes` processes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--arm", required=True, help="an arm of params.yaml")
-    name = parser.parse_args().arm
+    parser.add_argument("--model", required=True, help="an arm and a training seed of params.yaml, as standard-1")
+    name = parser.parse_args().model
     params = read_params()
-    params.arm(name)
+    params.training_of(name)
     if params.train.processes > 1 and "LOCAL_RANK" not in os.environ:
         launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={params.train.processes}"]
-        os.execv(sys.executable, [sys.executable, *launch, "-m", "abo_vqa.training.stage", "--arm", name])
+        os.execv(sys.executable, [sys.executable, *launch, "-m", "abo_vqa.training.stage", "--model", name])
     train(name, params)
 
 
 def train(name: str, params: Params) -> None:
-    """Train the arm `name`, write adapter, curve and outcome, and log the run; an interrupted training resumes."""
+    """Train the model `name`, write adapter, curve and outcome, and log the run; an interrupted training resumes.
+
+    The arm's training seed draws the order of the questions, the first adapter and the dropout: equal for all arms.
+    """
     # Imported here: a wrong parameter is reported at once, before seconds of importing torch.
     import torch
     from accelerate import PartialState
 
     from abo_vqa.common.layout import with_options
     from abo_vqa.model.base.loading import load_base, load_processor
-    from abo_vqa.training.plan import asked_row, audit_labels, training_questions
+    from abo_vqa.training.plan import audit_labels, training_questions, validation_questions
     from abo_vqa.training.settings import attention
     from abo_vqa.training.trainer import train_arm
 
-    arm, settings = params.arm(name), params.train
+    (arm_name, seed), settings = params.training_of(name), params.train
+    arm = params.arm(arm_name)
     rows, validation = (with_options(read_questions(split), settings.options_from) for split in ("train", "validation"))
-    rows, validation = rows[: settings.max_questions], validation[: settings.validation_questions]
+    rows = rows[: settings.max_questions]
     images = read_image_bytes(row["image_id"] for row in [*rows, *validation])
     data = _data_digest(rows, images)
     scratch = checkpoint_folder(name, params, data)
-    by_image, prompt = settings.packing == "image", params.prompt_of(name)
-    dataset = training_questions(rows, arm, settings.epochs, params.seed_of("train"), by_image, prompt)
+    by_image, prompt = settings.packing == "image", params.prompt_of(arm_name)
+    dataset = training_questions(rows, arm, settings.epochs, derive_seed(seed, "order"), by_image, prompt)
     process = PartialState(cpu=not torch.cuda.is_available())
     base = load_base(params.model, attention(settings))
     with process.main_process_first():
         collator = _collator(params, base, load_processor(params.model), images)
     label_example = audit_labels(collator, dataset)
-    torch.manual_seed(params.seed_of("adapter"))
-    seed = params.seed_of("dropout")
-    asked = [asked_row(row, arm.options_last >= 0.5, prompt) for row in _by_image(validation)]
-    batches = _validation_batches(asked, collator, settings.passes().questions)
+    torch.manual_seed(derive_seed(seed, "adapter"))
+    dropout = derive_seed(seed, "dropout")
+    asked = validation_questions(validation, settings.validation_questions, params.seed, prompt)
+    batches = _batches(asked, collator, 2 * settings.passes().questions)
     if not process.is_main_process:
-        train_arm(base, collator, dataset, batches, settings, seed, scratch)
+        train_arm(base, collator, dataset, batches, settings, dropout, scratch)
         return
     print(f"labels audited; the first question is\n{label_example}", file=sys.stderr)
     with _tracked(name, params) as (run, on_row):
         run.log_dataset(split_table("train"), "training", len(rows))
-        run.log_dataset(split_table("validation"), "validation", len(validation))
+        run.log_dataset(split_table("validation"), "validation", len(asked) // 2)
         started = time.monotonic()
-        result = train_arm(base, collator, dataset, batches, settings, seed, scratch, on_row)
+        result = train_arm(base, collator, dataset, batches, settings, dropout, scratch, on_row)
         seconds = time.monotonic() - started
         adapter, curve = _write(name, params, result, len(rows), data)
         outcome, cost = _outcome(result, settings, len(rows)), _cost(result, settings, seconds)
@@ -126,7 +131,7 @@ def train(name: str, params: Params) -> None:
         run.tag_output(adapter)
     resumed = f", resumed from step {result.resumed_step}" if result.resumed_step else ""
     print(
-        f"train {name}: {len(result.curve)} steps{resumed}; kept the adapter of step {result.kept_step}; "
+        f"train {name}: {len(result.curve)} steps{resumed}; "
         f"{cost['seconds']:.0f} s, {cost['questions_per_second']:.1f} questions/s, {cost['peak_memory_mb']:,.0f} MB"
     )
     shutil.rmtree(scratch, ignore_errors=True)
@@ -145,21 +150,16 @@ def _collator(params: Params, base: Any, processor: Any, images: Mapping[str, by
     return ImageCollator(processor, images, features, context)
 
 
-def _by_image(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return sorted(rows, key=lambda row: (row["image_id"], row["qa_id"]))
-
-
-def _validation_batches(asked: list[dict[str, str]], collator: Any, size: int) -> list[Any]:
-    parts = [asked[start : start + size] for start in range(0, len(asked), size)]
-    return [collator(part) | {"questions": len(part)} for part in parts]
+def _batches(asked: list[dict[str, str]], collator: Any, size: int) -> list[Any]:
+    return [collator(asked[start : start + size]) for start in range(0, len(asked), size)]
 
 
 @contextmanager
 def _tracked(name: str, params: Params) -> Iterator[tuple[Any, Callable[[dict[str, float]], None]]]:
     """Open the arm's MLflow run; yield it and a function that logs a row of the curve."""
-    from abo_vqa.common.tracking.run import tracked_run
+    from abo_vqa.common.tracking.run import model_tags, tracked_run
 
-    with tracked_run(f"train {name}", params, {"arm": name, "model": name}) as run:
+    with tracked_run(f"train {name}", params, model_tags(name, params)) as run:
         yield run, lambda row: run.log_history([row])
 
 
@@ -168,13 +168,15 @@ def _write(name: str, params: Params, result: "TrainingResult", questions: int, 
 
     from abo_vqa.model.adapters import save_adapter
 
-    arm = params.arm(name)
+    arm_name, seed = params.training_of(name)
+    arm = params.arm(arm_name)
     card = CARD.format(
-        base=params.model.base, arm=name, questions=questions, first=arm.options_first, last=arm.options_last,
-        rank=params.train.lora.r, trainable=result.trainable, total=result.total, kept=result.kept_step,
-        steps=len(result.curve), accuracy="not measured" if result.accuracy is None else f"{result.accuracy:.4f}",
-        loss=result.curve[-1]["loss"], data=data, seed=params.seed,
-        params=json.dumps(params.train.model_dump(), indent=2),
+        base=params.model.base, name=name, arm=arm_name, questions=questions,
+        first=arm.options_first, last=arm.options_last,
+        rank=params.train.lora.r, trainable=result.trainable, total=result.total, steps=len(result.curve),
+        average=params.train.average, accuracy="not measured" if result.accuracy is None else f"{result.accuracy:.4f}",
+        loss=result.curve[-1]["loss"], data=data, seed=seed,
+        params=json.dumps(params.train.model_dump(exclude={"replicates"}), indent=2),
     )  # fmt: skip
     adapter, curve = ADAPTERS / name, CURVES / f"{name}.csv"
     save_adapter(result.model, adapter, params.model.base, card)
@@ -191,7 +193,6 @@ def _outcome(result: "TrainingResult", settings: TrainParams, questions: int) ->
     return {
         "questions": questions,
         "steps": len(steps),
-        "kept_step": result.kept_step,
         "final_loss": steps[-1]["loss"],
         "validation_accuracy": result.accuracy,
         "clipped_share": sum(row[PRE_CLIP] > settings.max_grad_norm for row in steps) / len(steps),
@@ -228,21 +229,21 @@ def _data_digest(rows: list[dict[str, Any]], images: Mapping[str, bytes]) -> str
 
 
 def checkpoint_folder(name: str, params: Params, data: str) -> Path:
-    """Return the folder of this run's checkpoints; delete the arm's checkpoints made from other inputs.
+    """Return the folder of this run's checkpoints; delete the model's checkpoints made from other inputs.
 
     Its name is a digest of everything that determines the result, so that no run resumes from other inputs.
     """
-    settings = params.train
+    (arm, seed), settings = params.training_of(name), params.train
     inputs = {
         "data": data,
-        "seed": params.seed,
+        "seeds": [params.seed, seed],
         # Content or commit: moving the base keeps its checkpoints.
         "base": model_identity(params.model.base, "model.base"),
         "model": params.model.model_dump(mode="json", exclude={"base"}),
-        "prompt": params.prompt_of(name).model_dump(mode="json"),
+        "prompt": params.prompt_of(arm).model_dump(mode="json"),
         "train": settings.model_dump(mode="json", exclude=NOT_DECISIVE),
         "questions_per_step": settings.batch_size * settings.accumulation,
-        "arm": params.arm(name).model_dump(mode="json", exclude={"prompt"}),
+        "arm": params.arm(arm).model_dump(mode="json", exclude={"prompt"}),
         "code": code_digest("abo_vqa.training.stage"),
         "packages": package_versions(PACKAGES),
     }

@@ -20,6 +20,7 @@ from abo_vqa.common.params.model import TrainParams
 from abo_vqa.model.base.loading import guard_cpu_quantization
 from abo_vqa.model.collators import IGNORED
 from abo_vqa.model.features import as_model_input
+from abo_vqa.training.averaging import AverageWeights
 from abo_vqa.training.history import Row, curve, history, last_checkpoint
 from abo_vqa.training.settings import lora_config, trainer_arguments
 
@@ -35,15 +36,14 @@ NO_GRADIENT = "no trainable parameter receives a gradient: train.lora.targets ma
 class TrainingResult:
     """A trained adapter and its curve: one row per optimizer step with loss, learning rate and gradient norms.
 
-    accuracy: validation accuracy of the kept adapter, None without validation; kept_step: its step. resumed_step: the
-    last step before this process resumed, 0 in an uninterrupted run.
+    The adapter is the average over the last steps (train.average). accuracy: its validation accuracy, None without
+    validation. resumed_step: the last step before this process resumed, 0 in an uninterrupted run.
     """
 
     model: PeftModel
     curve: list[Row]
     trainable: int
     total: int
-    kept_step: int
     accuracy: float | None
     resumed_step: int
 
@@ -55,10 +55,22 @@ class ArmTrainer(SFTTrainer):
     as the paper concluded. Rows are stored in the Trainer's history, so that a resumed run has them all.
     """
 
-    def __init__(self, validation: Sequence[dict[str, Any]], on_row: Callable[[Row], None], **kwargs: Any) -> None:
-        """Pass on SFTTrainer's arguments; `validation` contains collated batches, `on_row` is called with every row."""
+    def __init__(
+        self, validation: Sequence[dict[str, Any]], average: float, on_row: Callable[[Row], None], **kwargs: Any
+    ) -> None:
+        """Pass on SFTTrainer's arguments; `validation` contains collated batches, `on_row` is called with every row.
+
+        average: the share of the steps, the last ones, over which the trained weights are averaged.
+        """
         super().__init__(**kwargs)
         self._validation = validation
+        # TRL casts the adapters of a quantized model to bfloat16; float32 keeps the training exact.
+        model = cast(torch.nn.Module, self.model)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
+        self.average = AverageWeights(model, average)
+        self.add_callback(self.average)
         self._on_row = on_row
         self._step_loss = torch.zeros(())
 
@@ -111,11 +123,23 @@ class ArmTrainer(SFTTrainer):
         self._step_loss = torch.zeros(())
         return returned
 
-    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
-        """Return the validation accuracy: the share of questions answered correctly by greedy decoding."""
+    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        # Called before the Trainer writes its state, which makes a checkpoint complete (history.last_checkpoint).
+        super()._save(output_dir, state_dict)
+        if self.args.should_save:  # every process comes here, one writes
+            self.average.save(Path(cast(str, output_dir or self.args.output_dir)))
+
+    def validation_accuracy(self) -> float:
+        """Return the share of the validation's prompts that greedy decoding answers correctly."""
         model = self.accelerator.unwrap_model(self.model)
-        accuracy = greedy_accuracy(model.eval(), map(self._prepare_inputs, self._validation))
+        model.eval()
+        hits = [hit for batch in self._validation for hit in greedy_hits(model, self._prepare_inputs(batch))]
         model.train()
+        return sum(hits) / len(hits)
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Record the validation accuracy of the current weights."""
+        accuracy = self.validation_accuracy()
         self._record({"step": self.state.global_step, ACCURACY: accuracy})
         metrics = {"eval_accuracy": accuracy}
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
@@ -146,26 +170,23 @@ def answer_logits(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, tor
 
 
 @torch.no_grad()
-def greedy_accuracy(model: Any, batches: Any) -> float:
-    """Return the share of questions that greedy decoding would answer with exactly the gold and end tokens.
+def greedy_hits(model: Any, batch: dict[str, Any]) -> list[bool]:
+    """Return for each question whether greedy decoding would answer with exactly the gold and end tokens.
 
     One teacher-forced pass is enough: greedy decoding generates the gold answer if and only if each of its tokens, and
-    the end token, is the most likely one after those before it. Every batch needs `questions`, their number.
+    the end token, is the most likely one after those before it.
     """
-    right = total = 0
-    for batch in batches:
-        logits, targets = answer_logits(model, {k: v for k, v in batch.items() if k != "questions"})
-        total += int(batch["questions"])
-        hits = (logits.argmax(-1) == targets).tolist()
-        # The answers are concatenated; only the end token, which no answer contains, separates them.
-        end = int(targets[-1])
-        whole = True
-        for hit, token in zip(hits, targets.tolist(), strict=True):
-            whole = whole and hit
-            if token == end:
-                right += whole
-                whole = True
-    return right / total
+    logits, targets = answer_logits(model, batch)
+    hits = (logits.argmax(-1) == targets).tolist()
+    # The answers are concatenated; only the end token, which no answer contains, separates them.
+    end = int(targets[-1])
+    right, whole = [], True
+    for hit, token in zip(hits, targets.tolist(), strict=True):
+        whole = whole and hit
+        if token == end:
+            right.append(whole)
+            whole = True
+    return right
 
 
 def component_norms(model: torch.nn.Module) -> Row:
@@ -208,9 +229,9 @@ def train_arm(
 ) -> TrainingResult:
     """Train one adapter on the quantized base, resuming from the last complete checkpoint in `scratch`.
 
-    validation: the collator's batches with `questions`, the number in each; the most accurate adapter is kept, without
-    validation the last one. on_row: called with every new row of the curve, restored rows first. Raises InputError if
-    the dataset is empty or a step is unsound.
+    The adapter is the average over the last `train.average` of the steps. validation: the collator's batches, asked
+    every `save_steps` and of the result; nothing is chosen by it. on_row: called with every new row of the curve,
+    restored rows first. Raises InputError if the dataset is empty or a step is unsound.
     """
     if len(dataset) == 0:
         raise InputError("no training questions; lower split.validation and split.test or raise sample.products")
@@ -218,6 +239,7 @@ def train_arm(
     try:
         trainer = ArmTrainer(
             validation,
+            params.average,
             on_row,
             model=base,
             args=trainer_arguments(params, seed, scratch, bool(validation)),
@@ -232,23 +254,20 @@ def train_arm(
         if "Target modules" in str(error):  # PEFT's message if nothing matches
             raise InputError(f"train.lora.targets: {error}") from None
         raise
-    # TRL casts the adapters of a quantized model to bfloat16; float32 keeps the training exact.
     model = cast(PeftModel, trainer.model)
-    for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
     guard_cpu_quantization(model)
     checkpoint = last_checkpoint(scratch)
     restored = history(checkpoint) if checkpoint else []
     for row in restored:
         on_row(row)
+    if checkpoint:
+        trainer.average.restore(checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    state = trainer.state
+    trainer.average.apply()
     return TrainingResult(
         model,
-        curve(state.log_history),
+        curve(trainer.state.log_history),
         *model.get_nb_trainable_parameters(),
-        kept_step=state.best_global_step or state.global_step,
-        accuracy=state.best_metric,
+        accuracy=trainer.validation_accuracy() if validation else None,
         resumed_step=max((int(row["step"]) for row in restored), default=0),
     )

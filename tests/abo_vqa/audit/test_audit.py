@@ -79,7 +79,7 @@ def vectors_of(*tables: pd.DataFrame) -> dict[str, np.ndarray]:
 
 
 def audited(train: pd.DataFrame, test: pd.DataFrame, folds: int = 2, confidence: float = 0.95) -> dict:
-    return audit(train, {"test": test}, vectors_of(train, test), folds, confidence, 100, 0)
+    return audit(train, {"test": test}, vectors_of(train, test), folds, confidence)
 
 
 def test_where_nothing_is_given_away_nobody_is_above_chance():
@@ -249,14 +249,14 @@ def test_a_condition_that_keeps_no_question_is_left_out_and_said_so():
     tables = [questions(60, seed).assign(matched_options=None) for seed in (1, 2)]
     report = audited(*tables)
     assert set(report["test"]) == set(report["cross_fitted"]) == {"options", "open"}
-    assert "No question of the train or the test split is kept under `matched`" in render_audit(report, 0.95, 100)
+    assert "No question of the train or the test split is kept under `matched`" in render_audit(report, 0.95)
 
 
 def test_the_report_shows_every_predictor_on_every_split_and_the_plot_is_the_same_twice(tmp_path):
     train, test = questions(120, 1), questions(60, 2)
     tables = {"validation": questions(40, 3), "test": test}
-    report = audit(train, tables, vectors_of(train, *tables.values()), 2, 0.95, 50, 0)
-    text = render_audit(report, 0.95, 50)
+    report = audit(train, tables, vectors_of(train, *tables.values()), 2, 0.95)
+    text = render_audit(report, 0.95)
     for condition in ("options", "open"):
         for name, row in report["test"][condition].items():
             cells = [

@@ -104,6 +104,7 @@ WRONG = {
     "evaluate a.csv --base b --dtype int8": "Invalid value for '--dtype'",
     "evaluate a.csv --base b --conditions shut": "Invalid value for '--conditions'",
     "evaluate a.csv --base b --limit 0": "Invalid value for '--limit'",
+    "compare": "Missing argument 'FILES...'",
     "serve --port http": "Invalid value for '--port'",
     "register now": "unexpected extra argument(s) (now)",
 }
@@ -139,7 +140,7 @@ def test_a_wrong_input_is_named_with_status_1(
     assert done.stderr.startswith(f"abo-vqa {arguments[0]}: error: {says}")
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name != "evaluate"])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("evaluate", "compare")])
 def test_outside_of_a_project_a_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)

@@ -75,6 +75,38 @@ def test_answers_are_texts_or_letters(tmp_path: Path, answer: str, index: int) -
 
 
 @pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("image;question;option_a;option_b;answer", "x.jpg;Red, or what?;yes;no;no"),
+        ("image\tquestion\toptions\tanswer", "x.jpg\tRed, or what?\t['yes', 'no']\tno"),
+        ("image_name,Question,Options,answer_index", 'x.jpg,"Red, or what?","[""yes"", ""no""]",1'),
+    ],
+)
+def test_csv_as_spreadsheets_and_pandas_write_it(tmp_path: Path, header: str, row: str) -> None:
+    (tmp_path / "set.csv").write_text(f"{header}\r\n{row}\r\n\r\n", encoding="utf-8-sig")
+    [read], problems = read_question_set(tmp_path / "set.csv")
+    assert (read["image_id"], read["question"], read["options"]) == ("x.jpg", "Red, or what?", ["yes", "no"])
+    assert (read["answer"], problems) == ("no", [])
+
+
+@pytest.mark.parametrize(
+    ("options", "read"),
+    [({"A": "red", "B": "blue"}, ["red", "blue"]), ([True, False, None], ["yes", "no"]), ([1.0, 2], ["1", "2"])],
+)
+def test_options_as_a_mapping_or_as_numbers(tmp_path: Path, options: object, read: list[str]) -> None:
+    row = {"image": "x", "question": "?", "options": options, "answer": "B"}
+    (tmp_path / "set.jsonl").write_text(f"{json.dumps(row)}\n\n")
+    [found], _ = read_question_set(tmp_path / "set.jsonl")
+    assert (found["options"], found["answer"]) == (read, read[1])
+
+
+def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("image,question,option_a,option_b,answer\nx.jpg,Color?,red,blue,red,\n")
+    with pytest.raises(InputError, match=r"set\.csv: cannot be read: line 2 has 6 fields, the header 5"):
+        read_question_set(tmp_path / "set.csv")
+
+
+@pytest.mark.parametrize(
     ("change", "says"),
     [
         ({"correct_choice_idx": 4}, "row 2: the index 4 is not in 0 to 3"),
@@ -103,6 +135,9 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         read_question_set(tmp_path / "set.csv")
     (tmp_path / "set.jsonl").write_text('{"a": 1}\n{"a"\n')
     with pytest.raises(InputError, match=r"set\.jsonl: cannot be read: line 2"):
+        read_question_set(tmp_path / "set.jsonl")
+    (tmp_path / "set.jsonl").write_text('{"a": 1}\n\n[2]\n')
+    with pytest.raises(InputError, match=r"set\.jsonl: cannot be read: line 3: a list, not an object"):
         read_question_set(tmp_path / "set.jsonl")
     (tmp_path / "set.json").write_text(json.dumps([AOKVQA[0], AOKVQA[0]]))
     with pytest.raises(InputError, match="question_id has duplicate ids"):

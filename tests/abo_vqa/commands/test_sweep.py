@@ -1,4 +1,4 @@
-"""Runs of several seeds are pooled from what git holds; runs that differ in more are not."""
+"""Runs of several seeds are pooled from what git holds; runs that differ in more are ranked on validation."""
 
 import json
 import subprocess
@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import ttest_1samp
 
 from abo_vqa.commands.sweep import pool, read_experiments, read_revisions, render
+from abo_vqa.commands.sweep_ranking import grouped, validation
 from abo_vqa.common.errors import InputError
 
 ACCURACIES = {1: (0.50, 0.60), 2: (0.54, 0.66), 3: (0.46, 0.54)}
@@ -33,10 +34,15 @@ def git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *who, *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
-def save(folder: Path, seed: int, rank: int = 16, **changed: object) -> str:
+PARAMS = "seed: {}\ntrain:\n  lora: {{r: {}}}\nregistry:\n  champion_under: [open]\n"
+
+
+def save(folder: Path, seed: int, rank: int = 16, validation: float | None = 0.7, **changed: object) -> str:
     """Commit the outcome of a run and return the commit."""
     (folder / "reports").mkdir(exist_ok=True)
-    (folder / "params.yaml").write_text(f"seed: {seed}\ntrain:\n  lora: {{r: {rank}}}\n")
+    (folder / "params.yaml").write_text(PARAMS.format(seed, rank))
+    metrics = {"base": {"open/accuracy": 0.5}, "options": {"validation/accuracy": validation}}
+    (folder / "reports/metrics.json").write_text(json.dumps(metrics))
     found = comparison(seed, *ACCURACIES[seed]) | changed
     (folder / "reports/comparison.json").write_text(json.dumps(found))
     git(folder, "add", "-A")
@@ -44,29 +50,40 @@ def save(folder: Path, seed: int, rank: int = 16, **changed: object) -> str:
     return git(folder, "rev-parse", "HEAD").strip()
 
 
-def experiment(folder: Path, name: str, seed: int, rank: int = 16) -> None:
+def experiment(folder: Path, name: str, seed: int, rank: int = 16, validation: float | None = 0.7) -> None:
     """Save a run as DVC saves an experiment: a commit on top of HEAD under refs/exps, and no branch."""
     head = git(folder, "rev-parse", "HEAD").strip()
-    commit = save(folder, seed, rank)
+    commit = save(folder, seed, rank, validation)
     git(folder, "update-ref", f"refs/exps/{head[:2]}/{head[2:]}/{name}", commit)
     git(folder, "reset", "-q", "--hard", head)
 
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project's history: seed 1 at HEAD, seeds 2 and 3 and another rank as experiments."""
+    """A project's history: seed 1 at HEAD, seeds 2 and 3 as experiments."""
     monkeypatch.chdir(tmp_path)
     git(tmp_path, "init", "-q", "-b", "main")
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=tmp_path, check=True)
     save(tmp_path, 1)
     experiment(tmp_path, "puffy-seed", 2)
     experiment(tmp_path, "runny-seed", 3)
-    experiment(tmp_path, "other-rank", 2, rank=8)
     return tmp_path
 
 
+@pytest.fixture
+def ranks(repository: Path) -> Path:
+    """With two more ranks: one that is better on validation, and one that is better on the test questions."""
+    experiment(repository, "validated", 3, rank=8, validation=0.8)
+    experiment(repository, "lucky", 2, rank=32, validation=0.6)
+    return repository
+
+
+def cells(markdown: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in markdown.splitlines() if "|" in line]
+
+
 def test_mean_and_spread_are_students(repository):
-    pooled = pool(read_experiments())
+    pooled = pool({name: outcome.comparison for name, outcome in read_experiments().items()})
     assert pooled["seeds"] == [1, 2, 3]
     row = next(row for row in pooled["accuracies"] if row["model"] == "options")
     values = [arm for _, arm in ACCURACIES.values()]
@@ -89,7 +106,7 @@ def test_the_command_prints_the_table(repository, root):
     done = sweep()
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == render(read_experiments())
-    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if "|" in line]
+    lines = cells(done.stdout)
     assert ["options", "open", "3", "60.0 %", "6.0", "45.1 to 74.9"] in lines
     assert ["options", "base", "open", "3", "+10.0", "2.0", "+5.0 to +15.0", "2 of 3"] in lines
     named = sweep("main", "runny-seed")
@@ -107,9 +124,38 @@ def test_a_branch_a_commit_and_an_experiment_are_revisions(repository):
         read_revisions(["main", "nowhere"])
 
 
-def test_runs_that_differ_in_more_than_the_seed_are_not_pooled(repository):
-    with pytest.raises(InputError, match=r"main and other-rank differ in train\.lora\.r, not only in the seed"):
-        read_revisions(["main", "other-rank"])
+def test_runs_that_differ_in_more_than_the_seed_are_ranked_by_validation(ranks):
+    said = render(read_experiments())
+    assert said.startswith("# Experiments by validation accuracy") and "Choose by it." in said
+    heads, _, *rows = cells(said.partition("# 3 seeds")[0])
+    assert heads == ["experiment", "parameters", "validation", "arm", "its validation", "test, open"]
+    names, chosen = [row[0] for row in rows], rows[0]
+    assert chosen == ["validated", "train.lora.r=8", "80.0 %", "options", "80.0 %", "54.0 %"]
+    # The mean test accuracy of three seeds; and the best on the test is last.
+    assert rows[1][1:] == ["train.lora.r=16", "70.0 %", "options", "70.0 %", "60.0 %"]
+    assert set(names[1].split(", ")) == {"HEAD", "puffy-seed", "runny-seed"}
+    assert rows[2] == ["lucky", "train.lora.r=32", "60.0 %", "options", "60.0 %", "66.0 %"]
+
+
+def test_only_runs_that_differ_in_the_seed_alone_are_pooled(ranks):
+    said = render(read_experiments())
+    assert said.count(" seeds, train.lora.r=") == said.count("# 3 seeds, train.lora.r=16") == 1
+    assert said.endswith(render(read_revisions(["main", "puffy-seed", "runny-seed"])).partition("\n")[2])
+    alone = render(read_revisions(["main", "lucky"]))
+    assert "seeds," not in alone and len(cells(alone)) == 4
+
+
+def test_an_experiment_without_validation_is_ranked_last_however_good_its_test(repository):
+    experiment(repository, "unknown", 2, rank=8, validation=None)
+    outcomes = read_revisions(["unknown", "main"])
+    assert [list(group) for group in grouped(outcomes)] == [["main"], ["unknown"]]
+    assert cells(render(outcomes))[-1] == ["unknown", "train.lora.r=8", "none", "options", "none", "66.0 %"]
+
+
+def test_a_revision_without_metrics_has_no_validation(repository):
+    git(repository, "rm", "-q", "reports/metrics.json")
+    git(repository, "commit", "-q", "-m", "no metrics")
+    assert validation(read_revisions(["HEAD"])) is None
 
 
 def test_a_seed_that_is_there_twice_counts_once_and_must_agree():

@@ -19,6 +19,7 @@ CONDITIONS = {
     "options": ConditionParams(),
     "circular": ConditionParams(order="rotated"),
     "blind": ConditionParams(image="blank"),
+    "unasked": ConditionParams(question="none"),
 }
 PRIOR = "prior"
 
@@ -64,8 +65,8 @@ def test_each_image_is_asked_once_and_no_prompt_twice(questions, asked):
     table = ask(model, questions, asked)
     assert [image for image, _ in model.asked[:-1]] == [*dict.fromkeys(row["image_id"] for row in questions), BLANK]
     assert all(len(set(prompts)) == len(prompts) for _, prompts in model.asked)
-    # Two questions, each openly and in four orders, one of which is the condition options.
-    assert [len(prompts) for _, prompts in model.asked[:-2]] == [2 * 5] * 8
+    # Two questions, each openly and in four orders, one of which is the condition options; their options alone, once.
+    assert [len(prompts) for _, prompts in model.asked[:-2]] == [2 * 5 + 1] * 8
     assert model.asked[-1] == (BLANK, (Prompt("Answer with just one word.", ("3", "blue", "red", "wood")),))
     assert len(table) == len(CONDITIONS) * len(questions)
 
@@ -81,7 +82,11 @@ def test_a_row_holds_the_answers_to_its_own_prompts(questions, asked):
         if row["condition"] == "open":
             orders = [None]
         image = BLANK if row["condition"] == "blind" else row["image_id"]
-        assert row["generated"] == [f"{image}: {PAPER_PROMPT.text(given['question'], order)}" for order in orders]
+        texts = [PAPER_PROMPT.text(given["question"], order) for order in orders]
+        if row["condition"] == "unasked":
+            texts = ["Options: red, blue, wood, 3\nAnswer with just one option."]
+        assert row["generated"] == [f"{image}: {text}" for text in texts]
+        assert row["shown_image"] == image
         assert row["options"] == given["options"] and row["answer"] == given["answer"]
         assert row["shown"] == (row["condition"] != "open")
         assert row["lengths"] == [list(map(len, row["options"]))] * len(orders)

@@ -1,6 +1,7 @@
 """What is shown under each condition: the right options in the right order, the answer always among them."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,9 @@ from ruamel.yaml import YAML
 
 from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.params import check_params
+from abo_vqa.common.params import Params, check_params
 from abo_vqa.common.params.measure import ConditionParams
-from abo_vqa.inference.conditions import BLANK, Asked, Distractors, ask_under
+from abo_vqa.inference.conditions import BLANK, WORDINGS, Asked, Distractors, ask_under, questions_asked
 
 COLORS = ["red", "blue", "green", "black", "white", "brown", "grey", "pink", "teal"]
 SHAPES = ["round", "square", "oval", "flat", "red"]
@@ -113,17 +114,62 @@ def test_too_few_answers_are_refused_by_name():
         ask_under(alone, "mine", ConditionParams(count=5), Distractors(alone), 1)
 
 
-@pytest.mark.parametrize("key", ["image", "options", "order"])
+@pytest.mark.parametrize("key", ["image", "options", "order", "question"])
 def test_an_unknown_kind_is_refused_by_name(key: str):
     with pytest.raises(InputError, match=rf"evaluate\.conditions\.mine\.{key}: there is no 'telepathy'"):
         ask_under(ROWS, "mine", ConditionParams(**{key: "telepathy"}), DISTRACTORS, 1)
 
 
-def test_the_ablations_are_conditions_of_the_same_list(root: Path):
+def test_without_the_question_image_and_options_stay():
+    for asked, shown in zip(ask(question="none"), ask(), strict=True):
+        assert asked == replace(shown, question="")
+
+
+def test_a_reworded_question_keeps_its_words_and_all_else():
+    reworded = ask(question="reworded")
+    for asked, shown in zip(reworded, ask(), strict=True):
+        assert shown.question in asked.question and len(asked.question) > len(shown.question)
+        assert replace(asked, question=shown.question) == shown
+    wordings = {asked.question.replace(row["question"], "") for asked, row in zip(reworded, ROWS, strict=True)}
+    assert len(wordings) == len(WORDINGS), "each is drawn for some question"
+    assert [asked.question for asked in ask(question="reworded", options="none")] == [q.question for q in reworded]
+
+
+@pytest.mark.parametrize("condition", [{"options": "none"}, {"order": "rotated"}, {"options": "matched"}, {"count": 3},
+                                       {"options": "far", "order": "shuffled"}])  # fmt: skip
+def test_a_counterpart_differs_in_the_image_alone(condition: dict):
+    shown = {asked.qa_id: asked for asked in ask(**condition)}
+    others = ask(image="other", **condition)
+    assert others
+    for asked in others:
+        assert asked.shown_image not in (asked.image_id, BLANK)
+        assert replace(asked, shown_image=asked.image_id) == shown[asked.qa_id]
+
+
+def test_a_question_without_another_image_is_left_out():
+    found = {asked.qa_id for asked in ask(image="other")}
+    # To every question about a shape or a color somebody has another answer; nobody says no.
+    assert found == {r["qa_id"] for r in ROWS if r["question_type"] != "yes/no"}
+    assert ask(rows=ROWS[:2], image="other") == [], "of one image there is no other"
+
+
+@pytest.fixture
+def params(root: Path) -> Params:
     safe = YAML(typ="safe", pure=True)
     text, _ = apply_overrides((root / "params.yaml").read_text(), safe.load(root / "presets/ablations.yaml"))
-    conditions = check_params(safe.load(text)).evaluate.conditions
-    assert list(conditions)[:5] == ["open", "options", "circular", "matched", "blind"]
+    return check_params(safe.load(text))
+
+
+def test_the_ablations_are_conditions_of_the_same_list(params: Params):
+    conditions = params.evaluate.conditions
+    assert list(conditions)[:6] == ["open", "options", "circular", "matched", "no_question", "reworded"]
     assert {condition.count for condition in conditions.values()} == {None, 2, 3, 6, 8}
-    for name, condition in conditions.items():
-        assert ask_under(ROWS, name, condition, DISTRACTORS, 1)
+    asked = questions_asked(params, ROWS, ROWS)
+    assert list(asked) == list(params.conditions())
+    assert all(asked.values())
+
+
+def test_an_unknown_counterpart_is_refused_by_name(params: Params):
+    wrong = params.evaluate.model_copy(update={"counterparts": ["blnak"]})
+    with pytest.raises(InputError, match=r"evaluate\.counterparts: there is no 'blnak', did you mean 'blank'"):
+        questions_asked(params.model_copy(update={"evaluate": wrong}), ROWS, ROWS)

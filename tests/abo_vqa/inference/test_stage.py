@@ -10,6 +10,7 @@ from ruamel.yaml import YAML
 
 from abo_vqa.common.layout import adapter_folder, answers_table, journal_folder
 from abo_vqa.common.params import Params, check_params, read_params
+from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.common.tracking.run import find_run
 from abo_vqa.inference import stage
 from abo_vqa.inference.conditions import Asked, Distractors, ask_under
@@ -82,12 +83,12 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(
 @pytest.fixture
 def journal(project: Path, images: Images, rows: list[dict[str, Any]]) -> Callable[..., Path]:
     """Return the journal's path: journal(model, changes to params.yaml by group, questions, images)."""
-    for arm, weights in (("standard", b"one"), ("options", b"another")):
-        adapter_folder(arm).mkdir(parents=True)
-        (adapter_folder(arm) / "adapter_model.safetensors").write_bytes(weights)
+    for model, weights in (("standard-1", b"one"), ("options-1", b"another")):
+        adapter_folder(model).mkdir(parents=True)
+        (adapter_folder(model) / "adapter_model.safetensors").write_bytes(weights)
 
     def path(
-        name: str = "standard",
+        name: str = "standard-1",
         changes: dict[str, Any] | None = None,
         seen: Images | None = None,
         given: list[dict[str, Any]] | None = None,
@@ -136,8 +137,9 @@ def test_no_journal_is_used_for_what_changes_the_answers(journal: Callable[..., 
     "changes",
     [
         {"evaluate.bertscore_layers": 6},
-        {"compare.resamples": 10},
+        {"compare.confidence": 0.9},
         {"train.learning_rate": 1.0},
+        {"train.replicates": [1, 2, 3, 4]},
         {"registry.champion_under": ["options"]},
         {"arms.options.prompt": PROMPT},
         {"arms.third": {"options_first": 0.5, "options_last": 0.5}},
@@ -155,12 +157,12 @@ def test_a_journal_belongs_to_its_adapter_images_and_questions(
 ) -> None:
     first = journal()
     assert first.parent == journal_folder()
-    assert len({first, journal("options"), journal("base")}) == 3
+    assert len({first, journal("options-1"), journal("base")}) == 3
     assert journal(seen=images | {"image-0": images["image-1"]}) != first
     assert journal(given=[rows[0] | {"question": "What colour is it?"}, *rows[1:]]) != first
-    (adapter_folder("standard") / "README.md").write_text("a card alone changes nothing")
+    (adapter_folder("standard-1") / "README.md").write_text("a card alone changes nothing")
     assert journal() == first
-    (adapter_folder("standard") / "adapter_model.safetensors").write_bytes(b"trained anew")
+    (adapter_folder("standard-1") / "adapter_model.safetensors").write_bytes(b"trained anew")
     assert journal() != first
 
 
@@ -171,3 +173,11 @@ def test_a_journal_belongs_to_the_code_that_answers(
     monkeypatch.setattr(stage, "code_digest", lambda module: asked.append(module) or "other code")
     assert journal() != first
     assert asked == ["abo_vqa.inference.stage"], "with how the model is loaded"
+
+
+def test_questions_without_a_counterpart_are_counted(rows: list[dict[str, Any]]) -> None:
+    [question] = ask_under(
+        [rows[0] | {"question_type": "color"}], "open", ConditionParams(options="none"), Distractors([]), 0
+    )
+    asked = {"open": [question] * 3, "open/blank": [question] * 3, "open/other": [question] * 2, "blind": [question]}
+    assert stage._left_out(asked) == "; 1 not under open/other: no other image suits"

@@ -1,5 +1,6 @@
 """Scores of generated texts, checked against answers counted by hand."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.metrics.answers import (
     ANSWER_METRICS,
     MEANS,
+    RANKINGS,
     baseline,
     check_micro_average,
     exact_match,
@@ -32,7 +34,9 @@ class OnesForEqual:
 
 
 def question(qa_id: str, kind: str, answer: str, *others: str, image: str = "i1") -> dict:
-    return {"qa_id": qa_id, "image_id": image, "question_type": kind, "answer": answer, "options": [answer, *others]}
+    options = [answer, *others]
+    named = {"qa_id": qa_id, "image_id": image, "image_group": f"like {image}", "shown_image": image}
+    return named | {"question_type": kind, "answer": answer, "options": options}
 
 
 def answered(row: dict, said: list[str], condition: str = "options", **changes: Any) -> dict:
@@ -96,6 +100,21 @@ def test_summary_by_hand():
     assert (color["n"], color["accuracy"], color["unparsable"]) == (2, 0.5, 0.5)
     assert color["macro_f1"] == pytest.approx((1 + 0) / 2)
     assert set(summary["options"]["by_type"]) == {"color", "counting", "yes/no"}
+    assert list(table["image_group"]) == ["like i1"] * 3 + ["like i2"]
+
+
+def test_chance_is_a_guess_among_the_options_that_the_question_leaves_open():
+    rows = [question("q5", "comparison", "wider", "taller"), question("q6", "color", "red", "blue", "green")]
+    found = summarize(scored([*QUESTIONS, *rows], ["red"] * 6))["options"]
+    by_type = {kind: row["chance"] for kind, row in found["by_type"].items()}
+    # Nobody who can read answers "maybe" to a question for yes or no.
+    assert by_type == {
+        "color": pytest.approx((1 / 4 + 1 / 4 + 1 / 3) / 3),
+        "counting": 0.25,
+        "yes/no": 0.5,
+        "comparison": 0.5,
+    }
+    assert found["total"]["chance"] == pytest.approx((3 / 4 + 1 / 3 + 2 / 2) / 6)
 
 
 def test_under_open_only_an_empty_prediction_is_unparsable():
@@ -224,6 +243,60 @@ def test_bertscore_is_rescaled_by_what_different_answers_score():
     assert list(table["bertscore_f1_rescaled"]) == pytest.approx([1, 0])
 
 
-def test_numbers_that_overflow_are_named():
-    with pytest.raises(InputError, match="question q1 under options: a log-probability is not finite"):
-        scored(QUESTIONS[:1], ["red"], log_probabilities=[[-1.0, float("nan"), -1.0, -1.0]])
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf"), None])
+def test_fraud_a_probability_that_is_no_number_is_named(number: float | None):
+    """Parquet has None in place of a nested NaN."""
+    says = r"base: question q1 under options: the log-probability of 'blue' is (nan|inf|-inf), not finite"
+    for spoiled in ({"log_probabilities": [[-1.0, number, -1.0, -1.0]]}, {"prior": [0.0, number, 0.0, 0.0]}):
+        answers = pd.DataFrame([answered(QUESTIONS[0], ["red"], **spoiled)])
+        with pytest.raises(InputError, match=says):
+            score_answers(answers, OnesForEqual(), "base")
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_fraud_a_tie_is_not_won_by_the_right_option(place: int):
+    options = ["blue", "green", "black"]
+    options.insert(place, "red")
+    row = question("q1", "color", "red", "?") | {"options": options}
+    for name in RANKINGS:
+        assert not scored([row], ["red"])[name].any(), "all are equally likely"
+    likelier = [[-1.0 if option == "red" else -1.5 for option in options]]
+    assert scored([row], ["red"], log_probabilities=likelier)[list(RANKINGS)].all(axis=None)
+
+
+def circular(chosen: Callable[[int], int]) -> pd.DataFrame:
+    """The score of a sure model in four orders; chosen: the place of its choice in each, among the options as shown."""
+    rotated = [(chosen(start) + start) % 4 for start in range(4)]
+    scores = [[0.0 if option == choice else -9.0 for option in range(4)] for choice in rotated]
+    said = [QUESTIONS[0]["options"][choice] for choice in rotated]
+    return scored(QUESTIONS[:1], [said], "circular", log_probabilities=scores)
+
+
+def test_fraud_a_position_rule_is_right_in_no_order_of_all_and_not_sure():
+    table = circular(lambda start: 0)
+    assert not table["correct"].any() and not table["ranked"].any()
+    total = summarize(table)["circular"]["total"]
+    assert (total["accuracy"], total["ranked"]) == (0, 0)
+    assert total["ece"] < 0.01, "each option is unlikely in some order, so nothing is claimed"
+
+
+def test_confidence_and_success_are_of_one_event():
+    """That the likeliest option is chosen in every order: sure and right is calibrated, sure and wrong is not."""
+    right, wrong = circular(lambda start: -start % 4), circular(lambda start: (1 - start) % 4)
+    assert right["ranked"].all() and summarize(right)["circular"]["total"]["ece"] < 0.01
+    assert not wrong["ranked"].any() and summarize(wrong)["circular"]["total"]["ece"] > 0.99
+    # In one of two orders 0.6, in the other 0.9: in both at most 0.6, while the mean would claim 0.75.
+    scores = [[float(np.log(share)), float(np.log(1 - share))] for share in (0.6, 0.9)]
+    table = scored([question("q1", "color", "red", "blue")], [["red", "red"]], "circular", log_probabilities=scores)
+    assert table["probabilities"][0] == pytest.approx([0.6, 0.1])
+    assert summarize(table)["circular"]["total"]["ece"] == pytest.approx(0.4)
+
+
+def test_fraud_a_gain_by_the_form_of_answers_alone_is_none_where_options_are_ranked():
+    likely = {"log_probabilities": [[-1.0, -2.0, -3.0, -4.0]]}
+    before, after = scored(QUESTIONS, ["It is red!", "so blue", "?", ""], **likely), scored(
+        QUESTIONS, ["red", "blue", "1", "no"], **likely)  # fmt: skip
+    first, second = (summarize(table)["options"]["total"] for table in (before, after))
+    assert (first["accuracy"], second["accuracy"]) == (0, 0.5)
+    assert (first["unparsable"], second["unparsable"]) == (1, 0)
+    assert first["ranked"] == second["ranked"] == 1

@@ -17,12 +17,13 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from abo_vqa.audit.stage import PLOT
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.figures import figure
 from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
 from abo_vqa.common.params import check_params, read_params
 from abo_vqa.common.tracking.run import find_run
 from abo_vqa.common.tracking.store import open_store
 from abo_vqa.comparison.stage import main as compare
-from abo_vqa.figures import figure
+from abo_vqa.comparison.words import in_words
 from abo_vqa.metrics.answers import calibration, expected_calibration_error
 from abo_vqa.report.confusion import OTHER, confusable, confusion
 from abo_vqa.report.html import pick_gallery
@@ -31,16 +32,16 @@ from abo_vqa.report.stage import PLOTS, REPORT, TABLE, main, provenance
 from abo_vqa.report.tables import main_table, render
 from abo_vqa.statistics.display import percent, span
 from paths import ROOT
-from pretended import CONDITIONS, MODELS, three, write_project
+from pretended import MODELS, PLANNED, SEEDS, replicated, write_project
 from project import chromium
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
 
-# reports/training/ARM.json as a training writes it.
+TRAINED = [f"{arm}-{seed}" for arm in MODELS[1:] for seed in SEEDS]
+# reports/training/MODEL.json as a training writes it.
 TOOK = {
     "clipped_share": 0.775,
     "final_loss": 0.22,
-    "kept_step": 178,
     "parameters": 2_092_160,
     "questions": 1600,
     "steps": 178,
@@ -61,7 +62,7 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes) -> Pat
     """A project whose report is made, from predictions of models that know more or less."""
     folder = tmp_path_factory.mktemp("report")
     root = ROOT
-    write_project(folder, root, three(base=0.4, standard=0.5, options=0.8), empty_store)
+    write_project(folder, root, replicated(0.05, base=0.4, standard=0.5, options=0.8), empty_store)
     questions = pd.read_parquet(folder / "tables/splits/test.parquet")
     questions.loc[questions["qa_id"] == "q0000", "question"] = "<script>document.title = 'taken over'</script> & so?"
     questions.to_parquet(folder / "tables/splits/test.parquet")
@@ -70,12 +71,12 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes) -> Pat
         for place, image_id in enumerate(sorted(set(questions["image_id"])))
     ]
     pd.DataFrame(images).to_parquet(folder / "tables/sample.parquet")
-    for name in ("reports/curves", "reports/training", "reports/plots"):
+    for name in ("reports/curves", "reports/plots"):
         (folder / name).mkdir()
-    for arm in ("standard", "options"):
+    for model in TRAINED:
         curve = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5], PRE_CLIP: [2.0, 0.1], POST_CLIP: [0.3, 0.1]})
-        curve.assign(**{ACCURACY: [None, 0.7]}).to_csv(folder / f"reports/curves/{arm}.csv", index=False)
-        (folder / f"reports/training/{arm}.json").write_text(json.dumps(TOOK))
+        curve.assign(**{ACCURACY: [None, 0.7]}).to_csv(folder / f"reports/curves/{model}.csv", index=False)
+        (folder / f"reports/training/{model}.json").write_text(json.dumps(TOOK))
     shutil.copy(root / PLOT, folder / PLOT)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -110,17 +111,22 @@ def page(browser: Browser, project: Path) -> Iterator[Page]:
 def test_the_report_holds_what_the_comparison_holds(project: Path, page: Page):
     comparison = json.loads((project / "reports/comparison.json").read_text())
     verdict = page.locator(".verdict > li")
-    assert verdict.locator("h3").all_inner_texts() == [row["question"] for row in comparison["verdict"]["questions"]]
-    for place, row in enumerate(comparison["verdict"]["questions"]):
+    words = in_words(comparison)["questions"]
+    assert verdict.locator("h3").all_inner_texts() == [row["question"] for row in words]
+    for place, row in enumerate(words):
         badges = {text.lower() for text in verdict.nth(place).locator(".badge").all_inner_texts()}
         assert badges == {part["answer"].split(",")[0] for part in row["parts"]}
     rows = page.locator(".factorial tr").all()
     assert rows[0].locator("th").all_inner_texts()[1:4] == MODELS
-    for row, condition in zip(rows[1:], CONDITIONS, strict=True):
+    for row, condition in zip(rows[1:], PLANNED, strict=True):
         assert row.locator("th").inner_text() == condition
         cells = [re.sub(r"\s+", " ", text) for text in row.locator("td").all_inner_texts()]
         totals = [comparison["results"][model][condition]["total"] for model in MODELS]
-        assert cells[:3] == [f"{percent(total['accuracy'], 1)} {span(total)}" for total in totals]
+        between = ["", *(f" ± {100 * total['deviation']:.1f} between runs" for total in totals[1:])]
+        assert cells[:3] == [
+            f"{percent(total['accuracy'], 1)} {span(total)}{spread}"
+            for total, spread in zip(totals, between, strict=True)
+        ]
     drawn = {image.get_attribute("alt") for image in page.locator("img.figure").all()}
     assert len(drawn) == 5
     widths = page.evaluate("[...document.querySelectorAll('img')].map(image => image.naturalWidth)")
@@ -140,7 +146,7 @@ def test_the_data_hashes_are_dvcs(root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(root)
     found = provenance(read_params())
     lock = (root / "dvc.lock").read_text()
-    assert {"data", "tables/splits/test.parquet", "models/adapters/options"} <= found.data.keys()
+    assert {"data", "tables/splits/test.parquet", "models/adapters/options-1"} <= found.data.keys()
     assert all(md5 in lock for path, md5 in found.data.items() if path != "data")
     assert not [path for path in found.data if path.startswith("src")]
 
@@ -153,8 +159,12 @@ def test_what_is_shown_is_escaped(project: Path):
 
 def test_the_gallery_is_filtered_by_type_and_by_who_is_right(project: Path, page: Page):
     ids = {image.get_attribute("alt") for image in page.locator(".card > img").all()}
-    tables = {name: pd.read_parquet(project / f"tables/predictions/{name}.parquet") for name in MODELS}
-    shown = {name: table[table["image_id"].isin(ids)] for name, table in tables.items()}
+    shown = {}
+    for model in MODELS:  # right if most of its runs are
+        runs = pd.concat(pd.read_parquet(path) for path in sorted((project / "tables/predictions").glob(f"{model}*")))
+        keys = ["qa_id", "condition", "question_type"]
+        most = runs[runs["image_id"].isin(ids)].groupby(keys)["correct"].mean().gt(0.5)
+        shown[model] = most.reset_index()
 
     def count() -> str:
         visible = page.locator(".question:visible").count()
@@ -179,7 +189,13 @@ def test_the_gallery_is_filtered_by_type_and_by_who_is_right(project: Path, page
     matched = {
         name: table[table["condition"] == "matched"].set_index("qa_id")["correct"] for name, table in shown.items()
     }
-    assert count() == (~matched["base"] & matched["options"] & kinds.reindex(matched["base"].index).eq("color")).sum()
+    wanted = ~matched["base"] & matched["options"] & kinds.reindex(matched["base"].index).eq("color")
+    assert count() == wanted.sum()
+    # Right with the image, wrong without: what the options arm has from the image.
+    other = shown["options"][shown["options"]["condition"] == "matched/other"].set_index("qa_id")["correct"]
+    page.select_option("[data-model='0']", "")
+    page.select_option("[data-kind=other]", "0")
+    assert count() == (matched["options"] & ~other & kinds.reindex(other.index).eq("color")).sum() > 0
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP])
@@ -232,20 +248,22 @@ def test_a_new_figure_is_in_the_report(project: Path, tmp_path: Path, monkeypatc
     monkeypatch.setitem(FIGURES, "by_type", plot_by_type)
     main()
     drawn = (copy / PLOTS / "by_type.svg").read_bytes()
-    assert b"yes/no" in drawn
+    assert b"material" in drawn
     assert f'src="data:image/svg+xml;base64,{base64.b64encode(drawn).decode()}"' in (copy / REPORT).read_text()
 
 
 def test_an_arm_that_was_never_validated_is_reported(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     copy = shutil.copytree(project, tmp_path / "project")
     monkeypatch.chdir(copy)
-    curve = pd.read_csv(copy / "reports/curves/options.csv").drop(columns=ACCURACY)
-    curve.to_csv(copy / "reports/curves/options.csv", index=False)
+    curve = pd.read_csv(copy / "reports/curves/options-1.csv").drop(columns=ACCURACY)
+    curve.to_csv(copy / "reports/curves/options-1.csv", index=False)
     took = json.dumps(TOOK | {"validation_accuracy": None})
-    (copy / "reports/training/options.json").write_text(took)
+    (copy / "reports/training/options-1.json").write_text(took)
     main()
     shown = re.search(r"<tr><td>validation accuracy</td>(.*)</tr>", (copy / REPORT).read_text())
-    assert shown and shown[1] == f"<td>{TOOK['validation_accuracy']:.1%}</td><td></td><td></td>"
+    assert shown and shown[1] == f"<td>{TOOK['validation_accuracy']:.1%}</td>" * 3 + "<td></td>" + (
+        f"<td>{TOOK['validation_accuracy']:.1%}</td>" * 2 + "<td></td>"
+    )
 
 
 def test_a_missing_comparison_is_named(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -256,8 +274,10 @@ def test_a_missing_comparison_is_named(project: Path, tmp_path: Path, monkeypatc
 
 
 def test_a_gallery_image_has_all_its_questions_and_answers():
-    tables = three(base=0.4, standard=0.5, options=0.8)
-    asked = tables["base"][tables["base"]["condition"] == "options"]
+    runs = replicated(0.05, base=0.4, standard=0.5, options=0.8)
+    tables = {model: [table for name, table in runs.items() if name.startswith(model)] for model in MODELS}
+    [base] = tables["base"]
+    asked = base[base["condition"] == "options"]
     rows = asked.assign(question="What?", image_path="00/a.jpg").to_dict("records")
     images = {row["image_id"]: row["image_id"].encode() for row in rows}
     cards = pick_gallery(rows, tables, images, 3, 1)
@@ -271,15 +291,18 @@ def test_a_gallery_image_has_all_its_questions_and_answers():
         for row in card["questions"]:
             for condition, answer in row["answers"].items():
                 for model, one in answer["by_model"].items():
-                    table = tables[model]
-                    [found] = table[(table["qa_id"] == row["qa_id"]) & (table["condition"] == condition)].to_dict(
-                        "records"
-                    )
-                    assert (one["said"], one["right"]) == (found["prediction"], found["correct"])
+                    found = [
+                        table[(table["qa_id"] == row["qa_id"]) & (table["condition"] == condition)].iloc[0]
+                        for table in tables[model]
+                    ]
+                    right = sum(bool(answer["correct"]) for answer in found)
+                    assert one["said"] in {answer["prediction"] for answer in found}
+                    assert one["right"] == (right > len(found) / 2)
+                    assert one["count"] == (f"{right}/3" if model != "base" else "")
 
 
 def test_confusion_counts_every_question_once():
-    table = three(base=0.4, standard=0.5, options=0.8)["standard"]
+    table = replicated(base=0.4, standard=0.5, options=0.8)["standard-1"]
     asked = table[table["condition"] == "options"]
     kinds = confusable(asked)
     assert list(kinds) == sorted(kinds, key=lambda kind: -(asked["question_type"] == kind).sum())

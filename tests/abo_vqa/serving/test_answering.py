@@ -207,8 +207,9 @@ def project(root: Path, adapters: dict[str, Path], images: dict[str, bytes], tmp
     """A folder with parameters that name the demo's base, both adapters, and an image."""
     values = YAML(typ="safe", pure=True).load(root / "params.yaml")
     values["model"]["base"] = str(root / "models/demo")
+    values["train"]["replicates"] = [1]
     for name, folder in adapters.items():
-        shutil.copytree(folder, tmp_path / "models/adapters" / name)
+        shutil.copytree(folder, tmp_path / "models/adapters" / f"{name}-1")
     YAML().dump(values, tmp_path / "params.yaml")
     (tmp_path / "chair.jpg").write_bytes(images["image-0"])
     return tmp_path
@@ -235,9 +236,9 @@ def test_the_command_prints_base_and_arms_side_by_side(
     assert done.returncode == 0, done.stderr[-2000:]
     head, *lines = cells(done.stdout)
     assert head == ["model", "answer", *options]
-    assert [line[0] for line in lines] == ["base", "standard", "options"]
+    assert [line[0] for line in lines] == ["base", "standard-1", "options-1"]
     for name, said, *shares in lines:
-        reply = answerer.answer(images["image-0"], "What color is it?", options, name)
+        reply = answerer.answer(images["image-0"], "What color is it?", options, name.removesuffix("-1"))
         assert said == reply.answer
         assert shares == [f"{100 * share:.1f} %" for share in (reply.probabilities or {}).values()]
 
@@ -245,7 +246,7 @@ def test_the_command_prints_base_and_arms_side_by_side(
 def test_the_command_asks_openly_and_one_model(project: Path, answerer: Answerer, images: dict[str, bytes]) -> None:
     done = predict(project, "chair.jpg", "What color is it?", "--model", "options")
     said = answerer.answer(images["image-0"], "What color is it?", None, "options").answer
-    assert cells(done.stdout) == [["model", "answer"], ["options", said]]
+    assert cells(done.stdout) == [["model", "answer"], ["options-1", said]]
 
 
 @pytest.mark.parametrize(

@@ -33,13 +33,14 @@ from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.serving.answering import Answerer, Reply
 from abo_vqa.serving.packaging import REQUIREMENTS, copy_code, save_served_model
-from abo_vqa.serving.registry import adapter_digest, register
+from abo_vqa.serving.registry import register
+from abo_vqa.serving.result import adapter_digest
 from abo_vqa.serving.served_model import MAX_ROWS, ServedModel
 from adapted import NoScorer, adapted
 from paths import ROOT
 from pictures import REFUSED, WHOLE, encoded
-from pretended import options_help
 from project import environment as project_environment
+from registered import comparison, use_these_words, write_results
 from serving import free_port, wait_for
 
 pytestmark = pytest.mark.slow
@@ -71,12 +72,14 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "pictures/link.jpg").symlink_to(folder.parent / "elsewhere.jpg")
     params = read_params(folder / "params.yaml")
     for seed, arm in enumerate(("standard", "options")):
-        adapted(params, seed, spread=0.02).save_pretrained(folder / "models/adapters" / arm)
+        adapted(params, seed, spread=0.02).save_pretrained(folder / "models/adapters" / f"{arm}-1")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
             patch.delenv(name, raising=False)
-        assert "champion is now version 2" in register(options_help(), params)[-1]
+        write_results({"base": 0.5, "standard": 0.5, "options": 0.8}, seeds=[1], adapters=False)
+        use_these_words(patch)
+        assert "champion is now version 2" in register(comparison(), params, promote=True)[-1]
     return folder
 
 
@@ -121,7 +124,7 @@ def records(*rows: dict[str, Any]) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def answerer(project: Path) -> Answerer:
     params = read_params(project / "params.yaml")
-    return Answerer(params.model, {"options": project / "models/adapters/options"}, params.evaluate.max_new_tokens,
+    return Answerer(params.model, {"options": project / "models/adapters/options-1"}, params.evaluate.max_new_tokens,
                     params.evaluate.tokens_per_pass)  # fmt: skip
 
 
@@ -142,7 +145,7 @@ def test_an_image_as_path_and_as_base64_is_answered_as_python_does(url: str, ans
         status, found = post(url, records(GOOD | {"image": image}))
         assert status == 200, found
         same(found[0], reply)
-    digest = adapter_digest(project / "models/adapters/options")
+    digest = adapter_digest(project / "models/adapters/options-1")
     assert found[0]["model_version"] == f"abo-vqa/2/{digest[:12]}"
 
 
@@ -260,7 +263,7 @@ def test_accuracy_over_http_is_that_of_the_evaluation(url: str, project: Path, t
     asked = {name: ask_under(rows, name, shown, Distractors(rows), 0) for name, shown in conditions.items()}
     base, processor, known = load_base(params.model), load_processor(params.model), images | {BLANK: blank_image()}
     collator = ImageCollator(processor, known, ImageFeatures(tmp_path, known, base, processor), 1024)
-    tuned = attach_adapters(base, {"options": project / "models/adapters/options"})
+    tuned = attach_adapters(base, {"options": project / "models/adapters/options-1"})
     answers = ask_all(Scorer(tuned, collator, 8, 512), params.prompt_of("options"), rows, asked, "options")
     table = score_answers(answers, NoScorer())
     accuracies = []
@@ -297,7 +300,7 @@ def test_a_model_that_is_not_registered_says_so(project: Path, tmp_path: Path, m
 
     monkeypatch.chdir(project)
     params: Params = read_params()
-    save_served_model(tmp_path / "model", "options", Path("models/adapters/options"), "d" * 64, params)
+    save_served_model(tmp_path / "model", "options", Path("models/adapters/options-1"), "d" * 64, params)
     found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame([GOOD]))
     assert found["model_version"][0] == "unregistered/dddddddddddd"
     assert isinstance(ServedModel(), mlflow.pyfunc.PythonModel)

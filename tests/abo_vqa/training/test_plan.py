@@ -12,7 +12,7 @@ from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.model.base.loading import load_processor
 from abo_vqa.model.collators import IGNORED, QuestionCollator
-from abo_vqa.training.plan import audit_labels, training_plan, training_questions
+from abo_vqa.training.plan import audit_labels, training_plan, training_questions, validation_questions
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 NEVER = ArmParams(options_first=0.0, options_last=0.0)
@@ -72,3 +72,19 @@ def test_a_curriculum_goes_from_first_to_last_share() -> None:
     first, last = plan[:1000], plan[-1000:]
     assert sum(options for _, options in first) > 820
     assert sum(options for _, options in last) < 180
+
+
+def test_a_validation_draws_over_all_images_and_asks_both_ways() -> None:
+    rows = [
+        {"qa_id": f"{image}-{n}", "image_id": f"{image}", "question": "what?", "options": ["a", "b"], "answer": "a"}
+        for image in range(100)
+        for n in range(5)
+    ]
+    asked = validation_questions(rows, 100, 3)
+    assert len({question["image"] for question in asked}) > 50, "the first 100 rows are of 20 images"
+    assert [question["qa_id"] for question in asked[::2]] == [question["qa_id"] for question in asked[1::2]]
+    assert len({question["qa_id"] for question in asked}) == 100
+    assert not any("Options" in question["text"] for question in asked[::2])
+    assert all("Options: a, b" in question["text"] for question in asked[1::2])
+    assert validation_questions(rows, 100, 3) == asked != validation_questions(rows, 100, 4)
+    assert len(validation_questions(rows, 10_000, 3)) == 1000

@@ -11,12 +11,13 @@ from abo_vqa.training.stage import checkpoint_folder
 
 # Another valid value of every parameter of train.
 KEPT = {
-    "gradient_checkpointing": True, "attention": "sdpa", "feature_cache": False, "save_steps": 7, "log_steps": 7,
+    "replicates": [1, 5], "gradient_checkpointing": True, "attention": "sdpa", "feature_cache": False, "save_steps": 7,
+    "log_steps": 7,
 }  # fmt: skip
 DISCARDED = {
     "options_from": "matched", "epochs": 3.0, "packing": "question", "learning_rate": 0.5, "schedule": "linear",
-    "warmup": 0.5, "weight_decay": 0.5, "max_grad_norm": 0.5, "optimizer": "sgd", "mixed_precision": "no",
-    "max_questions": 10, "validation_questions": 10, "patience": 10,
+    "warmup": 0.5, "weight_decay": 0.5, "max_grad_norm": 0.5, "average": 0.25, "optimizer": "sgd",
+    "mixed_precision": "no", "max_questions": 10, "validation_questions": 10, "patience": 10,
 }  # fmt: skip
 
 
@@ -33,10 +34,10 @@ def test_every_parameter_of_the_training_is_one_or_the_other(tiny_params: Params
     divided = {"batch_size", "accumulation", "processes", "lora"}
     assert KEPT.keys() | DISCARDED.keys() | divided == set(type(tiny_params.train).model_fields)
     assert KEPT.keys() <= stage.NOT_DECISIVE and not DISCARDED.keys() & stage.NOT_DECISIVE
-    folder = checkpoint_folder("standard", tiny_params, "data")
+    folder = checkpoint_folder("standard-1", tiny_params, "data")
     for name, value in (KEPT | DISCARDED).items():
         assert getattr(tiny_params.train, name) != value, name
-        changed = checkpoint_folder("standard", with_train(tiny_params, **{name: value}), "data")
+        changed = checkpoint_folder("standard-1", with_train(tiny_params, **{name: value}), "data")
         assert (changed == folder) == (name in KEPT), name
 
 
@@ -50,8 +51,8 @@ def test_every_parameter_of_the_training_is_one_or_the_other(tiny_params: Params
     ],
 )
 def test_a_step_counts_by_its_questions(tiny_params: Params, changes: dict[str, int], kept: bool) -> None:
-    folder = checkpoint_folder("standard", tiny_params, "data")
-    assert (checkpoint_folder("standard", with_train(tiny_params, **changes), "data") == folder) == kept
+    folder = checkpoint_folder("standard-1", tiny_params, "data")
+    assert (checkpoint_folder("standard-1", with_train(tiny_params, **changes), "data") == folder) == kept
 
 
 def test_other_inputs_discard_it(tiny_params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +60,7 @@ def test_other_inputs_discard_it(tiny_params: Params, monkeypatch: pytest.Monkey
     lora = train.lora.model_copy(update={"r": 3})
     quantization = model.quantization.model_copy(update={"quant_type": "fp4"})
     changed = [
-        checkpoint_folder("standard", params, data)
+        checkpoint_folder("standard-1", params, data)
         for params, data in [
             (tiny_params, "data"),
             (tiny_params, "other data"),
@@ -68,19 +69,19 @@ def test_other_inputs_discard_it(tiny_params: Params, monkeypatch: pytest.Monkey
             (tiny_params.model_copy(update={"model": model.model_copy(update={"quantization": quantization})}), "data"),
         ]
     ]
-    changed.append(checkpoint_folder("options", tiny_params, "data"))
+    changed += [checkpoint_folder(model, tiny_params, "data") for model in ("options-1", "standard-2")]
     prompt = tiny_params.prompt.model_copy(update={"open": "{question}"})
-    changed.append(checkpoint_folder("standard", tiny_params.model_copy(update={"prompt": prompt}), "data"))
+    changed.append(checkpoint_folder("standard-1", tiny_params.model_copy(update={"prompt": prompt}), "data"))
     monkeypatch.setattr(stage, "code_digest", lambda module: f"other code of {module}")
-    changed.append(checkpoint_folder("standard", tiny_params, "data"))
+    changed.append(checkpoint_folder("standard-1", tiny_params, "data"))
     assert len(set(changed)) == len(changed)
 
 
 def test_only_the_arms_own_stale_checkpoints_are_deleted(tiny_params: Params) -> None:
-    mine = checkpoint_folder("standard", tiny_params, "data")
-    stale = checkpoint_folder("standard", tiny_params, "old data")
-    others = [checkpoint_folder("options", tiny_params, "data"), mine.with_name("standard-notes")]
+    mine = checkpoint_folder("standard-1", tiny_params, "data")
+    stale = checkpoint_folder("standard-1", tiny_params, "old data")
+    others = [checkpoint_folder("options-1", tiny_params, "data"), mine.with_name("standard-1-notes")]
     for folder in (mine, stale, *others):
         folder.mkdir(parents=True)
-    assert checkpoint_folder("standard", tiny_params, "data") == mine
+    assert checkpoint_folder("standard-1", tiny_params, "data") == mine
     assert mine.is_dir() and not stale.exists() and all(folder.is_dir() for folder in others)

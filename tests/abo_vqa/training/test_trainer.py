@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig, LlavaForConditionalGeneration
+from transformers import (
+    CLIPVisionConfig,
+    GemmaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    TrainerCallback,
+)
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import POST_CLIP, PRE_CLIP
@@ -130,6 +136,37 @@ def test_training_again_gives_the_same_bytes(
     assert again.curve == result.curve
     save_adapter(again.model, tmp_path / "adapter", params.model.base, "card")
     assert digests(tmp_path / "adapter") == digests(adapter)
+
+
+class KeptWeights(TrainerCallback):
+    """The trainable weights after each step."""
+
+    def __init__(self) -> None:
+        self.steps: list[list[torch.Tensor]] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        self.steps.append([weight.detach().clone() for weight in model.parameters() if weight.requires_grad])
+
+
+@pytest.mark.parametrize(("share", "steps"), [(0.0, 1), (0.5, 3), (1.0, 6)])
+def test_the_adapter_is_the_mean_of_the_last_steps(
+    tiny_params: Params,
+    rows: list[dict[str, Any]],
+    images: dict[str, bytes],
+    tmp_path: Path,
+    share: float,
+    steps: int,
+) -> None:
+    settings = tiny_params.train.model_copy(update={"average": share, "epochs": 3})
+    kept = KeptWeights()
+    collator = image_collator(tiny_params, images, tmp_path)
+    dataset = training_questions(rows, ALWAYS, 3, 3, by_image=True)
+    base = load_base(tiny_params.model)
+    result = train_arm(base, collator, dataset, [], settings, 3, tmp_path / "scratch", callbacks=[kept])
+    assert len(kept.steps) == 6
+    weights = [weight for weight in result.model.parameters() if weight.requires_grad]
+    for weight, last in zip(weights, zip(*kept.steps[-steps:], strict=True), strict=True):
+        torch.testing.assert_close(weight.detach(), torch.stack(last).mean(0))
 
 
 def digests(folder: Path) -> dict[str, str]:

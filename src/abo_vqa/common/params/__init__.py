@@ -14,8 +14,15 @@ from ruamel.yaml.error import YAMLError
 from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.params.data import GenerateParams, MatchingParams, SampleParams, SplitParams, ValidateParams
 from abo_vqa.common.params.group import Group, ParamsError
-from abo_vqa.common.params.measure import AuditParams, CompareParams, EvaluateParams, RegistryParams, ReportParams
-from abo_vqa.common.params.model import BASE, ArmParams, ModelParams, PromptParams, TrainParams
+from abo_vqa.common.params.measure import (
+    AuditParams,
+    CompareParams,
+    ConditionParams,
+    EvaluateParams,
+    RegistryParams,
+    ReportParams,
+)
+from abo_vqa.common.params.model import BASE, ArmParams, ModelParams, PromptParams, TrainParams, model_name
 from abo_vqa.common.project import PARAMS_FILE
 
 
@@ -48,9 +55,9 @@ class Params(Group):
     def _planned_comparisons_can_be_made(self) -> "Params":
         for place, planned in enumerate(self.compare.planned):
             for key, name in (("first", planned.first), ("second", planned.second)):
-                if name not in self.models():
+                if name not in self.compared():
                     raise ValueError(
-                        f"compare.planned.{place}.{key}: unknown model {name}; known: {', '.join(self.models())}"
+                        f"compare.planned.{place}.{key}: unknown model {name}; known: {', '.join(self.compared())}"
                     )
             for name in planned.conditions:
                 if name not in self.evaluate.conditions:
@@ -72,13 +79,38 @@ class Params(Group):
         """Return the seed of one named draw; adding other draws does not change it."""
         return derive_seed(self.seed, *names)
 
-    def models(self) -> list[str]:
-        """Return the models that are evaluated and compared: `base` and every arm."""
+    def compared(self) -> list[str]:
+        """Return what is compared: `base` and every arm."""
         return [BASE, *self.arms]
 
-    def prompt_of(self, model: str) -> PromptParams:
-        """Return the prompt that a model is trained and evaluated with."""
-        own = self.arms[model].prompt if model in self.arms else None
+    def runs_of(self, name: str) -> list[str]:
+        """Return the models of an arm, one per training seed, such as standard-1; `base` is its own only one."""
+        return [BASE] if name == BASE else [model_name(name, seed) for seed in self.train.replicates]
+
+    def models(self) -> list[str]:
+        """Return the models that are evaluated: `base` and every training run of every arm."""
+        return [model for name in self.compared() for model in self.runs_of(name)]
+
+    def conditions(self) -> dict[str, ConditionParams]:
+        """Return all conditions that models are asked under: params.yaml's and their counterparts."""
+        return self.evaluate.all_conditions()
+
+    def training_of(self, model: str) -> tuple[str, int]:
+        """Return arm and training seed of a model; raises ParamsError listing the known ones."""
+        for arm in self.arms:
+            for seed in self.train.replicates:
+                if model == model_name(arm, seed):
+                    return arm, seed
+        known = ", ".join(name for name in self.models() if name != BASE)
+        raise ParamsError(f"{model}: no such model of arms and train.replicates; params.yaml has {known}")
+
+    def arm_of(self, model: str) -> str:
+        """Return the arm of a model, or `base`; raises ParamsError for an unknown model."""
+        return BASE if model == BASE else self.training_of(model)[0]
+
+    def prompt_of(self, name: str) -> PromptParams:
+        """Return the prompt that an arm, or `base`, is trained and evaluated with."""
+        own = self.arms[name].prompt if name in self.arms else None
         return own or self.prompt
 
     def arm(self, name: str) -> ArmParams:

@@ -1,5 +1,6 @@
 """Parameters of the measuring stages: audit, evaluate, compare, registry, report."""
 
+from collections.abc import Iterable
 from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
@@ -7,19 +8,32 @@ from pydantic import Field, field_validator, model_validator
 from abo_vqa.common.params.group import Count, Group, Share
 from abo_vqa.common.schema import MATCHED, OPEN, OPTIONS
 
+SHOWN = "shown"
+_SEPARATOR = "/"  # between a condition's name and its counterpart's image
+
+
+def counterparts(name: str, conditions: Iterable[str]) -> dict[str, str]:
+    """Return the names of a condition's counterparts by their image, such as {"blank": "open/blank"}.
+
+    conditions: the names of all that were asked, as Params.conditions returns them.
+    """
+    prefix = name + _SEPARATOR
+    return {each.removeprefix(prefix): each for each in conditions if each.startswith(prefix)}
+
 
 class AuditParams(Group):
     """The audit by text-only baselines."""
 
     folds: Annotated[int, Field(ge=2)]
-    resamples: Count
     encoder: str
 
 
 class ConditionParams(Group):
     """How test questions are shown under a condition; each key is optional."""
 
-    image: Annotated[str, Field(description="shown: the question's image; blank: a blank one")] = "shown"
+    image: Annotated[
+        str, Field(description="shown: the question's; blank: a gray one; other: of a product with another answer")
+    ] = SHOWN
     options: Annotated[
         str,
         Field(
@@ -34,6 +48,18 @@ class ConditionParams(Group):
         str,
         Field(description="of the options; rotated: asked in every rotation, right only if right in all"),
     ] = "given"
+    question: Annotated[
+        str, Field(description="shown; none: only image and options; reworded: in other, neutral words")
+    ] = SHOWN
+    counterparts: Annotated[
+        bool, Field(description="whether it is asked with the images of evaluate.counterparts too; no gain without")
+    ] = True
+
+    @model_validator(mode="after")
+    def _something_is_asked(self) -> "ConditionParams":
+        if self.question == "none" and self.options == "none":
+            raise ValueError("question: none leaves nothing to answer without options; show options or the question")
+        return self
 
     @model_validator(mode="after")
     def _matched_options_are_four(self) -> "ConditionParams":
@@ -46,10 +72,41 @@ class EvaluateParams(Group):
     """Evaluation and scoring of each model (paper, section 3.2)."""
 
     conditions: Annotated[dict[str, ConditionParams], Field(min_length=1)]
+    counterparts: list[str]
     tokens_per_pass: Count
     max_new_tokens: Count
     bertscore_model: str
     bertscore_layers: Count
+
+    @field_validator("conditions")
+    @classmethod
+    def _named_without_separator(cls, conditions: dict[str, ConditionParams]) -> dict[str, ConditionParams]:
+        if wrong := [name for name in conditions if _SEPARATOR in name or not name]:
+            raise ValueError(
+                f"{wrong[0]!r}: a name must not be empty nor contain {_SEPARATOR}, which marks counterparts"
+            )
+        return conditions
+
+    @field_validator("counterparts")
+    @classmethod
+    def _other_images_once(cls, images: list[str]) -> list[str]:
+        if SHOWN in images:
+            raise ValueError(f"{SHOWN} is the image of the condition itself; name others")
+        if repeated := sorted({image for image in images if images.count(image) > 1}):
+            raise ValueError(f"{repeated[0]} is listed twice")
+        return images
+
+    def all_conditions(self) -> dict[str, ConditionParams]:
+        """Return all conditions by name, then the counterparts of those that show the question's image and want them.
+
+        A counterpart is the same condition with another image: options, orders and wording are the same.
+        """
+        return self.conditions | {
+            f"{name}{_SEPARATOR}{image}": condition.model_copy(update={"image": image})
+            for name, condition in self.conditions.items()
+            if condition.image == SHOWN and condition.counterparts
+            for image in self.counterparts
+        }
 
 
 class PlannedParams(Group):
@@ -72,7 +129,6 @@ class CompareParams(Group):
     """Intervals, planned comparisons, and the text-only scores above which no gain is reported."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1)]
-    resamples: Count
     planned: list[PlannedParams]
     max_blind: dict[str, Share]
 
@@ -96,11 +152,12 @@ class CompareParams(Group):
 class RegistryParams(Group):
     """Requirements for the registered model's champion.
 
-    champion_under: conditions under each of which the verdict must be a gain over base; accuracy under the first
-    decides among several arms.
+    champion_under: conditions under each of which the verdict must be a gain over base; under the first, a new
+    champion must beat the present one on the same questions. promote: whether the stage register may move the alias.
     """
 
     champion_under: Annotated[list[str], Field(min_length=1)]
+    promote: bool
 
 
 class ReportParams(Group):

@@ -4,12 +4,17 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from abo_vqa.common.params.group import Count, Group, Positive, Share
 
 _PLACE = re.compile(r"\{(question|options)\}")
 BASE = "base"  # name of the model without an adapter
+
+
+def model_name(arm: str, replicate: int) -> str:
+    """Return the name of an arm's model trained with one training seed, as in dvc.yaml: standard-1."""
+    return f"{arm}-{replicate}"
 
 
 class QuantizationParams(Group):
@@ -85,8 +90,8 @@ class Passes(NamedTuple):
 class TrainParams(Group):
     """Optimization (paper, listings 4 to 6)."""
 
+    replicates: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)]
     options_from: Literal["given", "matched"]
-
     epochs: Positive
     packing: Literal["image", "question"]
     batch_size: Count
@@ -97,6 +102,7 @@ class TrainParams(Group):
     warmup: Annotated[float, Field(ge=0, lt=1)]
     weight_decay: Annotated[float, Field(ge=0)]
     max_grad_norm: Positive
+    average: Share
     optimizer: str
     mixed_precision: Literal["auto", "no", "bf16", "fp16"]
     gradient_checkpointing: bool
@@ -108,6 +114,13 @@ class TrainParams(Group):
     validation_questions: Annotated[int, Field(ge=0)]
     patience: Count | None
     lora: LoraParams
+
+    @field_validator("replicates")
+    @classmethod
+    def _different_seeds(cls, seeds: list[int]) -> list[int]:
+        if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
+            raise ValueError(f"the training seed {twice[0]} is listed twice; a second run of it would be the same")
+        return seeds
 
     @model_validator(mode="after")
     def _attention_takes_a_mask(self) -> "TrainParams":

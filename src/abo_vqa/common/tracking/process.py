@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import psutil
 
+PIPELINE = "ABO_VQA_PIPELINE"  # variable with the process id of the command that runs the whole pipeline
 HOST_TAG, PID_TAG, STARTED_TAG = "process.host", "process.pid", "process.started"
 
 
@@ -50,10 +51,13 @@ def this_process() -> Process:
 def pipeline() -> Process | None:
     """Return the DVC process that runs this stage; None if it was started by hand.
 
-    DVC sets DVC_STAGE for its child processes, so it is the nearest ancestor without that variable.
+    DVC sets DVC_STAGE for its child processes, so it is the nearest ancestor without that variable; `abo-vqa repro`,
+    which runs several DVC processes side by side, names itself in PIPELINE.
     """
     if not os.environ.get("DVC_STAGE"):
         return None
+    if given := os.environ.get(PIPELINE):
+        return _known(psutil.Process(int(given)))
     for ancestor in psutil.Process().parents():
         try:
             if "DVC_STAGE" not in ancestor.environ():

@@ -1,4 +1,4 @@
-"""MLflow runs: one per trained arm and evaluated model, under one parent run per pipeline execution."""
+"""MLflow runs: one per training and evaluation, under a run of the arm, under one run per pipeline execution."""
 
 import json
 import os
@@ -8,10 +8,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from filelock import FileLock
+
 from abo_vqa.common.digests import md5_of
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
-from abo_vqa.common.project import head
+from abo_vqa.common.params.model import BASE
+from abo_vqa.common.project import head, project_root
 from abo_vqa.common.tracking.outbox import Entry, Outbox, is_outage
 from abo_vqa.common.tracking.process import pipeline, this_process
 from abo_vqa.common.tracking.store import open_store, outbox_folder
@@ -23,6 +26,9 @@ if TYPE_CHECKING:
 # Tags that MLflow's UI shows and filters by.
 PARENT_TAG, COMMIT_TAG = "mlflow.parentRunId", "mlflow.source.git.commit"
 STAGE_TAG, EXECUTION_TAG, FAILED_TAG = "dvc.stage", "dvc.execution", "dvc.failed"
+# GROUP_TAG: on the run that has an arm's trainings and evaluations as children.
+ARM_TAG, GROUP_TAG = "arm", "runs_of_arm"
+LOCK = "mlflow.db.runs.lock"  # stages side by side must not create the same parent run twice
 # DVC sets the first for every stage and the others under `dvc exp run`.
 DVC_TAGS = {
     STAGE_TAG: "DVC_STAGE",
@@ -140,12 +146,14 @@ def _output_tag(path: Path) -> str:
 def tracked_run(name: str, params: Params, tags: Mapping[str, str]) -> Iterator[Run]:
     """Open a run with all parameters and the given tags; it ends as FINISHED, or as FAILED if the block raises.
 
-    Under DVC it is a child of the pipeline execution's run, which the first stage that needs it creates. SIGTERM raises
-    too, see run_stage; the next run ends runs whose process was killed. InputError if the store cannot be opened.
+    Under DVC it is a child of the arm's run if the tags name an arm, else of the pipeline execution's run; the first
+    stage that needs these creates them. SIGTERM raises too, see run_stage; the next run ends runs whose process was
+    killed. InputError if the store cannot be opened.
     """
     client, experiment = open_store()
     parent = _open_pipeline(client, experiment, params)
-    own = {**tags, **_own_tags()} | ({PARENT_TAG: parent.id} if parent else {})
+    above = arm_run(params, tags[ARM_TAG]) if parent and ARM_TAG in tags else parent
+    own = {**tags, **_own_tags()} | ({PARENT_TAG: above.id} if above else {})
     run = _create(client, experiment, name, params, own)
     with _ending(run, *([parent] if parent else [])), _system_metrics(client, run.id):
         yield run
@@ -158,6 +166,31 @@ def pipeline_run(name: str, params: Params) -> Iterator[Run]:
     run = _open_pipeline(client, experiment, params) or _create(client, experiment, name, params, _own_tags())
     with _ending(run):
         yield run
+
+
+def arm_run(params: Params, arm: str) -> Run | None:
+    """Return the arm's run under the pipeline execution's, created if missing; None without DVC."""
+    client, experiment = open_store()
+    with FileLock(project_root() / LOCK):
+        parent = _find_pipeline(client, experiment)
+        if parent is None:
+            return None
+        own = f"tags.`{PARENT_TAG}` = '{parent.info.run_id}' and tags.`{GROUP_TAG}` = '{arm}'"
+        if found := client.search_runs([experiment], own, max_results=1):
+            return Run(client, found[0].info.run_id)
+        tags = {name: value for name, value in _own_tags().items() if name != STAGE_TAG}
+        tags |= {PARENT_TAG: parent.info.run_id, GROUP_TAG: arm}
+        run = _create(client, experiment, f"{arm} arm", params, tags)
+        run.end("FINISHED")
+        return run
+
+
+def model_tags(model: str, params: Params) -> dict[str, str]:
+    """Return the tags of a model's run: model, and for a trained one arm and training seed."""
+    if model == BASE:
+        return {"model": model}
+    arm, seed = params.training_of(model)
+    return {"model": model, ARM_TAG: arm, "replicate": str(seed)}
 
 
 def fail_pipeline() -> None:
@@ -199,11 +232,12 @@ def _open_pipeline(client: "MlflowClient", experiment: str, params: Params) -> R
     """
     if pipeline() is None:
         return None
-    found = _find_pipeline(client, experiment)
-    if found is None:
-        title = os.environ.get("DVC_EXP_NAME") or f"dvc repro {(head() or 'without git')[:7]}"
-        tags = {name: value for name, value in _own_tags().items() if name != STAGE_TAG}
-        return _create(client, experiment, title, params, {**tags, EXECUTION_TAG: str(pipeline())})
+    with FileLock(project_root() / LOCK):
+        found = _find_pipeline(client, experiment)
+        if found is None:
+            title = os.environ.get("DVC_EXP_NAME") or f"dvc repro {(head() or 'without git')[:7]}"
+            tags = {name: value for name, value in _own_tags().items() if name != STAGE_TAG}
+            return _create(client, experiment, title, params, {**tags, EXECUTION_TAG: str(pipeline())})
     run = Run(client, found.info.run_id, failed=FAILED_TAG in found.data.tags)
     run.set_tags(this_process().tags())
     client.update_run(run.id, status="RUNNING")

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.params import Params, check_params, read_params
 from abo_vqa.common.params.group import ParamsError
+from abo_vqa.common.params.measure import counterparts
 from abo_vqa.model.base.loading import bitsandbytes_config
 from abo_vqa.training.settings import lora_config, trainer_arguments
 from parameters import changed
@@ -45,6 +46,10 @@ def test_the_committed_parameters_are_valid(root: Path) -> None:
         ("generate.source", "recorded", "source: recorded needs generate.recorded"),
         ("evaluate.conditions.options.count", 9, "evaluate.conditions.options.count"),
         ("evaluate.conditions.matched.count", 3, "not allowed with matched options"),
+        ("evaluate.conditions.open.question", "none", "leaves nothing to answer without options"),
+        ("evaluate.conditions", {"open/blank": {}}, "a name must not be empty nor contain /"),
+        ("evaluate.counterparts", ["shown"], "evaluate.counterparts: shown is the image of the condition itself"),
+        ("evaluate.counterparts", ["blank", "blank"], "evaluate.counterparts: blank is listed twice"),
         (
             "compare.planned",
             [{"first": "options", "second": "rival", "conditions": ["open"]}],
@@ -56,6 +61,22 @@ def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], key: str, valu
     with pytest.raises(ParamsError) as error:
         check_params(changed(values, key, value))
     assert says in str(error.value)
+
+
+def test_every_condition_that_shows_the_image_has_its_counterparts(values: dict[str, Any]) -> None:
+    shown = {"few": {"count": 2}, "alone": {"counterparts": False}, "blind": {"image": "blank"}}
+    values["evaluate"]["conditions"] = shown
+    for planned in values["compare"]["planned"]:
+        planned["conditions"] = ["few", "blind"]
+    values["registry"]["champion_under"] = ["few"]
+    params = check_params(values)
+    conditions = params.conditions()
+    assert list(conditions) == [*shown, "few/blank", "few/other"]
+    assert conditions["few/other"] == conditions["few"].model_copy(update={"image": "other"})
+    assert counterparts("few", conditions) == {"blank": "few/blank", "other": "few/other"}
+    assert counterparts("blind", conditions) == counterparts("alone", conditions) == {}
+    without = check_params(changed(values, "evaluate.counterparts", []))
+    assert without.conditions() == without.evaluate.conditions
 
 
 def test_no_parameter_is_named_as_what_dvc_leaves_out_of_its_run_cache(values: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ EXPERIMENT = "fuzzy-bear"
 @pytest.fixture(scope="module")
 def curves() -> dict[str, list[dict[str, float | None]]]:
     """The committed training curves, by arm."""
-    files = {arm: (ROOT / f"reports/curves/{arm}.csv").read_text().splitlines() for arm in ARMS}
+    files = {arm: (ROOT / f"reports/curves/{arm}-1.csv").read_text().splitlines() for arm in ARMS}
     return {
         arm: [{name: float(value) if value else None for name, value in row.items()} for row in csv.DictReader(lines)]
         for arm, lines in files.items()
@@ -60,7 +60,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes, curves, log
         patch.setenv("DVC_EXP_NAME", EXPERIMENT)
         patch.chdir(root)
         for arm in ARMS:
-            with tracked_run(f"train {arm}", read_params(), {"arm": arm}) as run:
+            with tracked_run(f"train {arm}-1", read_params(), {"arm": arm}) as run:
                 run.log_history(curves[arm])
                 run.log_metrics({name: value for name, value in logged[arm].items() if "accuracy" in name})
     address = f"http://127.0.0.1:{(port := free_port())}"
@@ -85,14 +85,15 @@ def page(ui: str) -> Iterator[Page]:
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
         page.goto(f"{ui}/#/experiments/1/runs")
-        expect(page.get_by_text("3 matching runs")).to_be_visible()
+        expect(page.get_by_text("5 matching runs")).to_be_visible()
         yield page
         browser.close()
 
 
 def unfold(page: Page) -> None:
-    """Show the runs under the experiment's."""
-    page.get_by_role("row").filter(has_text=EXPERIMENT).get_by_role("button").first.click()
+    """Show the runs under the experiment's, and under the arms'."""
+    for name in (EXPERIMENT, *(f"{arm} arm" for arm in ARMS)):
+        page.get_by_role("row").filter(has_text=name).get_by_role("button").first.click()
 
 
 # The table holds only what is in sight, its names and its values in two grids whose rows are placed alike.
@@ -119,13 +120,13 @@ def shown(page: Page, name: str) -> list[float]:
 def test_two_arms_compare_side_by_side(page: Page, logged) -> None:
     unfold(page)
     for arm in ARMS:
-        page.get_by_role("row").filter(has_text=f"train {arm}").get_by_role("checkbox").first.check(force=True)
+        page.get_by_role("row").filter(has_text=f"train {arm}-1").get_by_role("checkbox").first.check(force=True)
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_text("Comparing 2 Runs from 1 Experiment")).to_be_visible()
-    first = page.get_by_text("blind/accuracy", exact=True)
+    first = page.get_by_text("circular/accuracy", exact=True)
     first.scroll_into_view_if_needed()
     first.locator("xpath=ancestor::*[@role='grid'][1]/following::*[@role='grid'][1]").hover()
-    for name in ("blind/accuracy", "grad_norm/post_clip", "grad_norm/pre_clip", "open/accuracy", "options/accuracy"):
+    for name in ("circular/accuracy", "grad_norm/post_clip", "grad_norm/pre_clip", "open/accuracy", "options/accuracy"):
         assert shown(page, name) == [pytest.approx(logged[arm][name], abs=0.001) for arm in ARMS], name
 
 
@@ -137,5 +138,5 @@ def test_their_gradient_norms_are_drawn_in_one_chart(page: Page, ui: str) -> Non
         chart = page.locator("[data-testid='experiment-view-compare-runs-card']").filter(has_text=name)
         expect(chart).to_have_count(1)
         for arm in ARMS:
-            expect(chart.get_by_text(f"train {arm}").first).to_be_visible()
+            expect(chart.get_by_text(f"train {arm}-1").first).to_be_visible()
         assert chart.locator(".scatterlayer .trace").count() >= len(ARMS)

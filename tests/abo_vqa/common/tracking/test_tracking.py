@@ -246,17 +246,30 @@ def by_name() -> dict[str, Any]:
 
 
 def test_the_stages_of_one_execution_are_children_of_one_run(root):
-    assert under_dvc("finish", root, "train@standard", DVC_EXP_NAME="fuzzy-bear", DVC_EXP_BASELINE_REV="abc123") == 0
-    assert under_dvc("finish", root, "train@options", DVC_EXP_NAME="fuzzy-bear", DVC_EXP_BASELINE_REV="abc123") == 0
+    assert under_dvc("finish", root, "train@standard-1", DVC_EXP_NAME="fuzzy-bear", DVC_EXP_BASELINE_REV="abc123") == 0
+    assert under_dvc("finish", root, "train@standard-2", DVC_EXP_NAME="fuzzy-bear", DVC_EXP_BASELINE_REV="abc123") == 0
     client, experiment = open_store()
     found = client.search_runs([experiment])
     parents = [run for run in found if PARENT_TAG not in run.data.tags]
     assert [(run.info.run_name, run.info.status) for run in parents] == [("fuzzy-bear", "FINISHED")]
     assert parents[0].data.params["train.lora.r"] == "16"
     assert parents[0].data.tags["dvc.baseline"] == "abc123"
-    children = [run for run in found if run is not parents[0]]
-    assert {run.data.tags[PARENT_TAG] for run in children} == {parents[0].info.run_id}
-    assert sorted(run.data.tags["dvc.stage"] for run in children) == ["train@options", "train@standard"]
+    [arm] = [run for run in found if run.data.tags.get(PARENT_TAG) == parents[0].info.run_id]
+    assert (arm.info.run_name, arm.info.status) == ("standard arm", "FINISHED"), "both trainings are this arm's"
+    children = [run for run in found if run not in (parents[0], arm)]
+    assert {run.data.tags[PARENT_TAG] for run in children} == {arm.info.run_id}
+    assert sorted(run.data.tags["dvc.stage"] for run in children) == ["train@standard-1", "train@standard-2"]
+
+
+def test_dvc_processes_side_by_side_share_one_execution(root, monkeypatch):
+    monkeypatch.setenv("ABO_VQA_PIPELINE", str(os.getpid()))
+    running = [start("finish", root, DVC_STAGE=f"train@standard-{seed}") for seed in (1, 2)]
+    assert [process.wait(120) for process in running] == [0, 0]
+    client, experiment = open_store()
+    found = client.search_runs([experiment])
+    names = sorted(run.info.run_name for run in found)
+    assert names[0].startswith("dvc repro") and names[1:] == ["standard arm", "train standard", "train standard"]
+    assert {run.info.status for run in found} == {"FINISHED"}
 
 
 def test_an_execution_has_failed_once_a_stage_has(root):
@@ -289,7 +302,7 @@ def test_what_belongs_to_the_whole_execution_is_logged_to_its_run(root):
     assert under_dvc("finish", root, "train@standard", DVC_EXP_NAME="fuzzy-bear") == 0
     assert under_dvc("whole", root, "compare", DVC_EXP_NAME="fuzzy-bear") == 0
     found = by_name()
-    assert found.keys() == {"fuzzy-bear", "train standard"}
+    assert found.keys() == {"fuzzy-bear", "standard arm", "train standard"}
     assert found["fuzzy-bear"].data.metrics == {"options/open/accuracy": 0.5}
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abo_vqa.questions.words import fold, normalize
+from abo_vqa.common.words import fold, normalize
 
 
 @pytest.mark.parametrize(
@@ -38,6 +38,10 @@ def test_folding(value, folded):
         ("two", "2"),
         ("Twenty.", "20"),
         ("one piece", "one piece"),
+        ("Grey.", "gray"),
+        ("greyish-brown colour", "grayish-brown color"),
+        ("gray", "gray"),
+        ("3 metres", "3 meters"),
         ("-1", "-1"),
         ("", ""),
         (" \n ", ""),

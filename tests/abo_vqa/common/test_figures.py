@@ -2,7 +2,7 @@
 
 import pytest
 
-from abo_vqa.figures import figure
+from abo_vqa.common.figures import figure
 
 
 def test_a_figure_is_laid_out_to_six_digits_since_the_layouts_last_bits_vary_from_drawing_to_drawing(tmp_path):

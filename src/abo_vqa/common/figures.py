@@ -5,8 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from abo_vqa.common.storage import replacing
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -17,9 +15,11 @@ COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
     """Yield an empty figure (inches), and write it to `path` as SVG if the block succeeds."""
-    # Imported here: it takes half a second, which a stage that fails early should not spend.
+    # Imported here: they take half a second, which a stage that fails early should not spend.
     import matplotlib
     from matplotlib.figure import Figure
+
+    from abo_vqa.common.storage import replacing
 
     settings: Any = {
         "svg.hashsalt": "abo-vqa",  # element ids would be random otherwise

@@ -1,0 +1,256 @@
+"""Read anybody's predictions, and match files question by question, never by position."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from abo_vqa.commands.question_sets import (
+    ANSWER,
+    ID,
+    IMAGE,
+    INDEX,
+    OPTIONS,
+    QUESTION,
+    TYPE,
+    find_column,
+    lettered_columns,
+    read_options,
+    read_table,
+    text_in,
+)
+from abo_vqa.common.errors import InputError
+from abo_vqa.common.words import first_line, normalize
+from abo_vqa.questions.repair import meant, unlettered
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Column names; the first one found counts. `answer` is the gold answer, but the prediction beside an explicit gold.
+GOLD = ("gold", "gold_answer", "ground_truth", "ground_truth_answer", "gt_answer", "reference", "target", "label")
+PREDICTION = (
+    "prediction", "predicted_answer", "predicted", "pred", "generated_answer", "generated_text", "model_answer",
+    "model_output", "response", "output", "generated", "completion",
+)  # fmt: skip
+GROUP, CONDITION = ("image_group",), ("condition",)
+_FORMS = "image, question (or question_id), answer (or gold, label) and prediction (or generated_answer, response)"
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A row of a file; `row` counts from 1, a field that the file lacks is empty.
+
+    answer and prediction: a letter is replaced by its option.
+    """
+
+    row: int
+    image: str
+    image_group: str
+    question: str
+    qa_id: str
+    question_type: str
+    options: tuple[str, ...]
+    answer: str
+    prediction: str
+
+
+Key = tuple[str, ...]
+Table = dict[Key, Prediction]
+
+
+def read_predictions(path: Path, condition: str | None = None) -> list[Prediction]:
+    """Return the rows of a file, of one condition if it has several, as tables/predictions have.
+
+    Raises InputError if columns are missing or a row is invalid, naming it.
+    """
+    table = _under(path, read_table(path), condition)
+    names = _columns(path, list(table), {key: find_column(table, known) for key, known in _known(table).items()})
+    lettered = lettered_columns(table)
+    if table.empty:
+        raise InputError(f"{path}: has no rows")
+    rows = []
+    for number, given in zip((table.index + 1).tolist(), table.to_dict("records"), strict=True):
+        try:
+            rows.append(_prediction(number, given, names, lettered))
+        except ValueError as error:
+            raise InputError(f"{path}, row {number}: {error}") from None
+    return rows
+
+
+def match_files(files: Mapping[Path, Sequence[Prediction]]) -> list[Table]:
+    """Return each file's rows by question, all in one order, with the options, group and type that any file gives.
+
+    A question is an image and a text, and its id where these are there more than once. Without image groups an image
+    is a group. Raises InputError if a question
+    is repeated, in one file only, or has another gold answer or other options there; the message has file and row.
+    """
+    keys = _keys(list(files.values()))
+    tables = {path: _by_key(path, rows, keys) for path, rows in files.items()}
+    (first, known), *others = tables.items()
+    for path, table in others:
+        _check_same(first, known, path, table)
+    shared = {key: _shared([table[key] for table in tables.values()]) for key in sorted(known)}
+    return [{key: replace(table[key], **fields) for key, fields in shared.items()} for table in tables.values()]
+
+
+def _shared(rows: Sequence[Prediction]) -> dict[str, Any]:
+    return {
+        "options": next((row.options for row in rows if row.options), ()),
+        "image_group": next((row.image_group for row in rows if row.image_group), rows[0].image),
+        "question_type": next((row.question_type for row in rows if row.question_type), "all"),
+    }
+
+
+def _under(path: Path, table: "pd.DataFrame", condition: str | None) -> "pd.DataFrame":
+    """Return the condition's rows, indexed by their place in the file."""
+    table = table.reset_index(drop=True)
+    name = find_column(table, CONDITION)
+    if name is None:
+        return table
+    there = ", ".join(map(str, table[name].unique()))
+    if condition is None and table[name].nunique() > 1:
+        raise InputError(f"{path}: has several conditions; choose one by --condition: {there}")
+    chosen = table if condition is None else table[table[name] == condition]
+    if chosen.empty and not table.empty:
+        raise InputError(f"{path}: has no rows of the condition {condition}; it has {there}")
+    return chosen
+
+
+def _known(table: "pd.DataFrame") -> dict[str, tuple[str, ...]]:
+    has_prediction, has_gold = (find_column(table, names) is not None for names in (PREDICTION, GOLD))
+    return {
+        "image": IMAGE,
+        "question": QUESTION,
+        "id": ID,
+        "type": TYPE,
+        "group": GROUP,
+        "options": OPTIONS,
+        "index": INDEX,
+        "answer": GOLD if has_gold else ANSWER,
+        "prediction": PREDICTION if has_prediction or not has_gold else ANSWER,
+    }
+
+
+def _columns(path: Path, there: Sequence[Any], names: dict[str, str | None]) -> dict[str, str]:
+    lacking = [name for name in ("image", "prediction") if names[name] is None]
+    lacking += ["question"] if names["question"] is None and names["id"] is None else []
+    lacking += ["answer"] if names["answer"] is None and names["index"] is None else []
+    if lacking:
+        listed = ", ".join(map(str, there)) or "none"
+        raise InputError(f"{path}: no column for {', '.join(lacking)}; it has {listed}; expected: {_FORMS}")
+    return {key: name for key, name in names.items() if name is not None}
+
+
+def _prediction(number: int, given: Mapping[Any, Any], names: Mapping[str, str], lettered: Sequence[str]) -> Prediction:
+    texts = {key: text_in(given[names[key]]) if key in names else "" for key in ("question", "id", "type", "group")}
+    image = _image(given[names["image"]])
+    if not image:
+        raise ValueError("no image")
+    if not texts["question"] and not texts["id"]:
+        raise ValueError("no question")
+    listed = given[names["options"]] if "options" in names else [given[name] for name in lettered]
+    options, had_letters = unlettered([] if _missing(listed) else read_options(listed))
+    return Prediction(
+        row=number,
+        image=image,
+        image_group=texts["group"],
+        question=" ".join(texts["question"].split()),
+        qa_id=texts["id"],
+        question_type=texts["type"],
+        options=options,
+        answer=_gold(given, names, options, had_letters),
+        prediction=_meant(_single(given[names["prediction"]]), options, had_letters),
+    )
+
+
+def _image(cell: Any) -> str:
+    """Return what identifies an image: its path or id, or the digest of embedded bytes."""
+    if isinstance(cell, Mapping):
+        cell = cell.get("bytes") or cell.get("path")
+    return hashlib.sha256(cell).hexdigest() if isinstance(cell, bytes) else text_in(cell)
+
+
+def _missing(cell: Any) -> bool:
+    return cell is None or (isinstance(cell, str | float) and text_in(cell) == "")
+
+
+def _single(cell: Any) -> str:
+    """Return a prediction's text, also out of a list of one; "" where it is missing."""
+    values = cell.tolist() if hasattr(cell, "tolist") else cell
+    if isinstance(values, list | tuple) and len(values) == 1:
+        values = values[0]
+    if isinstance(values, list | tuple | Mapping | bytes):
+        raise ValueError(f"the prediction is a {type(values).__name__}, not a text")
+    text = text_in(values)
+    # str() of a missing value in pandas.
+    return "" if text.lower() == "nan" else text
+
+
+def _meant(text: str, options: Sequence[str], had_letters: bool) -> str:
+    return meant(first_line(text), options, had_letters) if options else text
+
+
+def _gold(given: Mapping[Any, Any], names: Mapping[str, str], options: Sequence[str], had_letters: bool) -> str:
+    if "answer" not in names:
+        index = text_in(given[names["index"]])
+        if index not in map(str, range(len(options))):
+            raise ValueError(f"the index {index!r} is not in 0 to {len(options) - 1}")
+        return options[int(index)]
+    answer = _meant(_single(given[names["answer"]]), options, had_letters)
+    if not normalize(answer):
+        raise ValueError("no gold answer")
+    if options and normalize(answer) not in map(normalize, options):
+        raise ValueError(f"the gold answer {answer!r} is none of the options {', '.join(options)}")
+    return answer
+
+
+def _keys(files: Sequence[Sequence[Prediction]]) -> tuple[str, ...]:
+    """Return the fields that identify a question in all files."""
+    with_id = all(row.qa_id for rows in files for row in rows)
+    if not all(row.question for rows in files for row in rows):
+        return ("image", "qa_id")
+    alike = any(len({(row.image, row.question) for row in rows}) < len(rows) for rows in files)
+    return ("image", "question", "qa_id") if alike and with_id else ("image", "question")
+
+
+def _by_key(path: Path, rows: Sequence[Prediction], keys: Sequence[str]) -> Table:
+    table: Table = {}
+    for row in rows:
+        key = tuple(getattr(row, name) for name in keys)
+        if "" in key:
+            raise InputError(f"{path}, row {row.row}: no {keys[key.index('')]}, by which other rows are matched")
+        if key in table:
+            raise InputError(f"{path}, row {row.row}: {_named(key)} is there twice, first in row {table[key].row}")
+        table[key] = row
+    return table
+
+
+def _check_same(first: Path, known: Table, path: Path, table: Table) -> None:
+    for one, there, other, lacking in ((first, known, path, table), (path, table, first, known)):
+        if missing := [key for key in there if key not in lacking]:
+            more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
+            raise InputError(
+                f"{other}: {_named(missing[0])} is missing{more}; it is in {one}, row {there[missing[0]].row}; every "
+                "file must answer the same questions"
+            )
+    for key, row in table.items():
+        before = known[key]
+        where = f"{path}, row {row.row}: {_named(key)} has"
+        if normalize(row.answer) != normalize(before.answer):
+            raise InputError(f"{where} the gold answer {row.answer!r}, {before.answer!r} in {first}, row {before.row}")
+        # In any order; a file without options does not contradict one that has them.
+        shown, others = (sorted(map(normalize, options)) for options in (row.options, before.options))
+        if shown and others and shown != others:
+            raise InputError(
+                f"{where} the options {', '.join(row.options)}; in {first}, row {before.row}, they are "
+                f"{', '.join(before.options)}"
+            )
+        groups = {row.image_group, before.image_group} - {""}
+        if len(groups) > 1:
+            raise InputError(f"{where} the image group {row.image_group!r}, {before.image_group!r} in {first}")
+
+
+def _named(key: Key) -> str:
+    image, *rest = key
+    return f"question {' '.join(rest)!r} about image {image}"

@@ -1,0 +1,124 @@
+"""`abo-vqa repro`: `dvc repro` with trainings and evaluations side by side."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from threading import Event
+from typing import Annotated
+
+import typer
+
+from abo_vqa.commands.project_option import Project, enter_project
+from abo_vqa.common.runner import TERMINATED
+
+EXAMPLES = """
+abo-vqa repro              # one training or evaluation per GPU; without a GPU, per CPU core
+abo-vqa repro --jobs 1     # one after the other, as dvc repro
+"""
+# DVC takes its lock for seconds at a time; the stages themselves run without it.
+DVC = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro"]
+
+
+def main(
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Stages side by side. Default: GPUs, or CPU cores.", show_default=False)
+    ] = None,
+    project: Project = None,
+) -> None:
+    """Run the pipeline, several models side by side.
+
+    The stages, their order and their results are those of `dvc repro`, whatever the number of jobs: only what has
+    changed runs. With several GPUs every job gets its own. If a stage fails, no further one is started.
+    """
+    enter_project(project)
+    from abo_vqa.common.params import read_params
+    from abo_vqa.common.tracking.process import PIPELINE
+
+    params, devices = read_params(), visible_gpus()
+    number = jobs or len(devices) or os.cpu_count() or 1
+    # All stages log to one pipeline run.
+    os.environ[PIPELINE] = str(os.getpid())
+    models = [model for arm in params.arms for model in params.runs_of(arm)]
+    chains = [["evaluate_base"], *([f"train@{model}", f"evaluate@{model}"] for model in models)]
+    with _stopping_together():
+        _dvc(["audit"])
+        run_chains(chains, devices if number > 1 else [], number)
+        _dvc([])
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that CUDA would see, by the number or name for CUDA_VISIBLE_DEVICES; torch is not initialized."""
+    import torch
+
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return [device for device in given.split(",") if device]
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
+def run_chains(chains: Sequence[Sequence[str]], devices: Sequence[str], number: int) -> None:
+    """Run the stages of every chain in order, and `number` chains side by side; devices: one GPU of each job's own.
+
+    Raises SystemExit with the status of the first stage that fails, after the running ones have ended.
+    """
+    free, failed = deque(devices), Event()
+
+    def run(chain: Sequence[str]) -> None:
+        own = free.popleft() if free else None
+        try:
+            for stage in chain:
+                if not failed.is_set():
+                    _dvc(["--single-item", stage], own)
+        except SystemExit:
+            failed.set()
+            raise
+        finally:
+            if own is not None:
+                free.append(own)
+
+    with ThreadPoolExecutor(number) as pool:
+        started = [pool.submit(run, chain) for chain in chains]
+        try:
+            wait(started)
+        except BaseException:  # told to stop
+            failed.set()
+            _stop()
+            raise
+    for future in started:
+        future.result()
+
+
+def _dvc(arguments: Sequence[str], device: str | None = None) -> None:
+    environment = os.environ | ({} if device is None else {"CUDA_VISIBLE_DEVICES": device})
+    # A session of its own, so that DVC and the stage that it runs can be stopped together.
+    process = subprocess.Popen([*DVC, *arguments], env=environment, start_new_session=True)
+    _running.add(process)
+    status = process.wait()
+    _running.discard(process)
+    if status:
+        print(f"abo-vqa repro: dvc repro {' '.join(arguments)} failed with status {status}", file=sys.stderr)
+        raise SystemExit(status)
+
+
+_running: set["subprocess.Popen[bytes]"] = set()
+
+
+def _stop() -> None:
+    for process in list(_running):
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+@contextmanager
+def _stopping_together() -> Iterator[None]:
+    """Stop DVC and its stages if the block is left by Ctrl-C or SIGTERM: an orphaned stage would go on writing."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        yield
+    finally:
+        _stop()

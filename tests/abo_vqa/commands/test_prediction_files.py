@@ -1,0 +1,225 @@
+"""Anybody's predictions are read by name and matched by question; what contradicts is named with file and row."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from abo_vqa.commands.prediction_files import match_files, read_predictions
+from abo_vqa.common.errors import InputError
+
+ROWS = [
+    {"image": "a.jpg", "question": "Color?", "answer": "red", "prediction": "blue"},
+    {"image": "a.jpg", "question": "How many?", "answer": "2", "prediction": "two"},
+    {"image": "b.jpg", "question": "Color?", "answer": "grey", "prediction": "gray"},
+]
+
+
+def lines(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def csv(path: Path, *rows: str) -> Path:
+    path.write_text("\n".join(rows) + "\n")
+    return path
+
+
+def matched(folder: Path, *files: list[dict]) -> list[dict]:
+    paths = [lines(folder / f"{name}.jsonl", rows) for name, rows in zip("xyz", files, strict=False)]
+    return match_files({path: read_predictions(path) for path in paths})
+
+
+# Columns and cells.
+
+
+@pytest.mark.parametrize(
+    ("names", "read"),
+    [
+        ("image_name,question,answer,generated_answer", ("red", "blue")),
+        ("Image ID,Question,Label,Model-Output", ("red", "blue")),
+        ("img_id,question_id,ground_truth,response", ("red", "blue")),
+        ("image,question,gold,answer", ("red", "blue")),
+        ("image,question,final_answer,pred", ("red", "blue")),
+    ],
+)
+def test_column_names_that_people_use(tmp_path: Path, names: str, read: tuple[str, str]) -> None:
+    for separator in ",;\t":
+        path = csv(
+            tmp_path / "x.csv", names.replace(",", separator), separator.join(["1.jpg", "Color?", "red", "blue"])
+        )
+        [row] = read_predictions(path)
+        assert (row.image, row.question or row.qa_id) == ("1.jpg", "Color?")
+        assert (row.answer, row.prediction, row.options) == (*read, ())
+
+
+def test_an_explicit_gold_makes_answer_the_prediction_only_if_there_is_no_other(tmp_path: Path) -> None:
+    path = csv(tmp_path / "x.csv", "image,question,gold,answer,prediction", "1.jpg,Color?,red,Red.,blue")
+    [row] = read_predictions(path)
+    assert (row.answer, row.prediction) == ("red", "blue")
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "prediction", "read"),
+    [
+        (["red", "blue"], "red", "B", ("red", "blue")),
+        (["red", "blue"], "A", "B) blue\nbecause", ("red", "blue")),
+        (["A) red", "B) blue"], "red", "A", ("red", "red")),
+        ({"A": "red", "B": "blue"}, "B", "(a)", ("blue", "red")),
+        ('["red", "blue"]', "red", "blue", ("red", "blue")),
+        ("['red', 'blue']", "red", "green", ("red", "green")),
+        ([True, False], True, False, ("yes", "no")),
+        (["1", "2"], 1, 2.0, ("1", "2")),
+        (None, "B", "B", ("B", "B")),
+        (["grey", "blue"], "gray", ["grey"], ("gray", "grey")),
+    ],
+)
+def test_options_and_letters(tmp_path: Path, options, answer, prediction, read: tuple[str, str]) -> None:
+    row = {"image": 7, "question": "?", "options": options, "answer": answer, "prediction": prediction}
+    [found] = read_predictions(lines(tmp_path / "x.jsonl", [row]))
+    assert (found.answer, found.prediction) == read
+
+
+def test_an_index_is_read_from_a_column_of_indices(tmp_path: Path) -> None:
+    path = csv(
+        tmp_path / "x.csv", "image,question,option_a,option_b,answer_index,prediction", "1.jpg,Color?,red,blue,1,b"
+    )
+    [row] = read_predictions(path)
+    assert (row.answer, row.prediction, row.options) == ("blue", "blue", ("red", "blue"))
+
+
+def test_missing_cells_are_empty_and_numbers_are_as_written(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"image_id": [7.0, 8.0], "question": ["?", "?"], "answer": ["1", "1"], "prediction": [float("nan"), 1.0]}
+    )
+    table.to_parquet(tmp_path / "x.parquet")
+    first, second = read_predictions(tmp_path / "x.parquet")
+    assert (first.image, first.prediction, second.prediction) == ("7", "", "1")
+    path = csv(tmp_path / "x.csv", "image,question,answer,prediction", "7,?,none,NaN", "8,?,none,None")
+    assert [row.prediction for row in read_predictions(path)] == ["", "None"]
+
+
+def test_of_several_conditions_one_is_chosen(tmp_path: Path) -> None:
+    rows = [row | {"condition": name, "qa_id": 1} for name in ("open", "options") for row in ROWS]
+    path = lines(tmp_path / "x.jsonl", rows)
+    assert [row.row for row in read_predictions(path, "options")] == [4, 5, 6]
+    with pytest.raises(InputError, match="has several conditions; choose one by --condition: open, options"):
+        read_predictions(path)
+    with pytest.raises(InputError, match="no rows of the condition closed; it has open, options"):
+        read_predictions(path, "closed")
+    other = lines(tmp_path / "y.jsonl", ROWS)
+    assert len(read_predictions(other, "options")) == 3, "a file without conditions is taken whole"
+
+
+def test_embedded_images_are_known_by_their_bytes(tmp_path: Path) -> None:
+    images = [{"bytes": data, "path": "image.png"} for data in (b"1", b"2")]
+    pd.DataFrame({"image": images, "question": "?", "answer": "a", "prediction": "a"}).to_parquet(
+        tmp_path / "x.parquet"
+    )
+    assert len({row.image for row in read_predictions(tmp_path / "x.parquet")}) == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"image": None}, "row 2: no image"),
+        ({"question": " "}, "row 2: no question"),
+        ({"answer": None}, "row 2: no gold answer"),
+        ({"answer": "..."}, "row 2: no gold answer"),
+        ({"options": "red, blue"}, "row 2: the options are not a list"),
+        ({"options": ["3", "4"]}, "row 2: the gold answer '2' is none of the options 3, 4"),
+        ({"prediction": ["2", "3"]}, "row 2: the prediction is a list, not a text"),
+        ({"prediction": {"text": "2"}}, "row 2: the prediction is a dict, not a text"),
+    ],
+)
+def test_a_bad_row_is_named(tmp_path: Path, change: dict, says: str) -> None:
+    path = lines(tmp_path / "x.jsonl", [ROWS[0], ROWS[1] | change])
+    with pytest.raises(InputError) as error:
+        read_predictions(path)
+    assert str(error.value) == f"{path}, {says}"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("image,question,answer\n1,2,3\n", "no column for prediction; it has image, question, answer; expected: image"),
+        ("question,prediction\n1,2\n", "no column for image, answer; it has"),
+        ("image,question,answer,prediction\n", "has no rows"),
+        ("", "no column for image, prediction, question, answer; it has none; expected"),
+        ("image,question,answer,prediction\n1,What color, exactly?,red,red\n", "line 2 has 5 fields, the header 4"),
+        ("image,question,answer,prediction\n1,2,3\n", "line 2 has 3 fields, the header 4"),
+        ("image,question,answer,answer\n1,2,3,4\n", "more than one column is named 'answer'"),
+    ],
+)
+def test_a_bad_file_is_named(tmp_path: Path, content: str, says: str) -> None:
+    (tmp_path / "x.csv").write_text(content)
+    with pytest.raises(InputError, match=r"x\.csv: ") as error:
+        read_predictions(tmp_path / "x.csv")
+    assert says in str(error.value)
+
+
+# Matching.
+
+
+def test_rows_are_matched_by_question_in_any_order(tmp_path: Path) -> None:
+    other = [row | {"prediction": f"other {row['prediction']}"} for row in ROWS[::-1]]
+    other[0] |= {"question": " Color?\n", "answer": "Gray."}
+    one, two = matched(tmp_path, ROWS, other)
+    assert list(one) == list(two) and len(one) == 3
+    assert all(two[key].prediction == f"other {row.prediction}" for key, row in one.items())
+
+
+def test_ids_are_used_where_a_question_is_asked_twice(tmp_path: Path) -> None:
+    twice = [ROWS[0] | {"question_id": "q1"}, ROWS[0] | {"question_id": "q2", "prediction": "red"}]
+    one, two = matched(tmp_path, twice, twice[::-1])
+    assert [row.prediction for row in two.values()] == [row.prediction for row in one.values()] == ["blue", "red"]
+    # Row numbers as ids do not matter where image and question suffice.
+    numbered = [[row | {"id": place} for place, row in enumerate(rows)] for rows in (ROWS, ROWS[::-1])]
+    assert len(matched(tmp_path, *numbered)[0]) == 3
+
+
+def test_without_a_question_ids_are_matched(tmp_path: Path) -> None:
+    rows = [{"image": "a", "qa_id": str(n), "answer": "x", "prediction": str(n)} for n in range(3)]
+    one, two = matched(tmp_path, rows, rows[::-1])
+    assert [row.prediction for row in one.values()] == [row.prediction for row in two.values()] == ["0", "1", "2"]
+
+
+def test_options_groups_and_types_of_one_file_hold_for_all(tmp_path: Path) -> None:
+    typed = [row | {"question_type": "t", "image_group": "g"} for row in ROWS]
+    typed[0] |= {"options": ["red", "blue"]}
+    for tables in (matched(tmp_path, ROWS, typed), matched(tmp_path, typed, ROWS)):
+        for table in tables:
+            assert {(row.question_type, row.image_group) for row in table.values()} == {("t", "g")}
+            assert next(iter(table.values())).options == ("red", "blue")
+    plain, _ = matched(tmp_path, ROWS, ROWS)
+    assert {(row.question_type, row.image_group) for row in plain.values()} == {("all", "a.jpg"), ("all", "b.jpg")}
+
+
+def test_options_may_be_in_another_order(tmp_path: Path) -> None:
+    first, second = (ROWS[0] | {"options": options} for options in (["red", "blue"], ["Blue", "red"]))
+    assert len(matched(tmp_path, [first], [second])) == 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "says"),
+    [
+        (ROWS, [*ROWS, ROWS[1]], r"y\.jsonl, row 4: .*'How many\?' about image a.jpg is there twice, first in row 2"),
+        (ROWS, ROWS[1:], r"y\.jsonl: question 'Color\?' about image a\.jpg is missing; it is in \S+x\.jsonl, row 1"),
+        (ROWS[:1], ROWS, r"x\.jsonl: question .* is missing \(and 1 more\); it is in \S+y\.jsonl, row 2"),
+        (
+            ROWS,
+            [ROWS[0] | {"answer": "blue"}, *ROWS[1:]],
+            r"y\.jsonl, row 1: .* has the gold answer 'blue', 'red' in \S+, row 1",
+        ),
+        (
+            [ROWS[0] | {"options": ["red", "blue"]}],
+            [ROWS[0] | {"options": ["red", "green"]}],
+            r"y\.jsonl, row 1: .* has the options red, green; in \S+x\.jsonl, row 1, they are red, blue",
+        ),
+        ([ROWS[0] | {"image_group": 1}], [ROWS[0] | {"image_group": 2}], "has the image group '2', '1' in"),
+    ],
+)  # fmt: skip
+def test_tables_that_contradict_are_refused(tmp_path: Path, first: list, second: list, says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        matched(tmp_path, first, second)
