@@ -44,9 +44,9 @@ def main(
     # All stages log to one pipeline run.
     os.environ[PIPELINE] = str(os.getpid())
     models = [model for arm in params.arms for model in params.runs_of(arm)]
-    chains = [["evaluate_base"], *([f"train@{model}", f"evaluate@{model}"] for model in models)]
+    chains = [["audit"], ["evaluate_base"], *([f"train@{model}", f"evaluate@{model}"] for model in models)]
     with _stopping_together():
-        _dvc(["audit"])
+        _dvc(["split"])
         run_chains(chains, devices if number > 1 else [], number)
         _dvc([])
 
