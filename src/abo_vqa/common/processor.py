@@ -3,9 +3,9 @@
 import os
 import platform
 
-# Each library picks its fastest kernels for the processor at hand, and their sums differ in the last digits: two machines
-# would never share a dvc.lock. These are what every processor has that torch's users have (AVX2, 2013). MKL's AVX2
-# kernels differ between Intel and AMD; its portable ones take 2.5 times as long, a training of the demo 1.5 times.
+# Each library picks the fastest kernels for a processor, and their sums differ in the last digits: two machines would
+# not share a dvc.lock. AVX2 is what all of them have. MKL's AVX2 kernels differ between Intel and AMD; its portable ones
+# take 2.5 times as long, a training of the demo 1.5 times.
 PORTABLE = {
     "ATEN_CPU_CAPABILITY": "avx2",
     "MKL_CBWR": "COMPATIBLE",
