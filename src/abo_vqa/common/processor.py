@@ -4,7 +4,7 @@ import os
 import platform
 
 # Each library picks the fastest kernels for a processor, and their sums differ in the last digits: two machines would
-# not share a dvc.lock. AVX2 is what all of them have. MKL's AVX2 kernels differ between Intel and AMD; its portable ones
+# not share a dvc.lock. AVX2 is what all have. MKL's AVX2 kernels differ between Intel and AMD; its portable ones
 # take 2.5 times as long, a training of the demo 1.5 times.
 PORTABLE = {
     "ATEN_CPU_CAPABILITY": "avx2",
