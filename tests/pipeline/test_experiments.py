@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 SMALL = SUPPORT / "small.yaml"
 MODELS = ["base", "standard", "options"]
 SHOWN = ["open", "options", "circular", "matched"]
-WITHOUT = [f"{name}/{image}" for name in SHOWN for image in ("blank", "other")]
+WITHOUT = [f"{name}/{image}" for name in ("open", "options", "matched") for image in ("blank", "other")]
 CONDITIONS = [*SHOWN, "no_question", "reworded", *WITHOUT]
 
 
