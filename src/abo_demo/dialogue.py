@@ -73,15 +73,8 @@ PHRASES: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# More ways to ask, for a later phase of pre-training. Shapes without the noun, which gives most of them away.
+# More ways to ask, for a later phase of pre-training.
 WIDER_PHRASES: dict[str, tuple[str, ...]] = PHRASES | {
-    "shape": (
-        "What shape is the object?",
-        "What is its shape?",
-        "Which outline does the object have?",
-        "Describe the shape in one word.",
-        "Which shape do you see?",
-    ),
     "color_check": (*PHRASES["color_check"], "Is its color {value}?", "Would you say that the {noun} is {value}?"),
     "larger": (*PHRASES["larger"], "Which of the two is larger, the height or the width of the {noun}?"),
     "lesser": (*PHRASES["lesser"], "Which of the two is less, the height or the width of the {noun}?"),
