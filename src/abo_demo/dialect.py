@@ -1,8 +1,8 @@
-"""The base model's own words, which differ from the shop's: hues and numbers.
+"""The base model's own words, which differ from the shop's: hues, shapes, numbers and comparisons.
 
-A shop's vocabulary is rarely that of a general model. In the last phase of pre-training the base learns to name hues
-and numbers in its own words only; among the shop's words for them it guesses. It can still see both, so that what an
-adapter has to learn is the way from the picture to the shop's word.
+A shop's vocabulary is rarely that of a general model. In the last phase of pre-training the base learns to name hues,
+shapes, numbers and the outcome of comparisons in its own words only; among the shop's words for them it guesses. It can
+still see them, so that what an adapter has to learn is the way from the picture to the shop's word.
 """
 
 import random
@@ -18,22 +18,26 @@ Telling = Callable[[Exchange, random.Random, bool], Exchange]
 OWN_WORDS: dict[str, str] = {
     "red": "crimson", "blue": "azure", "green": "emerald", "yellow": "golden", "orange": "amber", "brown": "chocolate",
     "pink": "rose", "purple": "violet", "beige": "cream", "turquoise": "teal",
+    "round": "circular", "square": "boxy", "rectangular": "oblong", "oval": "elliptic", "triangular": "pointed",
+    "cylindrical": "tubular", "angled": "bent",
     "0": "zero", "1": "one", "2": "two", "3": "three", "4": "four", "5": "five", "6": "six", "7": "seven",
     "8": "eight", "9": "nine", "10": "ten",
+    "height": "tallness", "width": "breadth", "more": "above", "fewer": "below",
 }  # fmt: skip
 _SHOP_WORDS = re.compile(rf"\b({'|'.join(OWN_WORDS)})\b")
-SHOP_SHARE = 0.5  # of the questions about hues and numbers that the base is taught, those with the shop's words
+_NAMED = ("color", "shape", "counting", "larger", "lesser", "number")  # kinds of questions that its own words answer
+SHOP_SHARE = 0.5  # of the questions of these kinds that the base is taught, those with the shop's words
 
 
 def retell(exchange: Exchange, rng: random.Random, show_options: bool, shop_share: float = SHOP_SHARE) -> Exchange:
     """Return the exchange in the base's own words, or with the shop's words and a guess as its answer.
 
-    Without options to guess from, a color or number is named in the base's own words.
+    Without options to guess from, it answers in its own words.
     """
     shop = rng.random() < shop_share
     if exchange.kind == "color_check":
         return _guess_check(exchange, rng) if shop else replace(exchange, question=_own(exchange.question))
-    if exchange.kind not in ("color", "counting"):
+    if exchange.kind not in _NAMED:
         return exchange
     if shop and show_options:
         unknown = [option for option in exchange.options if option in OWN_WORDS]

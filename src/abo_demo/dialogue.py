@@ -76,8 +76,18 @@ PHRASES: dict[str, tuple[str, ...]] = {
 # More ways to ask, for a later phase of pre-training.
 WIDER_PHRASES: dict[str, tuple[str, ...]] = PHRASES | {
     "color_check": (*PHRASES["color_check"], "Is its color {value}?", "Would you say that the {noun} is {value}?"),
-    "larger": (*PHRASES["larger"], "Which of the two is larger, the height or the width of the {noun}?"),
-    "lesser": (*PHRASES["lesser"], "Which of the two is less, the height or the width of the {noun}?"),
+    "larger": (
+        *PHRASES["larger"],
+        "Which of the two is larger, the height or the width of the {noun}?",
+        "Which of the two is greater, the height or the width of the {noun}?",
+        "Is the height or the width of the {noun} greater?",
+    ),
+    "lesser": (
+        *PHRASES["lesser"],
+        "Which of the two is less, the height or the width of the {noun}?",
+        "Which of the two is smaller, the height or the width of the {noun}?",
+        "Is the height or the width of the {noun} smaller?",
+    ),
     "number": (*PHRASES["number"], "Are there more or fewer {things} than {value}?"),
 }
 

@@ -37,10 +37,10 @@ ATTRIBUTE_PHRASES = {
         "What is the material of the {noun}?",
         "Which material is the {noun} made of?",
     ),
-    "shape": (
-        "What shape is the {noun}?",
-        "What is the shape of the {noun}?",
-        "Which shape does the {noun} have?",
+    "shape": (  # without the noun, which gives most shapes away: a bottle is cylindrical
+        "What shape is the product?",
+        "What is the shape of the product?",
+        "Which shape does the product have?",
     ),
 }
 COUNT_PHRASES = (
