@@ -79,7 +79,7 @@ class Examination:
     """The test questions under `open` and `options`, with their own and another image."""
 
     def __init__(self, rows: Sequence[Row], collator: ImageCollator, seed: int) -> None:
-        others = other_images(rows, seed)
+        others, self._ends = other_images(rows, seed), collator.processor.ends
         self._parts: list[tuple[list[dict[str, Any]], Any]] = []
         asked = [
             (asked_row(row, condition == "options") | {"image": image}, label(row, condition, shown))
@@ -96,7 +96,7 @@ class Examination:
         model.eval()
         table: Table = []
         for labels, batch in self._parts:
-            hits = greedy_hits(model, batch)
+            hits = greedy_hits(model, batch, self._ends)
             table += [about | {"right": hit} for about, hit in zip(labels, hits, strict=True)]
         return table
 

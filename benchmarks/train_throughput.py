@@ -174,7 +174,7 @@ def stock(
         }
         for row in dataset
     ]
-    arguments = trainer_arguments(settings, 0, folder / "scratch", validated=False)
+    arguments = trainer_arguments(settings, base.dtype, 0, folder / "scratch", validated=False)
     arguments.train_sampling_strategy = "sequential"
     arguments.dataset_kwargs = None
     arguments.logging_steps = 1

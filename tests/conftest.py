@@ -35,6 +35,24 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) else None
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hide the GPUs from all tests unless those marked gpu are asked for: `pytest -m gpu`."""
+    if not _wants_gpu(config):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out the tests marked gpu unless they are asked for."""
+    if not _wants_gpu(config):
+        left_out = [item for item in items if item.get_closest_marker("gpu")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _wants_gpu(config: pytest.Config) -> bool:
+    return "gpu" in config.getoption("markexpr").replace("not gpu", "")
+
+
 @pytest.fixture(scope="session")
 def root() -> Path:
     """The project's root folder."""

@@ -86,8 +86,13 @@ def main(
     ] = None,
     no_4bit: Annotated[bool, typer.Option("--no-4bit", help="Do not quantize the base.")] = False,
     dtype: Annotated[
-        Literal["float32", "bfloat16", "float16"], typer.Option(help="Number format to compute in.")
-    ] = "float32",
+        Literal["auto", "float32", "bfloat16", "float16"],
+        typer.Option(help="Number format to compute in; auto: bfloat16 or float16 on a GPU, float32 on a CPU."),
+    ] = "auto",
+    image: Annotated[
+        Literal["pad", "crop", "resize"],
+        typer.Option(help="How a photograph becomes square: with bars, its middle, or squeezed."),
+    ] = "pad",
     limit: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Ask the first N questions only.", show_default=False)
     ] = None,
@@ -126,6 +131,7 @@ def main(
             conditions=[condition.value for condition in conditions or Condition],
             no_4bit=no_4bit,
             dtype=dtype,
+            image=image,
             limit=limit,
             skip_bad=skip_bad,
             max_new_tokens=max_new_tokens,
@@ -170,7 +176,7 @@ def run(args: SimpleNamespace) -> None:
     quantization = QuantizationParams(
         load_in_4bit=not args.no_4bit, quant_type="nf4", double_quant=True, compute_dtype=args.dtype
     )
-    settings = ModelParams(base=args.base, quantization=quantization)
+    settings = ModelParams(base=args.base, image=args.image, quantization=quantization)
     base, processor = load_base(settings), load_processor(settings)
     images |= {BLANK: blank_image()}
     frozen = ImageFeatures(feature_folder(), images, base, processor)

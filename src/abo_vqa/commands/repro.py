@@ -38,6 +38,7 @@ def main(
     enter_project(project)
     from abo_vqa.common.params import read_params
     from abo_vqa.common.tracking.process import PIPELINE
+    from abo_vqa.model.base.devices import visible_gpus
 
     params, devices = read_params(), visible_gpus()
     number = jobs or len(devices) or os.cpu_count() or 1
@@ -49,16 +50,6 @@ def main(
         _dvc(["split"])
         run_chains(chains, devices if number > 1 else [], number)
         _dvc([])
-
-
-def visible_gpus() -> list[str]:
-    """Return the GPUs that CUDA would see, by the number or name for CUDA_VISIBLE_DEVICES; torch is not initialized."""
-    import torch
-
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if given is not None:
-        return [device for device in given.split(",") if device]
-    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def run_chains(chains: Sequence[Sequence[str]], devices: Sequence[str], number: int) -> None:

@@ -27,6 +27,7 @@ FEATURES = Path("models/features")
 JOURNALS = Path("tables/asking")
 # Columns of reports/curves/ARM.csv beside step, loss and learning_rate.
 PRE_CLIP, POST_CLIP, ACCURACY = "grad_norm/pre_clip", "grad_norm/post_clip", "validation/accuracy"
+SKIPPED = "skipped"  # 1 where a loss scaler skipped the step; only there under float16
 RANKED = "ranked"  # column of tables/predictions: whether the most likely option is right
 
 

@@ -86,10 +86,13 @@ def _inputs_digest(vlm: VlmParams, prompt: str, seed: int, model: str, pictures:
     It includes vlm.batch_size: the last bits of the scores depend on the batch's shape (see vlm_writer), so another
     size can draw other tokens.
     """
+    from abo_vqa.model.base.loading import compute_dtype
+
     contents = [[picture.path, hashlib.sha256(picture.data).hexdigest()] for picture in pictures]
     code = code_digest("abo_vqa.generators.vlm_writer")
     # `prompt` and `base` count by content, not by path.
     settings = vlm.model_dump(mode="json", exclude={"base", "prompt"})
+    settings["quantization"]["compute_dtype"] = str(compute_dtype(vlm.quantization))
     return digest([settings, prompt, seed, model, code, package_versions(PACKAGES), contents])
 
 

@@ -16,6 +16,7 @@ from transformers import DynamicCache
 
 from abo_vqa.model.collators import check_length
 from abo_vqa.model.features import as_model_input
+from abo_vqa.model.finite import check_finite
 from abo_vqa.model.shared_image import ImageCollator
 
 PREFIX = 0  # owner of the shared image's tokens
@@ -64,7 +65,7 @@ class Scorer:
         """Take a model in evaluation mode and a collator with its images."""
         self._model, self._collator = model, collator
         self._max_new_tokens, self._tokens_per_pass = max_new_tokens, tokens_per_pass
-        self._tokenizer = collator.tokenizer
+        self._tokenizer, self._ends = collator.tokenizer, collator.processor.ends
         # Options recur in every order and under every condition.
         self._encoded = cache(lambda option: self._tokenizer.encode(option, add_special_tokens=False))
 
@@ -80,7 +81,7 @@ class Scorer:
             check_length(
                 f"{image_id}: {prompt.text[:80]!r}", len(prefix) + len(tokens) + longest, self._collator.context
             )
-        tree = _Tree(self._model, prefix, inputs)
+        tree = _Tree(self._model, image_id, prefix, inputs)
         answers: dict[Prompt, Answer] = {}
         for part in self._passes(asked, drafts):
             found = self._answer(tree, [asked[place] for place in part], [drafts[place] for place in part])
@@ -149,10 +150,12 @@ class Scorer:
         for branch in branches:
             for option, start in zip(branch.options, branch.starts, strict=True):
                 rows += [row_of[place] for place in (branch.end, *range(start, start + len(option)))]
-                targets += [*option, self._tokenizer.eos_token_id]
-        # In one operation: on a small model, a few operations per option would take longer than the forward pass.
+                targets += [*option, logits.shape[-1]]
+        # In one operation: on a small model, a few operations per option would take longer than the forward pass. The
+        # last column is the answer's end, by whichever token.
         found = logits.float()
-        tokens = iter((found[rows, targets] - found.logsumexp(-1)[rows]).tolist())
+        with_end = torch.cat([found, found[:, self._ends].logsumexp(-1, keepdim=True)], dim=-1)
+        tokens = iter((with_end[rows, targets] - found.logsumexp(-1)[rows]).tolist())
         return [tuple(sum(islice(tokens, len(option) + 1)) for option in branch.options) for branch in branches]
 
     def _follow_options(self, branch: _Branch, likeliest: Mapping[int, int]) -> None:
@@ -182,7 +185,7 @@ class Scorer:
 
     def _finished(self, branch: _Branch) -> bool:
         said = branch.generated
-        return len(said) == self._max_new_tokens or (bool(said) and said[-1] == self._tokenizer.eos_token_id)
+        return len(said) == self._max_new_tokens or (bool(said) and said[-1] in self._ends)
 
 
 @dataclass(frozen=True)
@@ -205,8 +208,8 @@ def _placed(segments: Sequence[_Segment]) -> list[tuple[_Segment, int]]:
 class _Tree:
     """An image in a key-value cache, then segments that attend to the image, their parent and themselves."""
 
-    def __init__(self, model: Any, prefix: Sequence[int], inputs: Mapping[str, Any]) -> None:
-        self._model, self._depth = model, len(prefix)
+    def __init__(self, model: Any, image_id: str, prefix: Sequence[int], inputs: Mapping[str, Any]) -> None:
+        self._model, self._image_id, self._depth = model, image_id, len(prefix)
         self._cache = DynamicCache()
         self._owners = torch.full((len(prefix),), PREFIX)
         seen = torch.ones(1, 1, len(prefix), len(prefix), dtype=torch.bool).tril()
@@ -254,4 +257,5 @@ class _Tree:
             logits_to_keep=wanted.to(device),
             **known,
         )
+        check_finite(found.logits, "logits", self._image_id, self._model)
         return found.logits[0]

@@ -90,10 +90,13 @@ def _left_out(asked: Mapping[str, Sequence[Asked]]) -> str:
 
 def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]], images: Mapping[str, bytes]) -> Path:
     """Return the journal of this evaluation, named by a digest of everything that its answers depend on."""
+    from abo_vqa.model.base.loading import compute_dtype
+
     inputs = [
         model_identity(params.model.base, "model.base"),
         None if name == BASE else folder_digest(adapter_folder(name)),
         params.model.model_dump(mode="json", exclude={"base"}),
+        str(compute_dtype(params.model.quantization)),  # of `auto`, another on another card
         params.prompt_of(params.arm_of(name)).model_dump(),
         # The grouping of an image's prompts changes the last bits of their scores.
         [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass],

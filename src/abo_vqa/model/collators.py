@@ -43,7 +43,7 @@ class QuestionCollator:
         inputs = encode_prompts(self.processor, questions, padding_side="right")
         attended = inputs["attention_mask"].bool()
         prompts = [ids[real].tolist() for ids, real in zip(inputs["input_ids"], attended, strict=True)]
-        answers = [answer_tokens(self.tokenizer, question.answer) for question in questions]
+        answers = [answer_tokens(self.processor, question.answer) for question in questions]
         length = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
         ids = torch.full((len(questions), length), self.tokenizer.pad_token_id)
         labels = torch.full((len(questions), length), IGNORED)
@@ -71,9 +71,9 @@ def encode_prompts(processor: Any, questions: Sequence[Question], padding_side: 
     return dict(encoded)
 
 
-def answer_tokens(tokenizer: Any, answer: str) -> list[int]:
+def answer_tokens(processor: Any, answer: str) -> list[int]:
     """Return the target tokens: the answer, then the end token."""
-    return [*tokenizer.encode(answer, add_special_tokens=False), tokenizer.eos_token_id]
+    return [*processor.tokenizer.encode(answer, add_special_tokens=False), processor.ends[0]]
 
 
 def check_length(qa_id: str, tokens: int, context: int) -> None:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from abo_vqa.common.storage import open_image, replacing
+from abo_vqa.model.finite import check_finite
 
 NAME = "features"
 
@@ -24,13 +25,20 @@ NAME = "features"
 class ImageFeatures(Mapping[str, torch.Tensor]):
     """Maps image ids to projected features of shape (image tokens, hidden size), read from disk on access."""
 
-    def __init__(self, folder: Path, images: Mapping[str, bytes], model: Any, processor: Any) -> None:
-        """Open the cache of this model and processor in `folder` and compute the missing features of `images`."""
+    def __init__(
+        self, folder: Path, images: Mapping[str, bytes], model: Any, processor: Any, share: tuple[int, int] = (0, 1)
+    ) -> None:
+        """Open the cache of this model and processor in `folder` and compute the missing features of `images`.
+
+        share: which of how many processes this is; each computes every so manyth image, so together they compute all.
+        """
         self._folder = folder / vision_key(model, processor)
         self._files = {name: self._folder / _file_name(data) for name, data in images.items()}
-        absent = {self._files[name]: name for name in sorted(images) if not self._files[name].is_file()}
+        mine = sorted(images)[share[0] :: share[1]]
+        absent = {self._files[name]: name for name in mine if not self._files[name].is_file()}
         for path, name in tqdm(absent.items(), desc="image features", unit=" images", mininterval=2):
             features = image_features(model, processor, name, images[name])
+            check_finite(features, "image features", name, model)
             with replacing(path) as temporary:
                 save_file({NAME: features.contiguous().cpu()}, temporary)
 

@@ -113,7 +113,7 @@ class ImageCollator:
         for example in examples:
             before, behind = self._prompt(example["text"])
             prefix = self._prefix(before, image_tokens)
-            segment = Segment(behind, answer_tokens(self.tokenizer, example["answer"]))
+            segment = Segment(behind, answer_tokens(self.processor, example["answer"]))
             check_length(example["qa_id"], len(prefix) + len(segment.prompt) + len(segment.answer), self.context)
             segments.append(segment)
         return SharedSequence(prefix, segments)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from abo_vqa.common.layout import ACCURACY, PRE_CLIP
+from abo_vqa.common.layout import ACCURACY, PRE_CLIP, SKIPPED
 
 Row = dict[str, float]
 
@@ -17,6 +17,11 @@ def curve(log_history: Sequence[Row]) -> list[Row]:
             rows[int(row["step"])] |= row
     # Rows restored from a checkpoint come back with their keys sorted.
     return [{key: rows[step][key] for key in sorted(rows[step], key=_column)} for step in sorted(rows)]
+
+
+def applied(rows: Sequence[Row]) -> list[Row]:
+    """Return the rows of the optimizer steps that changed the adapter, without those that a loss scaler skipped."""
+    return [row for row in rows if PRE_CLIP in row and not row.get(SKIPPED)]
 
 
 def _column(name: str) -> tuple[int, str]:

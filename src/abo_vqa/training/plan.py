@@ -90,13 +90,13 @@ def audit_labels(collator: Any, dataset: "Dataset", questions: int = 256) -> str
         _audit(collator, [dataset[place] for place in range(start, min(start + 32, len(dataset)))])
     _audit(collator, [dataset[place] for place in longest])
     first = dataset[0]
-    return f"prompt: {first['text']!r}\nlabels: {first['answer'] + collator.tokenizer.eos_token!r}"
+    return f"prompt: {first['text']!r}\nlabels: {first['answer'] + _end(collator)!r}"
 
 
 def _audit(collator: Any, examples: Sequence[Mapping[str, str]]) -> None:
     labels = collator(examples)["labels"].flatten().tolist()
-    found = _labeled_runs(labels, collator.tokenizer.eos_token_id)
-    expected = [example["answer"] + collator.tokenizer.eos_token for example in examples]
+    found = _labeled_runs(labels, collator.processor.ends[0])
+    expected = [example["answer"] + _end(collator) for example in examples]
     decoded = [collator.tokenizer.decode(run, skip_special_tokens=False) for run in found]
     for place, example in enumerate(examples):
         shown = decoded[place] if place < len(decoded) else ""
@@ -107,6 +107,10 @@ def _audit(collator: Any, examples: Sequence[Mapping[str, str]]) -> None:
             )
     if len(decoded) != len(examples):
         raise InputError(f"question {examples[-1]['qa_id']}: extra labels after its answer: {decoded[-1]!r}")
+
+
+def _end(collator: Any) -> str:
+    return str(collator.tokenizer.convert_ids_to_tokens(collator.processor.ends[0]))
 
 
 def _labeled_runs(labels: Sequence[int], end: int) -> list[list[int]]:

@@ -9,13 +9,20 @@ from trl import SFTConfig
 
 from abo_vqa.common.params.model import LoraParams, TrainParams
 
+AUTOCAST = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}
 
-def trainer_arguments(params: TrainParams, seed: int, scratch: Path, validated: bool) -> SFTConfig:
-    """Return the Trainer's settings (paper, listings 4 to 6)."""
+
+def autocast(params: TrainParams, dtype: torch.dtype) -> str:
+    """Return the autocast: the configured one, or that of the base model's number format, and none on CPUs."""
+    if params.mixed_precision != "auto":
+        return params.mixed_precision
+    return AUTOCAST[dtype] if torch.cuda.is_available() else "no"
+
+
+def trainer_arguments(params: TrainParams, dtype: torch.dtype, seed: int, scratch: Path, validated: bool) -> SFTConfig:
+    """Return the Trainer's settings (paper, listings 4 to 6). dtype: the base model computes in it."""
     cuda = torch.cuda.is_available()
-    precision, optimizer = params.mixed_precision, params.optimizer
-    if precision == "auto":
-        precision = "no" if not cuda else "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    precision, optimizer = autocast(params, dtype), params.optimizer
     if optimizer == "auto":
         optimizer = "paged_adamw_8bit" if cuda else "adamw_torch_fused"
     passes = params.passes()

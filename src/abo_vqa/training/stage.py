@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ from abo_vqa.common.layout import (
     ADAPTERS,
     CHECKPOINTS,
     CURVES,
+    PRE_CLIP,
+    SKIPPED,
     TRAINING,
     feature_folder,
     read_image_bytes,
@@ -29,10 +32,14 @@ from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.params.model import TrainParams
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.storage import replacing, write_json
+from abo_vqa.training.history import applied
+from abo_vqa.training.launch import use_gpus
 
 if TYPE_CHECKING:
     from abo_vqa.training.trainer import TrainingResult
 
+# How long processes wait for each other, more than any feature cache takes; torchrun ends all of them if one fails.
+WAITING = timedelta(days=1)
 # A checkpoint made with another version of one of these is not resumed.
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
 # Parameters that change a training's duration and memory, not its result; batch_size, accumulation and processes only
@@ -73,8 +80,10 @@ def main() -> None:
     name = parser.parse_args().model
     params = read_params()
     params.training_of(name)
-    if params.train.processes > 1 and "LOCAL_RANK" not in os.environ:
-        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={params.train.processes}"]
+    settings = use_gpus(params.train)
+    params = params.model_copy(update={"train": settings})
+    if settings.processes != 1 and "LOCAL_RANK" not in os.environ:
+        launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={settings.processes}"]
         os.execv(sys.executable, [sys.executable, *launch, "-m", "abo_vqa.training.stage", "--model", name])
     train(name, params)
 
@@ -103,10 +112,11 @@ def train(name: str, params: Params) -> None:
     scratch = checkpoint_folder(name, params, data)
     by_image, prompt = settings.packing == "image", params.prompt_of(arm_name)
     dataset = training_questions(rows, arm, settings.epochs, derive_seed(seed, "order"), by_image, prompt)
-    process = PartialState(cpu=not torch.cuda.is_available())
+    process = PartialState(cpu=not torch.cuda.is_available(), timeout=WAITING)
     base = load_base(params.model, attention(settings))
-    with process.main_process_first():
-        collator = _collator(params, base, load_processor(params.model), images)
+    share = process.process_index, process.num_processes
+    collator = _collator(params, base, load_processor(params.model), images, share)
+    process.wait_for_everyone()
     label_example = audit_labels(collator, dataset)
     torch.manual_seed(derive_seed(seed, "adapter"))
     dropout = derive_seed(seed, "dropout")
@@ -137,7 +147,8 @@ def train(name: str, params: Params) -> None:
     shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _collator(params: Params, base: Any, processor: Any, images: Mapping[str, bytes]) -> Any:
+def _collator(params: Params, base: Any, processor: Any, images: Mapping[str, bytes], share: tuple[int, int]) -> Any:
+    """Return the collator, for which this process caches its share of the image features."""
     from abo_vqa.model.collators import QuestionCollator
     from abo_vqa.model.features import ImageFeatures
     from abo_vqa.model.shared_image import ImageCollator
@@ -146,7 +157,7 @@ def _collator(params: Params, base: Any, processor: Any, images: Mapping[str, by
     if params.train.packing == "question":
         return QuestionCollator(processor, images, context)
     frozen = params.train.feature_cache and not params.train.lora.vision_tower
-    features = ImageFeatures(feature_folder(), images, base, processor) if frozen else None
+    features = ImageFeatures(feature_folder(), images, base, processor, share) if frozen else None
     return ImageCollator(processor, images, features, context)
 
 
@@ -175,7 +186,7 @@ def _write(name: str, params: Params, result: "TrainingResult", questions: int, 
         first=arm.options_first, last=arm.options_last,
         rank=params.train.lora.r, trainable=result.trainable, total=result.total, steps=len(result.curve),
         average=params.train.average, accuracy="not measured" if result.accuracy is None else f"{result.accuracy:.4f}",
-        loss=result.curve[-1]["loss"], data=data, seed=seed,
+        loss=applied(result.curve)[-1]["loss"], data=data, seed=seed,
         params=json.dumps(params.train.model_dump(exclude={"replicates"}), indent=2),
     )  # fmt: skip
     adapter, curve = ADAPTERS / name, CURVES / f"{name}.csv"
@@ -187,12 +198,12 @@ def _write(name: str, params: Params, result: "TrainingResult", questions: int, 
 
 def _outcome(result: "TrainingResult", settings: TrainParams, questions: int) -> dict[str, float | None]:
     """Return the training's outcome, which is equal on every machine that reproduces it."""
-    from abo_vqa.common.layout import PRE_CLIP
-
-    steps = [row for row in result.curve if "loss" in row]
+    steps = applied(result.curve)
+    skipped = sum(bool(row.get(SKIPPED)) for row in result.curve)
     return {
         "questions": questions,
-        "steps": len(steps),
+        "steps": len(steps) + skipped,
+        **({"skipped_steps": skipped} if skipped else {}),
         "final_loss": steps[-1]["loss"],
         "validation_accuracy": result.accuracy,
         "clipped_share": sum(row[PRE_CLIP] > settings.max_grad_norm for row in steps) / len(steps),
@@ -233,6 +244,8 @@ def checkpoint_folder(name: str, params: Params, data: str) -> Path:
 
     Its name is a digest of everything that determines the result, so that no run resumes from other inputs.
     """
+    from abo_vqa.model.base.loading import compute_dtype
+
     (arm, seed), settings = params.training_of(name), params.train
     inputs = {
         "data": data,
@@ -240,6 +253,8 @@ def checkpoint_folder(name: str, params: Params, data: str) -> Path:
         # Content or commit: moving the base keeps its checkpoints.
         "base": model_identity(params.model.base, "model.base"),
         "model": params.model.model_dump(mode="json", exclude={"base"}),
+        # `auto` is another number format on another card.
+        "compute_dtype": str(compute_dtype(params.model.quantization)),
         "prompt": params.prompt_of(arm).model_dump(mode="json"),
         "train": settings.model_dump(mode="json", exclude=NOT_DECISIVE),
         "questions_per_step": settings.batch_size * settings.accumulation,

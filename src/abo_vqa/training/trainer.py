@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,17 +16,21 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 from trl import SFTTrainer
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
+from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP, SKIPPED
 from abo_vqa.common.params.model import TrainParams
 from abo_vqa.model.base.loading import guard_cpu_quantization
 from abo_vqa.model.collators import IGNORED
 from abo_vqa.model.features import as_model_input
+from abo_vqa.model.finite import check_finite
 from abo_vqa.training.averaging import AverageWeights
-from abo_vqa.training.history import Row, curve, history, last_checkpoint
+from abo_vqa.training.history import Row, applied, curve, history, last_checkpoint
 from abo_vqa.training.settings import lora_config, trainer_arguments
 
 # A mean loss below this at the first step means trivial labels, such as the constant tail of the paper's labels.
 ZERO_LOSS = 1e-6
+# Skipped steps in a row that stop a run. Each halves the loss scale, so that 20 take it from its first value, 65,536,
+# below 1.
+MAX_SKIPPED = 20
 # Component of a trainable parameter, by a part of its name.
 COMPONENTS = {"language": ".language_model.", "vision": ".vision_tower.", "lora_A": ".lora_A.", "lora_B": ".lora_B."}
 
@@ -63,7 +68,7 @@ class ArmTrainer(SFTTrainer):
         average: the share of the steps, the last ones, over which the trained weights are averaged.
         """
         super().__init__(**kwargs)
-        self._validation = validation
+        self._validation, self._ends = validation, kwargs["processing_class"].ends
         # TRL casts the adapters of a quantized model to bfloat16; float32 keeps the training exact.
         model = cast(torch.nn.Module, self.model)
         for parameter in model.parameters():
@@ -98,12 +103,22 @@ class ArmTrainer(SFTTrainer):
         self._step_loss = self._step_loss.to(loss.device) + loss
         return loss
 
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """Create the optimizer, and let the loss scaler skip its steps itself.
+
+        A fused optimizer skips inside its kernel, where accelerate does not see it: the schedule would advance.
+        """
+        optimizer: Any = super().create_optimizer(*args, **kwargs)
+        optimizer._step_supports_amp_scaling = False
+        return optimizer
+
     def _clip_grad_norm(self, model: torch.nn.Module) -> Any:
-        # Under float16 the gradients are still multiplied by the loss scale, which max_grad_norm does not expect.
+        # Under float16 the gradients are multiplied by the loss scale, which max_grad_norm does not expect.
         self.accelerator.unscale_gradients()
         # Clipping changes the gradients in place and the optimizer discards them: record both norms here.
         before = component_norms(model)
-        returned = super()._clip_grad_norm(model)
+        # Not accelerate's function, which unscales again.
+        returned = torch.nn.utils.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
         after = component_norms(model)
         assert self.lr_scheduler is not None
         # Each process summed the loss of its questions only, times the number of processes (compute_loss).
@@ -115,11 +130,18 @@ class ArmTrainer(SFTTrainer):
             PRE_CLIP: float(returned),
             POST_CLIP: after.pop("all"),
         }
-        # The optimizer steps next: stop before a non-finite gradient reaches the weights.
-        check_step(row)
-        row |= {f"{PRE_CLIP}/{name}": value for name, value in before.items() if name != "all"}
-        row |= {f"{POST_CLIP}/{name}": value for name, value in after.items()}
+        scaled = self.accelerator.scaler is not None
+        if scaled and not math.isfinite(row[PRE_CLIP]):
+            # An overflow is how a scaler finds its scale: it halves it and skips the step.
+            row |= {PRE_CLIP: math.nan, POST_CLIP: math.nan, SKIPPED: 1.0}
+        else:
+            # The optimizer steps next: stop before a non-finite gradient reaches the weights.
+            check_step(row)
+            row |= {f"{PRE_CLIP}/{name}": value for name, value in before.items() if name != "all"}
+            row |= {f"{POST_CLIP}/{name}": value for name, value in after.items()}
+            row |= {SKIPPED: 0.0} if scaled else {}
         self._record(row)
+        check_skipped(self.state.log_history)
         self._step_loss = torch.zeros(())
         return returned
 
@@ -133,7 +155,9 @@ class ArmTrainer(SFTTrainer):
         """Return the share of the validation's prompts that greedy decoding answers correctly."""
         model = self.accelerator.unwrap_model(self.model)
         model.eval()
-        hits = [hit for batch in self._validation for hit in greedy_hits(model, self._prepare_inputs(batch))]
+        hits = [
+            hit for batch in self._validation for hit in greedy_hits(model, self._prepare_inputs(batch), self._ends)
+        ]
         model.train()
         return sum(hits) / len(hits)
 
@@ -170,19 +194,19 @@ def answer_logits(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, tor
 
 
 @torch.no_grad()
-def greedy_hits(model: Any, batch: dict[str, Any]) -> list[bool]:
-    """Return for each question whether greedy decoding would answer with exactly the gold and end tokens.
+def greedy_hits(model: Any, batch: dict[str, Any], ends: Sequence[int]) -> list[bool]:
+    """Return for each question whether greedy decoding would answer with exactly the gold tokens and an end token.
 
     One teacher-forced pass is enough: greedy decoding generates the gold answer if and only if each of its tokens, and
-    the end token, is the most likely one after those before it.
+    then one of `ends`, is the most likely one after those before it.
     """
     logits, targets = answer_logits(model, batch)
-    hits = (logits.argmax(-1) == targets).tolist()
+    check_finite(logits, "logits", "validation", model)
     # The answers are concatenated; only the end token, which no answer contains, separates them.
     end = int(targets[-1])
     right, whole = [], True
-    for hit, token in zip(hits, targets.tolist(), strict=True):
-        whole = whole and hit
+    for said, token in zip(logits.argmax(-1).tolist(), targets.tolist(), strict=True):
+        whole = whole and (said == token or (token == end and said in ends))
         if token == end:
             right.append(whole)
             whole = True
@@ -216,6 +240,16 @@ def check_step(row: Row) -> None:
         raise InputError(NO_GRADIENT)
 
 
+def check_skipped(log_history: Sequence[Row]) -> None:
+    """Raise InputError if the last MAX_SKIPPED steps were all skipped."""
+    steps = [row for row in log_history if PRE_CLIP in row]
+    if len(list(takewhile(lambda row: row.get(SKIPPED), reversed(steps)))) >= MAX_SKIPPED:
+        raise InputError(
+            f"step {int(steps[-1]['step'])}: the gradients overflowed in {MAX_SKIPPED} steps in a row, although each "
+            "halved the loss scale; lower train.learning_rate or set train.mixed_precision to bf16 or no"
+        )
+
+
 def train_arm(
     base: PreTrainedModel,
     collator: Any,
@@ -231,7 +265,8 @@ def train_arm(
 
     The adapter is the average over the last `train.average` of the steps. validation: the collator's batches, asked
     every `save_steps` and of the result; nothing is chosen by it. on_row: called with every new row of the curve,
-    restored rows first. Raises InputError if the dataset is empty or a step is unsound.
+    restored rows first. Raises InputError if the dataset is empty, a step is unsound or the loss scaler skipped all of
+    them.
     """
     if len(dataset) == 0:
         raise InputError("no training questions; lower split.validation and split.test or raise sample.products")
@@ -242,7 +277,7 @@ def train_arm(
             params.average,
             on_row,
             model=base,
-            args=trainer_arguments(params, seed, scratch, bool(validation)),
+            args=trainer_arguments(params, base.dtype, seed, scratch, bool(validation)),
             train_dataset=dataset,
             eval_dataset=dataset if validation else None,  # unused by our evaluate(), but required by the Trainer
             data_collator=collator,
@@ -263,6 +298,11 @@ def train_arm(
     if checkpoint:
         trainer.average.restore(checkpoint)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if not applied(trainer.state.log_history):
+        raise InputError(
+            f"the gradients overflowed in all {trainer.state.global_step} steps and nothing was learned; train longer, "
+            "so that the loss scaler finds its scale, or set train.mixed_precision to bf16 or no"
+        )
     trainer.average.apply()
     return TrainingResult(
         model,

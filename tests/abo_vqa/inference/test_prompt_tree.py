@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 import torch
 
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.model.adapters import attach_adapters, save_adapter, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.collators import Question, encode_prompts
 from abo_vqa.model.features import ImageFeatures
@@ -74,3 +76,22 @@ def test_answers_and_probabilities_are_those_of_one_sequence_each(
                 generated.append(answer.text)
     if params.model.base.endswith("demo"):
         assert len(set(generated)) > 2, "a model that has learned to answer does so"
+
+
+@pytest.mark.parametrize(
+    ("name", "named"), [("first", " with adapter first are not finite"), ("base", "demo are not finite")]
+)
+def test_logits_that_are_not_finite_stop_and_name_model_image_and_format(
+    make_params: Any, root: Path, images: dict[str, bytes], tmp_path: Path, name: str, named: str
+) -> None:
+    params = make_params({"model": {"base": str(root / "models/demo")}})
+    processor = load_processor(params.model)
+    tuned = adapted(params, seed=1, spread=0.05)
+    save_adapter(tuned, tmp_path / "first", "base", "card")
+    model = attach_adapters(load_base(params.model), {"first": tmp_path / "first"})
+    broken = model.get_base_model().model.language_model.norm.weight
+    with torch.no_grad():
+        broken[0] = torch.inf
+    scorer = Scorer(model, ImageCollator(processor, images, None, 8192), NEW, 4096)
+    with use_adapter(model, name), pytest.raises(InputError, match=f"image-0: the logits of .*{named} in float32; set"):
+        scorer.ask("image-0", PROMPTS[:1])

@@ -147,5 +147,9 @@ def test_greedy_hits_are_what_generation_gets(
     gold = [
         row | {"answer": text if n % 3 else "nonsense"} for n, (row, text) in enumerate(zip(asked, said, strict=True))
     ]
-    hits = [hit for start in range(0, len(gold), 4) for hit in greedy_hits(model, collator(gold[start : start + 4]))]
+    hits = [
+        hit
+        for start in range(0, len(gold), 4)
+        for hit in greedy_hits(model, collator(gold[start : start + 4]), collator.processor.ends)
+    ]
     assert hits == [bool(n % 3) for n in range(len(gold))]

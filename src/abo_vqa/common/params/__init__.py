@@ -4,6 +4,7 @@ Every stage reads its parameters only here. Unknown keys, wrong types and imposs
 key's full name, so that a typo in `dvc exp run -S` cannot silently train the wrong thing.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,9 @@ from abo_vqa.common.params.measure import (
 )
 from abo_vqa.common.params.model import BASE, ArmParams, ModelParams, PromptParams, TrainParams, model_name
 from abo_vqa.common.project import PARAMS_FILE
+
+# pydantic's name for the member of a union that refused a value, such as literal['auto'].
+_MEMBER = re.compile(r"constrained-\w+|literal\[.*\]")
 
 
 class Params(Group):
@@ -145,7 +149,7 @@ def check_params(values: Any, source: Path = PARAMS_FILE) -> Params:
 
 
 def _explain(source: Path, problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"]) or "(top level)"
+    key = ".".join(str(part) for part in problem["loc"] if not _MEMBER.fullmatch(str(part))) or "(top level)"
     if problem["type"] == "extra_forbidden":
         return f"{source}: {key}: unknown parameter; remove it or correct its name"
     if problem["type"] == "missing":

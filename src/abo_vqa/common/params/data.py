@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from abo_vqa.common.params.group import Count, Group, Positive, Share
-from abo_vqa.common.params.model import ModelParams
+from abo_vqa.common.params.model import WeightsParams
 from abo_vqa.common.schema import QUESTION_TYPES
 
 
@@ -55,7 +55,7 @@ class SamplingParams(Group):
     repetition_penalty: Positive
 
 
-class VlmParams(ModelParams):
+class VlmParams(WeightsParams):
     """The vision-language model that writes questions (paper, section 3.1)."""
 
     prompt: str

@@ -23,14 +23,20 @@ class QuantizationParams(Group):
     load_in_4bit: bool
     quant_type: Literal["nf4", "fp4"]
     double_quant: bool
-    compute_dtype: Literal["float32", "bfloat16", "float16"]
+    compute_dtype: Literal["auto", "float32", "bfloat16", "float16"]
 
 
-class ModelParams(Group):
-    """The base model."""
+class WeightsParams(Group):
+    """A model's weights, and how they are loaded."""
 
     base: str
     quantization: QuantizationParams
+
+
+class ModelParams(WeightsParams):
+    """The base model."""
+
+    image: Literal["pad", "crop", "resize"] = "pad"
 
 
 class PromptParams(Group):
@@ -96,7 +102,7 @@ class TrainParams(Group):
     packing: Literal["image", "question"]
     batch_size: Count
     accumulation: Count
-    processes: Count
+    processes: Count | Literal["auto"]
     learning_rate: Positive
     schedule: str
     warmup: Annotated[float, Field(ge=0, lt=1)]
@@ -136,15 +142,26 @@ class TrainParams(Group):
         return self
 
     def passes(self) -> Passes:
-        """Return each process's passes in a step of batch_size x accumulation questions; ValueError if uneven."""
-        if self.accumulation % self.processes == 0:
-            return Passes(self.batch_size, self.accumulation // self.processes)
-        if self.batch_size % self.processes == 0:
-            return Passes(self.batch_size // self.processes, self.accumulation)
+        """Return the work of each process in a step of batch_size x accumulation questions; ValueError if uneven.
+
+        `processes: auto` counts as one process until `with_processes` has resolved it.
+        """
+        processes = 1 if self.processes == "auto" else self.processes
+        if self.accumulation % processes == 0:
+            return Passes(self.batch_size, self.accumulation // processes)
+        if self.batch_size % processes == 0:
+            return Passes(self.batch_size // processes, self.accumulation)
         raise ValueError(
             f"processes: neither batch_size {self.batch_size} nor accumulation {self.accumulation} can be divided "
-            f"evenly among {self.processes} processes"
+            f"evenly among {processes} processes"
         )
+
+    def with_processes(self, most: int) -> "TrainParams":
+        """Return the parameters with `processes: auto` resolved: up to `most`, as many as divide a step evenly."""
+        if self.processes != "auto":
+            return self
+        even = (n for n in range(most, 1, -1) if self.accumulation % n == 0 or self.batch_size % n == 0)
+        return self.model_copy(update={"processes": next(even, 1)})
 
 
 class ArmParams(Group):

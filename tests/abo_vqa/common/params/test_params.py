@@ -15,7 +15,7 @@ from abo_vqa.common.params import Params, check_params, read_params
 from abo_vqa.common.params.group import ParamsError
 from abo_vqa.common.params.measure import counterparts
 from abo_vqa.model.base.loading import bitsandbytes_config
-from abo_vqa.training.settings import lora_config, trainer_arguments
+from abo_vqa.training.settings import autocast, lora_config, trainer_arguments
 from parameters import changed
 from paths import ROOT
 
@@ -36,6 +36,8 @@ def test_the_committed_parameters_are_valid(root: Path) -> None:
     [
         ("train.lora.rank", 8, "train.lora.rank: unknown parameter"),
         ("train.lora.r", "eight", "train.lora.r: Input should be a valid integer"),
+        ("train.processes", 0, "train.processes: Input should be greater than or equal to 1 (given: 0)"),
+        ("train.processes", "all", "train.processes: Input should be 'auto' (given: 'all')"),
         ("train.lora.r", 0, "train.lora.r: Input should be greater than or equal to 1 (given: 0)"),
         ("train.learning_rate", "fast", "train.learning_rate: Input should be a valid number"),
         ("train.epochs", True, "train.epochs: Input should be a valid number"),
@@ -162,6 +164,12 @@ def test_the_paper_scale_quantizes_as_listing_2(root: Path, paper: Params) -> No
     assert json.loads((root / paper.model.base).read_text())["id"] == "Intel/llava-gemma-2b"
     assert config.load_in_4bit and config.bnb_4bit_use_double_quant
     assert config.bnb_4bit_quant_type == "nf4"
+    # The paper's cards have no bfloat16.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: True)
+        patch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+        config = bitsandbytes_config(paper.model.quantization)
+        assert autocast(paper.train, config.bnb_4bit_compute_dtype) == "fp16"
     assert config.bnb_4bit_compute_dtype == torch.float16
 
 
@@ -183,9 +191,7 @@ def test_the_paper_scale_adapts_as_listing_3(paper: Params) -> None:
 
 def test_the_paper_scale_trains_as_listings_4_to_6(paper: Params, tmp_path: Path) -> None:
     # Float16 needs a card; everything else is built as the paper's run would build it.
-    on_cpu = paper.train.model_copy(update={"mixed_precision": "no"})
-    arguments = trainer_arguments(on_cpu, paper.seed, tmp_path, validated=False)
-    assert paper.train.mixed_precision == "fp16"
+    arguments = trainer_arguments(paper.train, torch.float32, paper.seed, tmp_path, validated=False)
     assert (arguments.per_device_train_batch_size, arguments.gradient_accumulation_steps) == (3, 6)
     assert arguments.learning_rate == 3e-5
     assert arguments.lr_scheduler_type == "cosine"
