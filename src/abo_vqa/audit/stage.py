@@ -1,5 +1,7 @@
 """Stage audit: score text-only baselines on every split."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 from pathlib import Path
 
 from abo_vqa.common.layout import AUDIT

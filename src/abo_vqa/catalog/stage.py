@@ -1,5 +1,7 @@
 """Stage sample: draw products of data/*.tar into tables/sample.parquet (paper, sections 2.3 and 3.1)."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict

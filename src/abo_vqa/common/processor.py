@@ -1,4 +1,4 @@
-"""The same arithmetic on every x86 processor: imported before any library that computes."""
+"""The same arithmetic on every x86 processor: a stage imports this before any library that computes."""
 
 import os
 import platform
@@ -14,12 +14,7 @@ PORTABLE = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
 
-
-def use_portable_kernels() -> None:
-    """Make a stage's results independent of the processor, unless the environment names kernels already.
-
-    Commands outside the pipeline (`abo-vqa serve`, `predict`) keep the fastest ones.
-    """
-    if "DVC_STAGE" in os.environ and platform.machine() in ("x86_64", "AMD64"):
-        for variable, value in PORTABLE.items():
-            os.environ.setdefault(variable, value)
+# Commands outside the pipeline (`abo-vqa serve`, `predict`) keep the fastest kernels, and so does who names others.
+if "DVC_STAGE" in os.environ and platform.machine() in ("x86_64", "AMD64"):
+    for variable, value in PORTABLE.items():
+        os.environ.setdefault(variable, value)

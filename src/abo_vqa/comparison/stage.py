@@ -1,5 +1,7 @@
 """Stage compare: compute the planned differences and the verdict from scored answers and the audit."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 import json
 from collections.abc import Sequence
 from pathlib import Path

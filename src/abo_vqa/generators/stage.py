@@ -1,5 +1,7 @@
 """Stage generate: write one raw output with questions per product image, from the source set in params.yaml."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Stage evaluate: run one model on the test questions under every condition; the stage `score` scores them."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict

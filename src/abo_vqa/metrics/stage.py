@@ -1,5 +1,7 @@
 """Stage score: compute the metrics of every model's answers; no model runs."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 import argparse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,7 @@
 """Stage validate: split the questions of tables/raw.jsonl into questions.parquet and quarantine.parquet."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path

@@ -1,5 +1,7 @@
 """Stage report: write reports/report.html, comparison.md and the figures."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 import json
 from importlib.metadata import version
 from pathlib import Path

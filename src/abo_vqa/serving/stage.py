@@ -1,5 +1,7 @@
 """Stage register: register one adapter of every arm in MLflow; the champion changes only if registry.promote."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 import json
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """Stage split: divide questions.parquet by product into tables/splits/*.parquet (paper, section 3.1)."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -1,5 +1,7 @@
 """Stage train: train one adapter of an arm on the base model; write the adapter and its training curve."""
 
+import abo_vqa.common.processor  # noqa: F401
+
 import argparse
 import hashlib
 import json

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence, Sized
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,16 +24,10 @@ from abo_vqa.model.finite import check_finite
 from abo_vqa.training.averaging import AverageWeights
 from abo_vqa.training.history import Row, applied, curve, history, last_checkpoint
 from abo_vqa.training.settings import lora_config, trainer_arguments
+from abo_vqa.training.soundness import NO_GRADIENT, check_skipped, check_step
 
-# A mean loss below this at the first step means trivial labels, such as the constant tail of the paper's labels.
-ZERO_LOSS = 1e-6
-# Skipped steps in a row that stop a run. Each halves the loss scale, so that 20 take it from its first value, 65,536,
-# below 1.
-MAX_SKIPPED = 20
 # Component of a trainable parameter, by a part of its name.
 COMPONENTS = {"language": ".language_model.", "vision": ".vision_tower.", "lora_A": ".lora_A.", "lora_B": ".lora_B."}
-
-NO_GRADIENT = "no trainable parameter receives a gradient: train.lora.targets match no layer that the answers depend on"
 
 
 @dataclass(frozen=True)
@@ -222,32 +215,6 @@ def component_norms(model: torch.nn.Module) -> Row:
         if inside := [norm.cpu() for name, norm in norms.items() if part in name]:
             found[component] = inside
     return {name: float(torch.stack(values).norm()) for name, values in found.items()}
-
-
-def check_step(row: Row) -> None:
-    """Raise InputError for a step that cannot belong to a sound training run."""
-    step = int(row["step"])
-    if not all(math.isfinite(value) for value in row.values()):
-        raise InputError(
-            f"step {step}: loss {row['loss']} or gradient norm {row[PRE_CLIP]} is not finite; "
-            "lower train.learning_rate or use another train.mixed_precision"
-        )
-    if step == 1 and row["loss"] < ZERO_LOSS:
-        raise InputError(
-            f"step 1: the loss is {row['loss']:g} before anything was learned; the labels contain nothing to predict"
-        )
-    if step == 1 and row[PRE_CLIP] == 0:
-        raise InputError(NO_GRADIENT)
-
-
-def check_skipped(log_history: Sequence[Row]) -> None:
-    """Raise InputError if the last MAX_SKIPPED steps were all skipped."""
-    steps = [row for row in log_history if PRE_CLIP in row]
-    if len(list(takewhile(lambda row: row.get(SKIPPED), reversed(steps)))) >= MAX_SKIPPED:
-        raise InputError(
-            f"step {int(steps[-1]['step'])}: the gradients overflowed in {MAX_SKIPPED} steps in a row, although each "
-            "halved the loss scale; lower train.learning_rate or set train.mixed_precision to bf16 or no"
-        )
 
 
 def train_arm(

@@ -1,21 +1,23 @@
 """A stage's libraries compute with kernels that every x86 processor has; other commands keep the fastest ones."""
 
+from abo_vqa.common.processor import PORTABLE
+
+import ast
 import json
 import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from abo_vqa.common.processor import PORTABLE
-
-pytestmark = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors are left alone")
+X86 = pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="other processors are left alone")
 
 # What the libraries say themselves, not what the environment asks of them.
 KERNELS = """
 import json, os
-import abo_vqa, numpy, scipy.linalg, threadpoolctl, torch
+import abo_vqa.common.processor, numpy, scipy.linalg, threadpoolctl, torch
 torch.nn.functional.linear(torch.ones(40, 40), torch.ones(40, 40))
 from numpy._core._multiarray_umath import __cpu_features__ as features
 print(json.dumps({
@@ -43,6 +45,7 @@ def kernels(**environment: str) -> tuple[dict[str, object], str]:
     return json.loads(lines[-1]), "\n".join(line for line in lines if line.startswith("MKL_VERBOSE SGEMM"))
 
 
+@X86
 def test_a_stage_computes_with_portable_kernels() -> None:
     found, mkl = kernels(DVC_STAGE="train")
     assert found["torch"] == "AVX2" and found["numpy"] == [] and found["blas"] == ["Haswell"]
@@ -50,8 +53,17 @@ def test_a_stage_computes_with_portable_kernels() -> None:
     assert found["names"] == PORTABLE
 
 
+@X86
 def test_other_commands_and_named_kernels_are_left_alone() -> None:
     found, mkl = kernels()
     assert set(found["names"].values()) == {None} and "CNR:COMPATIBLE" not in mkl  # type: ignore[attr-defined]
     found, mkl = kernels(DVC_STAGE="train", MKL_CBWR="AUTO")
     assert found["torch"] == "AVX2" and "CNR:AUTO" in mkl
+
+
+def test_every_stage_chooses_its_kernels_before_it_imports_anything_else(root: Path) -> None:
+    stages = sorted(root.glob("src/abo_vqa/*/stage.py"))
+    assert len(stages) == 11
+    for stage in stages:
+        first = next(n for n in ast.parse(stage.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom))
+        assert isinstance(first, ast.Import) and first.names[0].name == "abo_vqa.common.processor", stage

@@ -19,7 +19,8 @@ from abo_vqa.common.layout import POST_CLIP, PRE_CLIP, SKIPPED
 from abo_vqa.common.params import Params
 from abo_vqa.training import trainer
 from abo_vqa.training.history import last_checkpoint
-from abo_vqa.training.trainer import MAX_SKIPPED, ArmTrainer
+from abo_vqa.training.soundness import MAX_SKIPPED
+from abo_vqa.training.trainer import ArmTrainer
 from arm_run import run_arm
 
 SCALE = 2.0**10

@@ -27,7 +27,8 @@ from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.training.plan import training_questions
 from abo_vqa.training.settings import attention, lora_config
-from abo_vqa.training.trainer import TrainingResult, check_step, train_arm
+from abo_vqa.training.soundness import check_step
+from abo_vqa.training.trainer import TrainingResult, train_arm
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 
