@@ -52,7 +52,7 @@ PHASES = (
     # A model this small learns to compare heights and numbers only after it can recognize and count.
     Phase("seeing", steps=1900, learning_rate=1.2e-3, comparisons=False),
     Phase("comparing", steps=700, learning_rate=8e-4),
-    Phase("naming", steps=600, learning_rate=5e-4, warmup=25, own_words=True),
+    Phase("naming", steps=300, learning_rate=5e-4, warmup=25, own_words=True),
 )
 VISION_STEPS, VISION_RATE = 1500, 1.2e-3
 HELD_OUT = 384  # scenes held out for the scores on the model card
