@@ -21,11 +21,10 @@ class BertScorer:
     model: a Hugging Face id, a folder, or `package:NAME`; layers: the encoder layer whose states are compared.
     """
 
-    def __init__(self, model: str, layers: int, batch_size: int = 64) -> None:
+    def __init__(self, model: str, layers: int) -> None:
         self._name = model
         self._path = resolve_model(model, _PARAMETER)
         self._layers = layers
-        self._batch_size = batch_size
         self._scores: dict[tuple[str, str], tuple[float, ...]] = {}
         self._scorer: Any = None
 
@@ -36,7 +35,6 @@ class BertScorer:
         a pair without tokens.
         """
         pairs = list(zip(predictions, answers, strict=True))
-        # Sorted, so that a pair's neighbors in the batch do not depend on the order of the questions.
         fresh = sorted({pair for pair in pairs if all(text.strip() for text in pair)} - self._scores.keys())
         if fresh:
             scores = np.nan_to_num(self._run(fresh)).round(_DECIMALS)
@@ -48,7 +46,9 @@ class BertScorer:
 
         scorer = self._load()
         predictions, answers = zip(*pairs, strict=True)
-        values = scorer.score(list(predictions), list(answers), batch_size=self._batch_size)
+        # One text at a time: bert-score fills its batches in the order of a set, which differs from process to process,
+        # and a text's last digits depend on its batch.
+        values = scorer.score(list(predictions), list(answers), batch_size=1)
         return torch.stack(values, dim=1).double().numpy()
 
     def _load(self) -> Any:
