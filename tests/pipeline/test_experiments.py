@@ -45,11 +45,14 @@ def locked(folder: Path) -> dict[str, Any]:
 
 
 def runs(folder: Path) -> list[dict[str, str]]:
-    """Return every MLflow run of the project's store as its tags, with its status."""
+    """Return every MLflow run of the project's store as its tags, with its status and id."""
     with sqlite3.connect(folder / "mlflow.db") as store:
         ids = store.execute("select run_uuid, status from runs").fetchall()
         tags = store.execute("select run_uuid, key, value from tags").fetchall()
-    return [{"status": status} | {key: value for run, key, value in tags if run == run_id} for run_id, status in ids]
+    return [
+        {"status": status, "run_id": run_id} | {key: value for run, key, value in tags if run == run_id}
+        for run_id, status in ids
+    ]
 
 
 def experiment(folder: Path, name: str) -> str:
@@ -174,11 +177,13 @@ def test_a_queued_experiment_reruns_what_depends_on_its_parameter(finished: Path
         time.sleep(2)
     out = run("dvc queue logs rank-8", finished)
     ran = stages_run(out)
-    arms = {f"{stage}@{arm}" for stage in ("train", "evaluate") for arm in MODELS[1:]}
+    arms = {f"{stage}@{arm}-1" for stage in ("train", "evaluate") for arm in MODELS[1:]}
     assert set(ran) == {*arms, "score", "compare", "register", "report"}
     # Its runs are in the parent repository's store, not in the folder that was deleted after it.
     own = [tags for tags in runs(finished) if tags.get("dvc.experiment") == "rank-8"]
-    assert len(runs(finished)) - before == len(own) == 5, "one of the experiment, and four stages' under it"
+    assert len(runs(finished)) - before == len(own) == 7, (
+        "the experiment's, two arms' under it, four stages' under them"
+    )
     shown = json.loads(run("dvc exp show --json", finished))
     assert "rank-8" in json.dumps(shown)
 
@@ -206,7 +211,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(finished: Path) 
             time.sleep(0.05)
         kill(process)
     out = run(command, finished)
-    assert re.search(r"train standard: \d+ steps, resumed from step [1-9]", out), out[-2000:]
+    assert re.search(r"train standard-1: \d+ steps, resumed from step [1-9]", out), out[-2000:]
     assert (
         hashes(finished)["models/adapters/standard-1"],
         (finished / "reports/curves/standard-1.csv").read_bytes(),
@@ -241,10 +246,11 @@ def test_a_training_seed_more_trains_and_asks_just_that_one_side_by_side(finishe
         assert set(ran) == new | {"score", "compare", "register", "report"} and len(ran) == len(set(ran))
         comparison = json.loads((finished / "reports/comparison.json").read_text())
         assert comparison["runs"]["options"] == ["options-1", "options-5"]
-        [parent] = {tags["mlflow.parentRunId"] for tags in runs(finished) if tags.get("runs_of_arm") == "options"} - {
-            tags["mlflow.parentRunId"] for tags in runs(finished) if tags.get("dvc.stage") == "train@options-1"
-        } or [""]
-        assert parent, "the arm's run lies under the one execution that both DVC processes share"
+        known = {tags["run_id"]: tags for tags in runs(finished)}
+        trained = [tags for tags in known.values() if tags.get("dvc.stage") in ("train@standard-5", "train@options-5")]
+        arms = [known[tags["mlflow.parentRunId"]] for tags in trained]
+        assert sorted(arm["runs_of_arm"] for arm in arms) == ["options", "standard"]
+        assert len({arm["mlflow.parentRunId"] for arm in arms}) == 1, "both DVC processes share one execution"
         after = hashes(finished)
         assert {path: after[path] for path in before if "-1" in path} == {p: h for p, h in before.items() if "-1" in p}
         # One at a time gives the same bytes as two at once.
