@@ -239,7 +239,9 @@ def test_an_arm_more_trains_and_tests_that_arm_alone(finished: Path) -> None:
 def test_a_training_seed_more_trains_and_asks_just_that_one_side_by_side(finished: Path) -> None:
     params = finished / "params.yaml"
     original, before = params.read_text(), hashes(finished)
-    params.write_text(re.sub(r"replicates: \[.*\]", "replicates: [1, 5]", original))
+    two_seeds = re.sub(r"replicates:\s+- 1$", "replicates: [1, 5]", original, flags=re.MULTILINE)
+    assert two_seeds != original
+    params.write_text(two_seeds)
     try:
         ran = stages_run(run("abo-vqa repro --jobs 2", finished))
         new = {f"{stage}@{arm}-5" for stage in ("train", "evaluate") for arm in MODELS[1:]}
