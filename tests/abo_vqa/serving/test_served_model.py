@@ -9,7 +9,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -283,11 +283,20 @@ def test_accuracy_over_http_is_that_of_the_evaluation(url: str, project: Path, t
     assert 0 < max(accuracies) < 1
 
 
-def test_in_python_bytes_are_taken_and_mistakes_are_refused(project: Path, answerer: Answerer) -> None:
+@pytest.fixture
+def load_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Load a model as MLflow's users do, without leaving the code it carries on the path of later tests."""
     import mlflow
 
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    return mlflow.pyfunc.load_model
+
+
+def test_in_python_bytes_are_taken_and_mistakes_are_refused(
+    project: Path, answerer: Answerer, load_model: Callable[[str], Any]
+) -> None:
     folder = next((project / "mlruns").rglob("MLmodel")).parent
-    model = mlflow.pyfunc.load_model(str(folder))
+    model = load_model(str(folder))
     row = {"image": WHOLE, "question": "What color is it?", "options": OPTIONS}
     found = model.predict(pd.DataFrame([row]))
     assert list(found.columns) == ["answer", "probabilities", "model_version"]
@@ -295,13 +304,15 @@ def test_in_python_bytes_are_taken_and_mistakes_are_refused(project: Path, answe
         model.predict(pd.DataFrame([row | {"options": ["red"]}]))
 
 
-def test_a_model_that_is_not_registered_says_so(project: Path, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_model_that_is_not_registered_says_so(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load_model: Callable[[str], Any]
+) -> None:
     import mlflow
 
     monkeypatch.chdir(project)
     params: Params = read_params()
     save_served_model(tmp_path / "model", "options", Path("models/adapters/options-1"), "d" * 64, params)
-    found = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(pd.DataFrame([GOOD]))
+    found = load_model(str(tmp_path / "model")).predict(pd.DataFrame([GOOD]))
     assert found["model_version"][0] == "unregistered/dddddddddddd"
     assert isinstance(ServedModel(), mlflow.pyfunc.PythonModel)
 
