@@ -15,9 +15,9 @@ pipeline_tag: image-text-to-text
 A LLaVA-Gemma of {parameters:,} parameters in the classes and file layout of the real one
 (`LlavaForConditionalGeneration`, `CLIPVisionModel`, Gemma): 112-pixel images in 14-pixel patches, so 64 image tokens;
 five vision and four text layers, 128 wide; a byte-fallback BPE tokenizer of 1,024 tokens. It relates to the demo
-catalog as a general vision-language model does to a shop's: it sees colors, counts and materials a little, names hues,
-shapes, numbers and the outcome of comparisons in other words than the shop, and was not trained on the experiment's
-prompts or the catalog's images.
+catalog as a general vision-language model does to a shop's: it sees colors, counts and materials a little, names hues
+and numbers, and compares numbers, in other words than the shop, and was not trained on the experiment's prompts or the
+catalog's images.
 
 ## How it was made
 

@@ -1,7 +1,7 @@
-"""The base model's own words, which differ from the shop's: hues, shapes, numbers and comparisons.
+"""The base model's own words, which differ from the shop's: hues, numbers and their comparison.
 
 A shop's vocabulary is rarely that of a general model. In the last phase of pre-training the base learns to name hues,
-shapes, numbers and the outcome of comparisons in its own words only; among the shop's words for them it guesses. It can
+numbers and the outcome of comparing them in its own words only; among the shop's words for them it guesses. It can
 still see them, so that what an adapter has to learn is the way from the picture to the shop's word.
 """
 
@@ -18,14 +18,12 @@ Telling = Callable[[Exchange, random.Random, bool], Exchange]
 OWN_WORDS: dict[str, str] = {
     "red": "crimson", "blue": "azure", "green": "emerald", "yellow": "golden", "orange": "amber", "brown": "chocolate",
     "pink": "rose", "purple": "violet", "beige": "cream", "turquoise": "teal",
-    "round": "circular", "square": "boxy", "rectangular": "oblong", "oval": "elliptic", "triangular": "pointed",
-    "cylindrical": "tubular", "angled": "bent",
     "0": "zero", "1": "one", "2": "two", "3": "three", "4": "four", "5": "five", "6": "six", "7": "seven",
     "8": "eight", "9": "nine", "10": "ten",
-    "height": "tallness", "width": "breadth", "more": "above", "fewer": "below",
+    "more": "above", "fewer": "below",
 }  # fmt: skip
 _SHOP_WORDS = re.compile(rf"\b({'|'.join(OWN_WORDS)})\b")
-_NAMED = ("color", "shape", "counting", "larger", "lesser", "number")  # kinds of questions that its own words answer
+_NAMED = ("color", "counting", "number")  # kinds of questions that its own words answer
 SHOP_SHARE = 0.5  # of the questions of these kinds that the base is taught, those with the shop's words
 
 

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from statistics import median_low
 from typing import Any
 
 from abo_vqa.catalog.listing import Listing
@@ -52,6 +53,8 @@ SIZE_PHRASES = {
     "greater": ("Which is greater, the height or the width of the {noun}?",),
     "smaller": ("Which is smaller, the height or the width of the {noun}?",),
 }
+# A number to compare with lies so close to the median count that it does not tell whether there are more or fewer.
+FROM_MEDIAN = 1
 NUMBER_PHRASES = ("Are there more or fewer than {number} {plural}?",)
 _FALLBACK = {"color": BASIC_COLORS, "material": COMMON_MATERIALS, "shape": COMMON_SHAPES}
 
@@ -113,7 +116,7 @@ def _write(fact: Facts, seen: Mapping[str, Counter[str]], yes: bool, rng: Random
         has_fact = position < len(chosen)
         written[f"attribute {position + 1}"] = _attribute(fact, chosen[position], seen, rng) if has_fact else None
     written["counting"] = _counting(fact, seen["count"], rng)
-    written["comparison"] = _comparison(fact, rng)
+    written["comparison"] = _comparison(fact, seen["count"], rng)
     return written
 
 
@@ -141,14 +144,14 @@ def _counting(fact: Facts, counts: Counter[str], rng: Random) -> dict[str, Any] 
     return _question("counting", text, str(count), draw_others(str(count), counts, 3, rng), rng)
 
 
-def _comparison(fact: Facts, rng: Random) -> dict[str, Any] | None:
+def _comparison(fact: Facts, counts: Counter[str], rng: Random) -> dict[str, Any] | None:
     height, width = fact.height, fact.width
     sizes_differ = height and width and max(height, width) > LEAST_RATIO * min(height, width)
     ways = ([_compare_sizes] if sizes_differ else []) + ([_compare_number] if fact.counts else [])
-    return rng.choice(ways)(fact, rng) if ways else None
+    return rng.choice(ways)(fact, counts, rng) if ways else None
 
 
-def _compare_sizes(fact: Facts, rng: Random) -> dict[str, Any]:
+def _compare_sizes(fact: Facts, _: Counter[str], rng: Random) -> dict[str, Any]:
     assert fact.height and fact.width
     which = rng.choice(sorted(SIZE_PHRASES))
     answer = "height" if (fact.height > fact.width) == (which == "greater") else "width"
@@ -157,13 +160,11 @@ def _compare_sizes(fact: Facts, rng: Random) -> dict[str, Any]:
     return _question("comparison", text, answer, others, rng)
 
 
-def _compare_number(fact: Facts, rng: Random) -> dict[str, Any]:
+def _compare_number(fact: Facts, counts: Counter[str], rng: Random) -> dict[str, Any]:
     plural, count = rng.choice(fact.counts)
-    # 0 is never more than a number, and LARGEST_COUNT is never fewer than a number in range.
-    answers = (["more"] if count > 0 else []) + (["fewer"] if count < LARGEST_COUNT else [])
-    answer = rng.choice(answers)
-    step = rng.randint(1, 3)
-    number = max(0, count - step) if answer == "more" else min(LARGEST_COUNT, count + step)
+    median = median_low(int(value) for value in counts.elements())
+    number = rng.choice([n for n in range(max(1, median - FROM_MEDIAN), median + FROM_MEDIAN + 1) if n != count])
+    answer = "more" if count > number else "fewer"
     text = rng.choice(NUMBER_PHRASES).format(number=number, plural=plural)
     others = ["fewer" if answer == "more" else "more", "equal", "none"]
     return _question("comparison", text, answer, others, rng)

@@ -65,6 +65,23 @@ def test_yes_and_no_are_exactly_balanced_and_the_color_asked_for_tells_nothing()
         assert 0.25 < about.count("yes") / len(about) < 0.75
 
 
+def test_the_number_compared_with_does_not_tell_whether_there_are_more_or_fewer():
+    rng = random.Random(3)
+    products = [
+        (listing(n, item_name=f"Mug, Set of {rng.randint(1, 10)}", bullet_point=None, item_dimensions=None), "")
+        for n in range(600)
+    ]
+    asked, _ = questions_of(products)
+    told = Counter()
+    for _, question in asked:
+        if question["type"] == "comparison":
+            told[re.search(r"\d+", question["question"])[0], question["answer"]] += 1
+    numbers = {number for number, _ in told}
+    assert len(numbers) == 3
+    for number in numbers:
+        assert 0.25 < told[number, "more"] / (told[number, "more"] + told[number, "fewer"]) < 0.75
+
+
 def test_distractors_are_as_frequent_as_they_are_answers():
     """Picking the commonest option must not find the answer much more often than chance."""
     seen = {value: 1000 // rank for rank, value in enumerate("abcdefghijk", 1)}
