@@ -1,6 +1,9 @@
 """Normalization of questions, options and answers for comparisons."""
 
 import re
+import unicodedata
+from decimal import Decimal
+from math import isfinite
 from typing import Any
 
 from breame.spelling import get_american_spelling
@@ -11,22 +14,35 @@ _NUMBER_WORDS = (
 )
 DIGITS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS.split())}
 _WORD = re.compile(r"[a-z]+")
-# No minus sign: "-1" is not 1.
-_OUTER = " \t\r\n.,;:!?\"'`()[]{}“”‘’"
+# No minus sign: "-1" is not 1. Asterisks and underscores are Markdown.
+_OUTER = " \t\r\n.,;:!?\"'`()[]{}“”‘’*_"
+# ".5" is 0.5; "3.0" is how pandas writes 3 in a CSV column with gaps.
+_BARE_FRACTION = re.compile(r"(?<![^\W_])(?<!\.)\.(?=\d)")
+_WHOLE = re.compile(r"(-?\d+)\.0")
+_BOOLEANS = {"true": "yes", "false": "no"}
 
 
 def fold(value: Any) -> str:
-    """Return an answer or option in lower case and without outer punctuation; "" if it is not a scalar."""
-    return " ".join(text_of(value).lower().strip(_OUTER).split())
+    """Return an answer or option in lower case and Unicode's NFKC, whole numbers without a fraction.
+
+    Without outer punctuation and format characters, with single spaces inside; "" if it is not a scalar.
+    """
+    # Lower case may decompose a letter, and NFKC may write a capital.
+    text = unicodedata.normalize("NFKC", _visible(text_of(value)))
+    text = unicodedata.normalize("NFKC", text.lower())
+    text = _BARE_FRACTION.sub("0.", " ".join(text.split())).strip(_OUTER)
+    whole = _WHOLE.fullmatch(text)
+    return whole[1] if whole else text
 
 
 def text_of(value: Any) -> str:
     """Return a scalar as text: booleans as yes and no, whole floats without a fraction; "" for anything else."""
+    value = plain(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, float | Decimal) and isfinite(value) and value == int(value):
         value = int(value)
-    if not isinstance(value, str | int | float):
+    if not isinstance(value, str | int | float | Decimal):
         return ""
     try:
         # JSON can encode a lone surrogate, which Parquet cannot.
@@ -35,14 +51,19 @@ def text_of(value: Any) -> str:
         return ""
 
 
+def plain(value: Any) -> Any:
+    """Return a numpy scalar as Python's own, anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
+
+
 def normalize(text: str) -> str:
     """Return an answer's normal form for comparisons.
 
     The first line only; lower case; no outer whitespace and punctuation, single spaces inside (as `fold`); American
-    spelling (grey is gray); an answer that is a number word, zero to twenty, becomes digits.
+    spelling (grey is gray); an answer that is a number word, zero to twenty, becomes digits, true and false yes and no.
     """
     folded = american(fold(first_line(text)))
-    return DIGITS.get(folded, folded)
+    return DIGITS.get(folded) or _BOOLEANS.get(folded, folded)
 
 
 def american(text: str) -> str:
@@ -52,4 +73,9 @@ def american(text: str) -> str:
 
 def first_line(text: str) -> str:
     """Return the first line that is not blank, or ""."""
-    return next(iter(text.strip().splitlines()), "")
+    return next(iter(_visible(text).strip().splitlines()), "")
+
+
+def _visible(text: str) -> str:
+    """Return the text without format characters such as zero-width spaces."""
+    return text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) != "Cf")

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from string import ascii_lowercase
 
 from abo_vqa.common.draws import derive_rng, draw_others
 from abo_vqa.common.errors import choose
@@ -18,9 +19,8 @@ from abo_vqa.common.schema import ATTRIBUTE, COUNTING, EXISTENTIAL, QUESTION_TYP
 from abo_vqa.common.words import DIGITS, fold
 from abo_vqa.questions.schema import Question
 
-_LABEL = re.compile(r"\s*[(\[]?([A-Ha-h])\s*[).:\]]+\s*")
-_LONE_LETTER = re.compile(r"[\W_]*(?:(?:option|answer)\W+)?([a-h])[\W_]*", re.IGNORECASE)
-_LETTERS = "abcdefgh"
+_LABEL = re.compile(r"\s*[(\[]?([A-Za-z])\s*[).:\]]+\s*")
+_LONE_LETTER = re.compile(r"[\W_]*(?:(?i:option|answer)\W+)?([A-Za-z])[\W_]*")
 _HOW_MANY = re.compile(r"\b(?:how many|number of)\b", re.IGNORECASE)
 
 
@@ -77,7 +77,8 @@ def unlettered(given: Sequence[str]) -> tuple[tuple[str, ...], bool]:
     """Return the options without their letters a, b, c, ..., and whether they had them."""
     labels = [label for option in given if (label := _LABEL.match(option))]
     options = tuple(label.string[label.end() :] for label in labels)
-    lettered = any(options) and "".join(label[1].lower() for label in labels) == _LETTERS[: len(given)]
+    letters = "".join(label[1].lower() for label in labels)
+    lettered = any(options) and len(labels) == len(given) and letters == ascii_lowercase[: len(given)]
     return (options, True) if lettered else (tuple(given), False)
 
 
@@ -88,13 +89,18 @@ def meant(answer: str, options: Sequence[str], lettered: bool) -> str:
     # Options without letters may be letters themselves, such as the print on a cap.
     ambiguous = not lettered and any(len(option) == 1 and option.isalpha() for option in known)
     if letter and not ambiguous:
-        place = _LETTERS.index(letter[1].lower())
+        place = ascii_lowercase.index(letter[1].lower())
         return options[place] if place < len(options) else answer
     if label and fold(answer) not in known:
-        place = _LETTERS.index(label[1].lower())
+        place = ascii_lowercase.index(label[1].lower())
         # "B) red" where the second option is blue contradicts itself; the expectations reject it.
         return options[place] if known[place : place + 1] == [fold(answer[label.end() :])] else answer
     return answer
+
+
+def is_letter(answer: str) -> bool:
+    """Return whether an answer is nothing but the letter of an option."""
+    return _LONE_LETTER.fullmatch(answer) is not None
 
 
 def _fold(question: Question) -> Question:

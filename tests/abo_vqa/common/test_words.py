@@ -1,5 +1,8 @@
 """The spelling in which questions, options and answers are compared."""
 
+from decimal import Decimal
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,6 +18,21 @@ from abo_vqa.common.words import fold, normalize
         (3, "3"),
         (3.0, "3"),
         (2.5, "2.5"),
+        ("3.0", "3"),
+        ("1.000", "1.000"),
+        (np.int64(3), "3"),
+        (np.float32(2.5), "2.5"),
+        (np.bool_(True), "yes"),
+        (Decimal("3.00"), "3"),
+        (Decimal("2.5"), "2.5"),
+        (".5", "0.5"),
+        ("(.5)", "0.5"),
+        ("...5", "5"),
+        ("**red**", "red"),
+        ("_red_", "red"),
+        ("ｒｅｄ", "red"),
+        ("re\u00add\u200b", "red"),
+        ("two\u00a0words…", "two words"),
         (-1, "-1"),
         ("t-shirt", "t-shirt"),
         ("Two  Words", "two words"),
@@ -37,6 +55,9 @@ def test_folding(value, folded):
         ("'Dark   Blue'!", "dark blue"),
         ("two", "2"),
         ("Twenty.", "20"),
+        ("True", "yes"),
+        ("False.", "no"),
+        ("\u200b\nred", "red"),
         ("one piece", "one piece"),
         ("Grey.", "gray"),
         ("greyish-brown colour", "grayish-brown color"),
