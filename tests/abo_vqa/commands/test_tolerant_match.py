@@ -19,6 +19,8 @@ from abo_vqa.commands.tolerant_match import similarity, tolerant_match
         ("stainles steel", "stainless steel"),
         ("dark-blue", "dark blue"),
         ("-1", "-1"),
+        ("lunchbox", "lunch box"),
+        ("2 retangular tables", "two rectangular tables"),
     ],
 )
 def test_forgiven(prediction: str, answer: str) -> None:
@@ -41,6 +43,10 @@ def test_forgiven(prediction: str, answer: str) -> None:
         ("yes", "no"),
         ("not red", "red"),
         ("red", "red or blue"),
+        ("the couch in the picture is tan", "the couch in the picture is red"),
+        ("the couch in the picture is big", "the couch in the picture is bright"),
+        ("a very large rectangular table", "a very large rectangular wooden table"),
+        ("1 2", "12"),
     ],
 )
 def test_not_forgiven(prediction: str, answer: str) -> None:
