@@ -6,14 +6,15 @@ import gzip
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from math import isnan
+from decimal import Decimal
 from pathlib import Path
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.words import fold, text_of
+from abo_vqa.common.words import fold, plain, text_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,10 +71,21 @@ def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
 def read_table(path: Path) -> "pd.DataFrame":
     """Return a file's rows; CSV cells are texts, of columns separated by comma, semicolon or tab.
 
-    Raises InputError if the file is missing, has none of the four formats, or a CSV line has too many or few fields.
+    Raises InputError if the file is missing, has none of the four formats, has two columns of one name (see
+    find_column), or a CSV line has too many or few fields.
     """
     if not path.is_file():
         raise InputError(f"{path}: not found")
+    table = _read(path)
+    counts = Counter(map(_column_key, table))
+    if alike := [str(name) for name in table if counts[_column_key(name)] > 1]:
+        raise InputError(
+            f"{path}: the columns {', '.join(alike)} have one name but for case, spaces or hyphens; drop one"
+        )
+    return table
+
+
+def _read(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
     kind = path.name.removesuffix(".gz").rpartition(".")[2]
@@ -100,12 +112,17 @@ def _fields(file: Any) -> dict[str, list[str]]:
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     header = text.readline()
     text.seek(0)
-    reader = csv.reader(text, delimiter=max(",;\t", key=header.count))
+    delimiter = max(",;\t", key=header.count)
+    reader = csv.reader(text, delimiter=delimiter)
     names = [name.strip() for name in next(reader, [])]
     if repeated := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"more than one column is named {repeated[0]!r}")
-    rows = []
+    rows, start = [], reader.line_num + 1
     for row in reader:
+        # Not with commas, which multi-line prose has.
+        if delimiter != "," and any("\n" in field and delimiter in field for field in row):
+            raise ValueError(f"line {start}: a field goes on in the next line; a quote is not closed?")
+        start = reader.line_num + 1
         if len(row) not in (0, len(names)):
             raise ValueError(f"line {reader.line_num} has {len(row)} fields, the header {len(names)}; quote commas")
         rows += [row] if row else []
@@ -127,8 +144,12 @@ def _lines(file: Any) -> Iterator[Any]:
 
 def find_column(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
     """Return the table's name of the first of these columns that it has; case, spaces and hyphens do not matter."""
-    known = {re.sub(r"[\s-]+", "_", str(name).strip().lower()): str(name) for name in reversed(list(table))}
+    known = {_column_key(name): str(name) for name in table}
     return next((known[name] for name in names if name in known), None)
+
+
+def _column_key(name: Any) -> str:
+    return re.sub(r"[\s-]+", "_", str(name).strip().lower())
 
 
 def lettered_columns(table: "pd.DataFrame") -> list[str]:
@@ -137,24 +158,49 @@ def lettered_columns(table: "pd.DataFrame") -> list[str]:
     return [name for name in found if name is not None]
 
 
+def given_options(given: Mapping[Any, Any], column: str | None, lettered: Sequence[str]) -> Any:
+    """Return a row's options for read_options: the column's cell, or those of option_a, option_b, ... by letter."""
+    return {name.strip()[-1]: given[name] for name in lettered} if column is None else given[column]
+
+
 def read_options(given: Any) -> list[str]:
     """Return the options in a cell: a list, a letter-to-option mapping, or either spelled in JSON or Python.
 
-    Missing and empty ones are left out. Raises ValueError for anything else.
+    A mapping is read in the order of its letters. Missing and empty ones at the end are left out. Raises ValueError for
+    anything else, and for a gap, which makes letters and indices ambiguous.
     """
     if isinstance(given, str):
         given = _spelled(given)
     if isinstance(given, Mapping):
-        given = list(given.values())
+        given = _by_letter(given)
     listed = given.tolist() if hasattr(given, "tolist") else given
     if not isinstance(listed, list | tuple):
         raise ValueError("the options are not a list")
-    return [text for option in listed if (text := text_in(option))]
+    options = list(map(text_in, listed))
+    while options and not options[-1]:
+        options.pop()
+    if "" in options:
+        place = options.index("")
+        letter = ascii_lowercase[place : place + 1].upper()
+        raise ValueError(f"option {place + 1} ({letter}) is empty, but a later one is not; fill it or move them up")
+    return options
+
+
+def _by_letter(given: Mapping[Any, Any]) -> list[Any]:
+    """Return the options in the order of their letters, None for a missing one; without letters, as given."""
+    options = {str(key).strip().lower(): option for key, option in given.items()}
+    if len(options) < len(given):
+        raise ValueError(f"the options have a letter twice: {', '.join(map(str, given))}")
+    if not all(len(key) == 1 and key in ascii_lowercase for key in options):
+        return list(options.values())
+    return [options.get(letter) for letter in ascii_lowercase]
 
 
 def text_in(cell: Any) -> str:
     """Return a cell's scalar as text, "" where it is missing."""
-    return "" if isinstance(cell, float) and isnan(cell) else text_of(cell).strip()
+    cell = plain(cell)
+    missing = isinstance(cell, float | Decimal) and cell != cell
+    return "" if missing else text_of(cell).strip()
 
 
 def _spelled(text: str) -> Any:
@@ -168,8 +214,7 @@ def _spelled(text: str) -> Any:
 
 def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None], lettered: Sequence[str]) -> Row:
     values = {key: given[name] for key, name in names.items() if name is not None}
-    listed = values["options"] if "options" in values else [given[name] for name in lettered]
-    options = read_options(listed)
+    options = read_options(given_options(given, names["options"], lettered))
     question = str(values["question"]).strip()
     if not question:
         raise ValueError("no question")
@@ -194,8 +239,8 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
 
 def _index(answer: Any, options: Sequence[str], is_index: bool) -> int:
     if is_index:
-        # pandas reads an integer column with gaps as floats.
-        places = [place for place in range(len(options)) if text_in(answer) == str(place)]
+        # pandas reads an integer column with gaps as floats, which fold makes whole.
+        places = [place for place in range(len(options)) if fold(answer) == str(place)]
         if not places:
             raise ValueError(f"the index {answer} is not in 0 to {len(options) - 1}")
         return places[0]

@@ -91,13 +91,52 @@ def test_csv_as_spreadsheets_and_pandas_write_it(tmp_path: Path, header: str, ro
 
 @pytest.mark.parametrize(
     ("options", "read"),
-    [({"A": "red", "B": "blue"}, ["red", "blue"]), ([True, False, None], ["yes", "no"]), ([1.0, 2], ["1", "2"])],
+    [
+        ({"A": "red", "B": "blue"}, ["red", "blue"]),
+        ({"B": "blue", "A": "red", "C": None}, ["red", "blue"]),
+        ('{"b": "blue", "a": "red"}', ["red", "blue"]),
+        ({"2": "red", "1": "blue"}, ["red", "blue"]),
+        ([True, False, None], ["yes", "no"]),
+        ([1.0, 2], ["1", "2"]),
+    ],
 )
 def test_options_as_a_mapping_or_as_numbers(tmp_path: Path, options: object, read: list[str]) -> None:
     row = {"image": "x", "question": "?", "options": options, "answer": "B"}
     (tmp_path / "set.jsonl").write_text(f"{json.dumps(row)}\n\n")
     [found], _ = read_question_set(tmp_path / "set.jsonl")
     assert (found["options"], found["answer"]) == (read, read[1])
+
+
+def test_an_empty_lettered_column_is_a_gap(tmp_path: Path) -> None:
+    columns = "image,question,option_a,option_b,option_c,answer"
+    (tmp_path / "set.csv").write_text(f"{columns}\nx,?,red,,blue,B\ny,?,red,blue,,B\n")
+    [row], problems = read_question_set(tmp_path / "set.csv")
+    assert (row["options"], row["answer"]) == (["red", "blue"], "blue")
+    assert problems == ["row 1: option 2 (B) is empty, but a later one is not; fill it or move them up"]
+    (tmp_path / "set.csv").write_text("image,question,option_a,option_c,answer\nx,?,red,blue,C\n")
+    assert len(read_question_set(tmp_path / "set.csv")[1]) == 1, "a missing column is one, too"
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_quote_that_is_not_closed_is_named(tmp_path: Path, separator: str) -> None:
+    rows = [["image", "question", "options", "answer"], ["x", "?", "['a', 'b']", "a"]]
+    rows += [["x", '"Color', "['a', 'b']", "a"], ["x", 'Size?"', "['a', 'b']", "a"]]
+    (tmp_path / "set.tsv").write_text("\n".join(map(separator.join, rows)))
+    with pytest.raises(InputError, match="line 3: a field goes on in the next line; a quote is not closed"):
+        read_question_set(tmp_path / "set.tsv")
+    (tmp_path / "set.csv").write_text("image,question,options,answer\nx,\"Well,\nwhat?\",\"['a', 'b']\",a\n")
+    assert read_question_set(tmp_path / "set.csv")[0][0]["question"] == "Well,\nwhat?"
+
+
+def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("image,question,options,answer,Image\nx,?,\"['a', 'b']\",a,y\n")
+    with pytest.raises(InputError, match=r"set\.csv: the columns image, Image have one name"):
+        read_question_set(tmp_path / "set.csv")
+
+
+def test_an_index_with_a_fraction_of_zero_is_read(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("image,question,option_a,option_b,answer_index\nx,?,red,blue,1.0\n")
+    assert read_question_set(tmp_path / "set.csv")[0][0]["answer"] == "blue"
 
 
 def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
@@ -115,6 +154,12 @@ def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
         ({"choices": ["1", "1.", "3", "4"]}, "row 2: duplicate options: 1, 1., 3, 4"),
         ({"question": " "}, "row 2: no question"),
         ({"choices": None}, "row 2: the options are not a list"),
+        ({"choices": ["1", "", "3"]}, "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up"),
+        (
+            {"choices": {"A": "1", "C": "3"}},
+            "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up",
+        ),
+        ({"choices": {"A": "1", "a": "3"}}, "row 2: the options have a letter twice: A, a"),
     ],
 )
 def test_a_bad_row_is_named_and_the_others_are_read(tmp_path: Path, change: dict, says: str) -> None:
