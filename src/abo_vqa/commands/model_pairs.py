@@ -10,7 +10,8 @@ import pandas as pd
 from abo_vqa.commands.prediction_files import Table
 from abo_vqa.commands.tolerant_match import tolerant_match
 from abo_vqa.common.words import normalize
-from abo_vqa.comparison.training import TrainingDifference, paired_training_difference
+from abo_vqa.comparison.differences import rounded
+from abo_vqa.comparison.training import TrainingDifference, independent_training_difference
 from abo_vqa.comparison.words import BECAUSE, NOT_SHOWN
 from abo_vqa.metrics.answers import exact_match
 from abo_vqa.statistics.intervals import MeanDifference, cluster_interval, paired_difference
@@ -66,7 +67,7 @@ def _accuracies(runs: Runs, confidence: float) -> Json:
         values = np.stack([run[match].to_numpy(float) for run in runs], 1)
         interval = cluster_interval(values.mean(1), runs[0]["image_group"].to_list(), confidence)
         deviation = float(values.mean(0).std(ddof=1)) if len(runs) > 1 else None
-        found[match] = _rounded(
+        found[match] = rounded(
             {"accuracy": interval.estimate, "low": interval.low, "high": interval.high, "deviation": deviation}
         )
     return found
@@ -79,7 +80,7 @@ def _by_type(tables: Mapping[str, Runs]) -> Json:
     return {
         str(kind): {
             "n": len(part),
-            "accuracy": _rounded({name: float(mean[part.index].mean()) for name, mean in means.items()}),
+            "accuracy": rounded({name: float(mean[part.index].mean()) for name, mean in means.items()}),
         }
         for kind, part in kinds.groupby(kinds)
     }
@@ -98,7 +99,7 @@ def _family(tables: Mapping[str, Runs], match: str, confidence: float) -> list[J
             "second": second,
             "match": match,
             "runs": [len(tables[first]), len(tables[second])],
-            **_rounded({**vars(difference), "holm_p": float(holm_p), "unsaid": unsaid}),
+            **rounded({**vars(difference), "holm_p": float(holm_p), "unsaid": unsaid}),
             "answer": _answer(difference.estimate, holm_p < 1 - confidence, unsaid),
         }
         for (first, second), (difference, unsaid), holm_p in zip(pairs, found, adjusted, strict=True)
@@ -111,7 +112,7 @@ def _difference(first: Runs, second: Runs, match: str, confidence: float) -> tup
     if len(ones) == len(others) == 1:
         one_image = ones[0]["image_group"].nunique() == 1
         return paired_difference(ones[0], others[0], confidence), ONE_IMAGE if one_image else ""
-    found = paired_training_difference(ones, others, confidence)
+    found = independent_training_difference(ones, others, confidence)
     if not found.unsaid and _copies(first, second):
         found = TrainingDifference(
             found.n, found.estimate, -1.0, 1.0, p=1.0, detectable=1.0, replicates=found.replicates, unsaid=_COPIED
@@ -132,8 +133,3 @@ def _answer(estimate: float, shown: bool, unsaid: str) -> str:
     if not shown:
         return NOT_SHOWN
     return "better" if estimate > 0 else "worse"
-
-
-def _rounded(row: Mapping[str, Any]) -> Json:
-    """Return the row with six significant digits: more than the data carry, and equal on every machine."""
-    return {name: float(f"{value:.6g}") if isinstance(value, float) else value for name, value in row.items()}

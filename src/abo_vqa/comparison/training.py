@@ -8,6 +8,9 @@ Rockette 1995; Gallas 2006). The variance of the mean difference over R replicat
 The spread of the question means estimates images + interaction / R, with many degrees of freedom; the spread of the
 replicate means estimates seeds + interaction, with R - 1; and what remains of the single answers, less both means,
 estimates interaction, with many.
+
+The replicates of two ways are pairs of one seed, or independent: then the variances of both ways' replicate means, and
+both interactions, are added.
 """
 
 from collections.abc import Sequence
@@ -79,11 +82,17 @@ def training_difference(
         return TrainingDifference(
             count, estimate, -bound, bound, p=1.0, detectable=bound, replicates=replicates, unsaid=unsaid
         )
-    found, degrees = components(sums, sizes, bound), degrees_of_freedom(sizes)
+    return _difference(estimate, components(sums, sizes, bound), sizes, replicates, confidence, bound)
+
+
+def _difference(
+    estimate: float, found: Components, sizes: Array, replicates: int, confidence: float, bound: float
+) -> TrainingDifference:
+    degrees = degrees_of_freedom(sizes)
     half = float(half_width(found, degrees, replicates, 1 - confidence))
     seeds = max(float(found.replicates - found.interaction), 0.0)
     return TrainingDifference(
-        count,
+        int(sizes.sum()),
         estimate,
         max(-bound, estimate - half),
         min(bound, estimate + half),
@@ -161,26 +170,35 @@ def detectable_difference(found: Components, image_degrees: float, replicates: i
     return float(brentq(lacking, 0.0, float(widths.max() + 10 * error)))
 
 
-def paired_training_difference(
+def independent_training_difference(
     first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], confidence: float, cluster: str = "image_group"
 ) -> TrainingDifference:
-    """Return training_difference of two ways of training, replicate by replicate.
+    """Return the difference of two ways of training whose replicates are not pairs of one seed, in any order.
 
-    first, second: per replicate the columns qa_id, correct and the cluster's, in one order of seeds. A way with a
-    single table, such as base, has no training seed: each replicate of the other is compared with it. Raises InputError
-    if the numbers of replicates differ otherwise, or the questions are not the same.
+    first, second: per replicate the columns qa_id, correct and the cluster's. The replicates' variance is the sum of
+    both ways', with replicates - 1 degrees of freedom, at most Welch's. A way with a single table, such as base, has no
+    training seed. Raises InputError if the numbers of replicates differ otherwise, or the questions are not the same.
     """
     if len(first) != len(second) and 1 not in (len(first), len(second)):
-        raise InputError(f"{len(first)} replicates against {len(second)}; replicates are compared seed by seed")
-    number = max(len(first), len(second))
-    ones, others = (list(tables) * (number // len(tables)) for tables in (first, second))
-    order = ones[0]["qa_id"]
-    columns = []
-    for one, other in zip(ones, others, strict=True):
-        align(ones[0], one)
-        pair = align(one, other).set_index("qa_id").reindex(order)
-        columns.append(pair["correct"].to_numpy(float) - pair["correct_second"].to_numpy(float))
-    return training_difference(np.stack(columns, 1), ones[0][cluster].to_list(), confidence)
+        raise InputError(f"{len(first)} replicates against {len(second)}; give each as many, or one")
+    ones, others = (_matrix(tables, first[0]) for tables in (first, second))
+    groups = first[0][cluster].to_list()
+    single = ones - others
+    if 1 in (len(first), len(second)) or _too_few(len(set(groups)), len(first)):
+        return training_difference(single, groups, confidence)
+    sums, sizes = cluster_sums(single, groups)
+    ways = [components(cluster_sums(matrix, groups)[0], sizes, 1.0) for matrix in (ones, others)]
+    interaction, replicates = (sum(getattr(way, name) for way in ways) for name in ("interaction", "replicates"))
+    images = np.maximum(difference_variance(sums.mean(-1), sizes, 1.0) - interaction, 0)
+    estimate = single.mean()
+    found = Components(estimate, images, interaction, replicates)
+    return _difference(float(estimate), found, sizes, len(first), confidence, 1.0)
+
+
+def _matrix(tables: Sequence[pd.DataFrame], known: pd.DataFrame) -> Array:
+    """Return whether each answer is correct, as (questions, replicates) in the order of the known table."""
+    pairs = [align(known, table).set_index("qa_id").reindex(known["qa_id"]) for table in tables]
+    return np.stack([pair["correct_second"].to_numpy(float) for pair in pairs], 1)
 
 
 def _too_few(clusters: int, replicates: int) -> str:

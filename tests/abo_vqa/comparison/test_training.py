@@ -13,7 +13,7 @@ from abo_vqa.comparison.training import (
     components,
     detectable_difference,
     half_width,
-    paired_training_difference,
+    independent_training_difference,
     training_difference,
 )
 from abo_vqa.statistics.intervals import POWER, mean_difference
@@ -133,25 +133,54 @@ def tables(matrix: np.ndarray) -> list[pd.DataFrame]:
 def test_a_model_without_replicates_is_compared_with_each_of_the_other():
     rng = np.random.default_rng(0)
     arm, base = rng.random((100, 3)) < 0.7, rng.random((100, 1)) < 0.5
-    found = paired_training_difference(tables(arm), tables(base), 0.95)
+    found = independent_training_difference(tables(arm), tables(base), 0.95)
     expected = training_difference(arm.astype(float) - base, [str(i // 5) for i in range(100)], 0.95)
     assert found == expected
-    turned = paired_training_difference(tables(base), tables(arm), 0.95)
+    turned = independent_training_difference(tables(base), tables(arm), 0.95)
     assert (turned.low, turned.high, turned.p) == pytest.approx((-found.high, -found.low, found.p))
 
 
-def test_replicates_are_matched_by_question_and_pairs_by_place():
+def test_replicates_are_matched_by_question():
     rng = np.random.default_rng(0)
     arm, other = rng.random((100, 3)) < 0.7, rng.random((100, 3)) < 0.5
     mixed = [table.sample(frac=1, random_state=place) for place, table in enumerate(tables(other))]
-    found = paired_training_difference(tables(arm), mixed, 0.95)
+    found = independent_training_difference(tables(arm), mixed, 0.95)
     # Shuffled clusters come in another order, which the last bits may show.
-    straight = paired_training_difference(tables(arm), tables(other), 0.95)
+    straight = independent_training_difference(tables(arm), tables(other), 0.95)
     assert (found.low, found.p) == pytest.approx((straight.low, straight.p))
     with pytest.raises(InputError, match="3 replicates against 2"):
-        paired_training_difference(tables(arm), tables(other)[:2], 0.95)
+        independent_training_difference(tables(arm), tables(other)[:2], 0.95)
     with pytest.raises(InputError, match=r"different questions: 1 .* q99"):
-        paired_training_difference(tables(arm), [table[:99] for table in tables(other)], 0.95)
+        independent_training_difference(tables(arm), [table[:99] for table in tables(other)], 0.95)
+
+
+def test_independent_replicates_may_be_in_any_order():
+    arm, other = tables(gains(1) > 0), tables(gains(2) > 0)
+    found = independent_training_difference(arm, other, 0.95)
+    for place in (1, 2):
+        turned = independent_training_difference(arm, other[place:] + other[:place], 0.95)
+        assert vars(turned) == pytest.approx(vars(found))
+
+
+def test_the_components_of_independent_replicates_are_both_ways_together():
+    """Of two ways that answer every question alike, the seeds are all that is left: their variances add up."""
+    leads = np.array([[0.1, 0.3, 0.5], [0.4, 0.2, 0.3]])
+    ones, others = (np.arange(5000)[:, None] % 10 < 10 * lead for lead in leads)
+    found = independent_training_difference(tables(ones), tables(others), 0.95)
+    assert found.seed_deviation == pytest.approx(np.sqrt(leads.var(1, ddof=1).sum()), rel=0.01)
+
+
+def test_sorting_the_replicates_by_accuracy_shows_no_difference_of_equal_ways():
+    """Paired by place, sorted replicates agree by construction: at these settings every third pair would differ."""
+    rng, shown = np.random.default_rng(0), []
+    for _ in range(120):
+        chances = rng.normal(0.6, 0.08, (2, 1, 3)) + rng.normal(0, 0.1, (150, 1))
+        ways = [tables(rng.random((150, 3)) < way) for way in chances]
+        found = independent_training_difference(
+            *(sorted(way, key=lambda run: run["correct"].mean()) for way in ways), 0.95
+        )
+        shown.append(found.p < 0.05)
+    assert np.mean(shown) <= 0.08
 
 
 @pytest.mark.slow
