@@ -24,7 +24,7 @@ def main(
         typer.Argument(
             metavar="FILES...",
             help="[NAME=]FILE: CSV, Parquet, JSON or JSON lines (or .gz). Files of one NAME are its training runs, in "
-            "the same order of seeds for every model. Default name: the file's.",
+            "any order: runs of two models are taken as independent. Default name: the file's.",
         ),
     ],
     condition: Annotated[
@@ -53,6 +53,7 @@ def main(
     shown = {str(path): any(row.options for row in rows) for path, rows in read.items()}
     compared["files"] = {name: list(map(str, runs)) for name, runs in paths.items()}
     compared["without_options"] = [name for name, has in shown.items() if not has] if any(shown.values()) else []
+    compared["conditions"] = {str(path): rows[0].condition for path, rows in read.items()}
     if json_file:
         try:
             json_file.write_text(json.dumps(compared, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -84,5 +85,5 @@ def named_files(given: Sequence[str]) -> dict[str, list[Path]]:
     counts = {name: len(paths) for name, paths in files.items() if len(paths) > 1}
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise InputError(f"files: {listed}; runs are compared seed by seed: give each model as many, or one")
+        raise InputError(f"files: {listed}; give each model as many runs, or one")
     return files

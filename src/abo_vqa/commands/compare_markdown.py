@@ -22,8 +22,9 @@ _SINGLE = (
 _RUNS = (
     "Deviation: of the accuracy from run to run, which its interval leaves out. A difference with several runs is over "
     "images and training seeds; image error and seed error are the parts of its standard error, and seed deviation "
-    "that of the difference from seed to seed without the luck of single answers. A model with one run is taken as it "
-    "is. All in points."
+    "that of the difference from seed to seed without the luck of single answers. Runs of two models are taken as "
+    "independent, whatever their order: nothing says which share a seed. A model with one run is taken as it is. All "
+    "in points."
 )
 
 
@@ -47,7 +48,18 @@ def render(compared: Mapping[str, Any]) -> str:
             f"No options in {', '.join(lacking)}, but in other files: if these models did not see them, a difference "
             "is one of prompts, too."
         )
+    if len(set(compared["conditions"].values())) > 1:
+        parts.append(_conditions(compared["conditions"]))
     return "\n\n".join(parts)
+
+
+def _conditions(conditions: Mapping[str, str]) -> str:
+    """Return which file was asked under which condition; a file without a condition may be of any."""
+    asked = [
+        f"{name} was asked under {condition}" if condition else f"{name} has no condition"
+        for name, condition in conditions.items()
+    ]
+    return f"{', '.join(asked)}: a difference is one of conditions, too."
 
 
 def _model_table(compared: Mapping[str, Any], single: bool) -> tuple[list[str], list[list[str]]]:

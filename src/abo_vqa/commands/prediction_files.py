@@ -3,6 +3,8 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from decimal import Decimal
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +17,15 @@ from abo_vqa.commands.question_sets import (
     QUESTION,
     TYPE,
     find_column,
+    given_options,
     lettered_columns,
     read_options,
     read_table,
     text_in,
 )
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.words import first_line, normalize
-from abo_vqa.questions.repair import meant, unlettered
+from abo_vqa.common.words import first_line, fold, normalize, plain
+from abo_vqa.questions.repair import is_letter, meant, unlettered
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +36,7 @@ PREDICTION = (
     "prediction", "predicted_answer", "predicted", "pred", "generated_answer", "generated_text", "model_answer",
     "model_output", "response", "output", "generated", "completion",
 )  # fmt: skip
-GROUP, CONDITION = ("image_group",), ("condition",)
+GROUP, CONDITION, SHOWN = ("image_group",), ("condition",), ("shown_image",)
 _FORMS = "image, question (or question_id), answer (or gold, label) and prediction (or generated_answer, response)"
 
 
@@ -53,6 +56,8 @@ class Prediction:
     options: tuple[str, ...]
     answer: str
     prediction: str
+    condition: str = ""
+    shown_image: str = ""
 
 
 Key = tuple[str, ...]
@@ -81,25 +86,59 @@ def read_predictions(path: Path, condition: str | None = None) -> list[Predictio
 def match_files(files: Mapping[Path, Sequence[Prediction]]) -> list[Table]:
     """Return each file's rows by question, all in one order, with the options, group and type that any file gives.
 
-    A question is an image and a text, and its id where these are there more than once. Without image groups an image
-    is a group. Raises InputError if a question
-    is repeated, in one file only, or has another gold answer or other options there; the message has file and row.
+    A question is an image and a text, and its id where these are there more than once. An image without a group is a
+    group. Raises InputError, with file and row, if a question is repeated, in one file only, or has another text, gold
+    answer, options or shown image there, if an image has two groups, or if letters are predicted without options.
     """
     keys = _keys(list(files.values()))
     tables = {path: _by_key(path, rows, keys) for path, rows in files.items()}
-    (first, known), *others = tables.items()
-    for path, table in others:
+    for (first, known), (path, table) in combinations(tables.items(), 2):
         _check_same(first, known, path, table)
-    shared = {key: _shared([table[key] for table in tables.values()]) for key in sorted(known)}
+    groups = _image_groups(files)
+    _, known = next(iter(tables.items()))
+    shared = {key: _shared([table[key] for table in tables.values()], groups) for key in sorted(known)}
+    for path, table in tables.items():
+        _check_letters(path, table, {key: fields["options"] for key, fields in shared.items()})
     return [{key: replace(table[key], **fields) for key, fields in shared.items()} for table in tables.values()]
 
 
-def _shared(rows: Sequence[Prediction]) -> dict[str, Any]:
+def _image_groups(files: Mapping[Path, Sequence[Prediction]]) -> dict[str, str]:
+    """Return the group of every image that has one; groups within an image would take its questions as independent."""
+    found: dict[str, tuple[str, Path, int]] = {}
+    for path, rows in files.items():
+        for row in rows:
+            if not row.image_group:
+                continue
+            group, first, number = found.setdefault(row.image, (row.image_group, path, row.row))
+            if group != row.image_group:
+                raise InputError(
+                    f"{path}, row {row.row}: image {row.image} has the image group {row.image_group!r}, {group!r} in "
+                    f"{first}, row {number}; an image belongs to one group: mend or drop the column"
+                )
+    return {image: group for image, (group, _, _) in found.items()}
+
+
+def _shared(rows: Sequence[Prediction], groups: Mapping[str, str]) -> dict[str, Any]:
     return {
         "options": next((row.options for row in rows if row.options), ()),
-        "image_group": next((row.image_group for row in rows if row.image_group), rows[0].image),
+        "image_group": groups.get(rows[0].image, rows[0].image),
         "question_type": next((row.question_type for row in rows if row.question_type), "all"),
     }
+
+
+def _check_letters(path: Path, table: Table, options: Mapping[Key, Sequence[str]]) -> None:
+    """Letters mean the options as they were shown: another file may have them in another order."""
+    bare = [(row, options[key]) for key, row in table.items() if options[key] and not row.options]
+    letters = [
+        row
+        for row, shown in bare
+        if is_letter(first_line(row.prediction)) and normalize(row.prediction) not in map(normalize, shown)
+    ]
+    if 2 * len(letters) > len(bare):
+        raise InputError(
+            f"{path}, row {letters[0].row}: the prediction {letters[0].prediction!r} is a letter, as {len(letters)} of "
+            f"{len(bare)} are, but the file has no options; add its options"
+        )
 
 
 def _under(path: Path, table: "pd.DataFrame", condition: str | None) -> "pd.DataFrame":
@@ -108,10 +147,11 @@ def _under(path: Path, table: "pd.DataFrame", condition: str | None) -> "pd.Data
     name = find_column(table, CONDITION)
     if name is None:
         return table
-    there = ", ".join(map(str, table[name].unique()))
-    if condition is None and table[name].nunique() > 1:
+    names = table[name].map(text_in)
+    there = ", ".join(each or "(empty)" for each in names.unique())
+    if condition is None and names.nunique() > 1:
         raise InputError(f"{path}: has several conditions; choose one by --condition: {there}")
-    chosen = table if condition is None else table[table[name] == condition]
+    chosen = table if condition is None else table[names == condition]
     if chosen.empty and not table.empty:
         raise InputError(f"{path}: has no rows of the condition {condition}; it has {there}")
     return chosen
@@ -119,15 +159,19 @@ def _under(path: Path, table: "pd.DataFrame", condition: str | None) -> "pd.Data
 
 def _known(table: "pd.DataFrame") -> dict[str, tuple[str, ...]]:
     has_prediction, has_gold = (find_column(table, names) is not None for names in (PREDICTION, GOLD))
+    # Beside a gold answer and a prediction, `answer` may be either; a gold answer is checked to be the same.
     return {
         "image": IMAGE,
         "question": QUESTION,
         "id": ID,
         "type": TYPE,
         "group": GROUP,
+        "condition": CONDITION,
+        "shown": SHOWN,
         "options": OPTIONS,
         "index": INDEX,
         "answer": GOLD if has_gold else ANSWER,
+        "second answer": ANSWER if has_gold and has_prediction else (),
         "prediction": PREDICTION if has_prediction or not has_gold else ANSWER,
     }
 
@@ -143,32 +187,40 @@ def _columns(path: Path, there: Sequence[Any], names: dict[str, str | None]) -> 
 
 
 def _prediction(number: int, given: Mapping[Any, Any], names: Mapping[str, str], lettered: Sequence[str]) -> Prediction:
-    texts = {key: text_in(given[names[key]]) if key in names else "" for key in ("question", "id", "type", "group")}
+    wanted = ("question", "id", "type", "group", "condition", "shown")
+    texts = {key: text_in(given[names[key]]) if key in names else "" for key in wanted}
     image = _image(given[names["image"]])
     if not image:
         raise ValueError("no image")
     if not texts["question"] and not texts["id"]:
         raise ValueError("no question")
-    listed = given[names["options"]] if "options" in names else [given[name] for name in lettered]
+    listed = given_options(given, names.get("options"), lettered)
     options, had_letters = unlettered([] if _missing(listed) else read_options(listed))
     return Prediction(
         row=number,
         image=image,
         image_group=texts["group"],
         question=" ".join(texts["question"].split()),
-        qa_id=texts["id"],
+        qa_id=_whole(texts["id"]),
         question_type=texts["type"],
         options=options,
         answer=_gold(given, names, options, had_letters),
         prediction=_meant(_single(given[names["prediction"]]), options, had_letters),
+        condition=texts["condition"],
+        shown_image=_whole(texts["shown"]),
     )
+
+
+def _whole(text: str) -> str:
+    """Return an id without the fraction that pandas writes in a CSV column with gaps: 7.0 is 7."""
+    return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
 
 
 def _image(cell: Any) -> str:
     """Return what identifies an image: its path or id, or the digest of embedded bytes."""
     if isinstance(cell, Mapping):
         cell = cell.get("bytes") or cell.get("path")
-    return hashlib.sha256(cell).hexdigest() if isinstance(cell, bytes) else text_in(cell)
+    return hashlib.sha256(cell).hexdigest() if isinstance(cell, bytes) else _whole(text_in(cell))
 
 
 def _missing(cell: Any) -> bool:
@@ -177,10 +229,14 @@ def _missing(cell: Any) -> bool:
 
 def _single(cell: Any) -> str:
     """Return a prediction's text, also out of a list of one; "" where it is missing."""
-    values = cell.tolist() if hasattr(cell, "tolist") else cell
+    import pandas as pd
+
+    values = plain(cell.tolist() if hasattr(cell, "tolist") else cell)
     if isinstance(values, list | tuple) and len(values) == 1:
         values = values[0]
-    if isinstance(values, list | tuple | Mapping | bytes):
+    if values is None or values is pd.NA or values is pd.NaT:
+        return ""
+    if not isinstance(values, str | bool | int | float | Decimal):
         raise ValueError(f"the prediction is a {type(values).__name__}, not a text")
     text = text_in(values)
     # str() of a missing value in pandas.
@@ -193,7 +249,7 @@ def _meant(text: str, options: Sequence[str], had_letters: bool) -> str:
 
 def _gold(given: Mapping[Any, Any], names: Mapping[str, str], options: Sequence[str], had_letters: bool) -> str:
     if "answer" not in names:
-        index = text_in(given[names["index"]])
+        index = _whole(text_in(given[names["index"]]))
         if index not in map(str, range(len(options))):
             raise ValueError(f"the index {index!r} is not in 0 to {len(options) - 1}")
         return options[int(index)]
@@ -202,7 +258,22 @@ def _gold(given: Mapping[Any, Any], names: Mapping[str, str], options: Sequence[
         raise ValueError("no gold answer")
     if options and normalize(answer) not in map(normalize, options):
         raise ValueError(f"the gold answer {answer!r} is none of the options {', '.join(options)}")
+    _check_second(given, names, answer, options, had_letters)
     return answer
+
+
+def _check_second(
+    given: Mapping[Any, Any], names: Mapping[str, str], gold: str, options: Sequence[str], had_letters: bool
+) -> None:
+    """Raise ValueError if `answer` is not the gold answer of another column: one of them may be something else."""
+    if "second answer" not in names:
+        return
+    second = _meant(_single(given[names["second answer"]]), options, had_letters)
+    if normalize(second) not in ("", normalize(gold)):
+        raise ValueError(
+            f"the columns {names['answer']} and {names['second answer']} are both read as the gold answer, but have "
+            f"{gold!r} and {second!r}; drop the one that is not"
+        )
 
 
 def _keys(files: Sequence[Sequence[Prediction]]) -> tuple[str, ...]:
@@ -235,20 +306,28 @@ def _check_same(first: Path, known: Table, path: Path, table: Table) -> None:
                 "file must answer the same questions"
             )
     for key, row in table.items():
-        before = known[key]
-        where = f"{path}, row {row.row}: {_named(key)} has"
-        if normalize(row.answer) != normalize(before.answer):
-            raise InputError(f"{where} the gold answer {row.answer!r}, {before.answer!r} in {first}, row {before.row}")
-        # In any order; a file without options does not contradict one that has them.
-        shown, others = (sorted(map(normalize, options)) for options in (row.options, before.options))
-        if shown and others and shown != others:
-            raise InputError(
-                f"{where} the options {', '.join(row.options)}; in {first}, row {before.row}, they are "
-                f"{', '.join(before.options)}"
-            )
-        groups = {row.image_group, before.image_group} - {""}
-        if len(groups) > 1:
-            raise InputError(f"{where} the image group {row.image_group!r}, {before.image_group!r} in {first}")
+        if found := _contradiction(row, known[key]):
+            what, new, old = found
+            place = f"{first}, row {known[key].row}"
+            before = f"; in {place}, they are {old}" if what == "options" else f", {old} in {place}"
+            raise InputError(f"{path}, row {row.row}: {_named(key)} has the {what} {new}{before}")
+
+
+def _contradiction(row: Prediction, before: Prediction) -> tuple[str, str, str] | None:
+    """Return what two rows of a question contradict each other in, with both values."""
+    both = row.question and before.question and row.question != before.question
+    if both and fold(row.question) != fold(before.question):
+        return "text", repr(row.question), repr(before.question)
+    if row.answer != before.answer and normalize(row.answer) != normalize(before.answer):
+        return "gold answer", repr(row.answer), repr(before.answer)
+    # In any order; a file without options does not contradict one that has them.
+    both = row.options and before.options and row.options != before.options
+    if both and sorted(map(normalize, row.options)) != sorted(map(normalize, before.options)):
+        return "options", ", ".join(row.options), ", ".join(before.options)
+    both = row.shown_image and before.shown_image and row.shown_image != before.shown_image
+    if both and row.condition == before.condition:
+        return "shown image", repr(row.shown_image), repr(before.shown_image)
+    return None
 
 
 def _named(key: Key) -> str:

@@ -95,6 +95,16 @@ def test_runs_that_disagree_show_nothing(tmp_path: Path) -> None:
     assert (answers(alone)["x", "base"], answers(alone)["y", "base"]) == ("better", "worse")
 
 
+def test_the_order_of_a_models_files_does_not_matter(tmp_path: Path) -> None:
+    """Nothing says which runs of two models share a seed."""
+    a, b = ([predictions(0.7, seed) for seed in seeds] for seeds in ((1, 2, 3), (4, 5, 6)))
+    found = compared(tmp_path, a=a, b=b)
+    for place in (1, 2):
+        turned = compared(tmp_path, a=a, b=b[place:] + b[:place])
+        assert (turned["differences"], turned["models"]) == (found["differences"], found["models"])
+    assert "Runs of two models are taken as independent" in found["printed"]
+
+
 def test_what_cannot_be_said(tmp_path: Path) -> None:
     good, bad, run = predictions(1, 1), predictions(0, 2), predictions(0.9, 3)
     two = compared(tmp_path, bad=bad, good=[good, run])
@@ -132,10 +142,23 @@ def test_questions_about_an_image_count_once(tmp_path: Path) -> None:
     base, good = predictions(0, 1, 4, 40), predictions(1, 1, 4, 40)
     wins = good.where(good["image_name"].isin(["0.jpg", "1.jpg", "2.jpg"]), base)
     assert set(answers(compared(tmp_path, base=base, good=wins)).values()) == {"not shown"}
-    grouped = [table.assign(image_group=table.index % 2) for table in (predictions(0, 1), predictions(1, 1))]
+    grouped = [table.assign(image_group=table.index // 5 % 2) for table in (predictions(0, 1), predictions(1, 1))]
     found = compared(tmp_path, base=grouped[0], good=grouped[1])
     assert (found["groups"], set(answers(found).values())) == (2, {"not shown"})
     assert "40 images in 2 groups" in found["printed"]
+
+
+def test_conditions_that_differ_are_named(tmp_path: Path) -> None:
+    table = predictions(0.7, 1)
+    asked = {name: table.assign(condition=name) for name in ("open", "options")}
+    found = compared(tmp_path, a=asked["open"], b=asked["options"], c=table)
+    said = [f"{tmp_path}/{name}-0.csv" for name in "abc"]
+    assert (
+        f"{said[0]} was asked under open, {said[1]} was asked under options, {said[2]} has no condition: a difference "
+        "is one of conditions, too." in found["printed"]
+    )
+    assert list(found["conditions"].values()) == ["open", "options", ""]
+    assert "one of conditions" not in compared(tmp_path, a=asked["open"], b=asked["open"])["printed"]
 
 
 def test_both_matches_are_shown_and_empty_predictions_are_wrong(tmp_path: Path) -> None:
@@ -207,7 +230,7 @@ def test_names_of_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["results.csv", "results=b.csv"], "would both be named results"),
         (["=a.csv", "b.csv"], "=a.csv: must be FILE or NAME=FILE"),
         (["x=a.csv", "x=./a.csv", "b.csv"], "x: a file is given twice"),
-        (["x=1", "x=2", "y=3", "y=4", "y=5", "z=6"], "x 2, y 3; runs are compared seed by seed"),
+        (["x=1", "x=2", "y=3", "y=4", "y=5", "z=6"], "x 2, y 3; give each model as many runs, or one"),
     ],
 )
 def test_wrong_files_are_named(files: list[str], says: str) -> None:

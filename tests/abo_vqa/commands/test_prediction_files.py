@@ -1,19 +1,23 @@
 """Anybody's predictions are read by name and matched by question; what contradicts is named with file and row."""
 
 import json
+from decimal import Decimal
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from abo_vqa.commands.prediction_files import match_files, read_predictions
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.words import normalize
 
 ROWS = [
     {"image": "a.jpg", "question": "Color?", "answer": "red", "prediction": "blue"},
     {"image": "a.jpg", "question": "How many?", "answer": "2", "prediction": "two"},
     {"image": "b.jpg", "question": "Color?", "answer": "grey", "prediction": "gray"},
 ]
+NO_TEXT = {"image": "a", "id": 2, "question": None, "answer": "x", "prediction": "x"}
 
 
 def lines(path: Path, rows: list[dict]) -> Path:
@@ -131,6 +135,7 @@ def test_embedded_images_are_known_by_their_bytes(tmp_path: Path) -> None:
         ({"options": ["3", "4"]}, "row 2: the gold answer '2' is none of the options 3, 4"),
         ({"prediction": ["2", "3"]}, "row 2: the prediction is a list, not a text"),
         ({"prediction": {"text": "2"}}, "row 2: the prediction is a dict, not a text"),
+        ({"options": ["2", "", "4"]}, "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up"),
     ],
 )
 def test_a_bad_row_is_named(tmp_path: Path, change: dict, says: str) -> None:
@@ -196,6 +201,85 @@ def test_options_groups_and_types_of_one_file_hold_for_all(tmp_path: Path) -> No
     assert {(row.question_type, row.image_group) for row in plain.values()} == {("all", "a.jpg"), ("all", "b.jpg")}
 
 
+def test_an_image_has_the_group_that_any_row_of_it_has(tmp_path: Path) -> None:
+    """Groups in some rows only are no groups within an image."""
+    partly = [ROWS[0] | {"image_group": "g"}, *ROWS[1:]]
+    for tables in (matched(tmp_path, ROWS, partly), matched(tmp_path, partly, ROWS)):
+        for table in tables:
+            assert [row.image_group for row in table.values()] == ["g", "g", "b.jpg"]
+
+
+def test_the_images_shown_may_differ_under_different_conditions(tmp_path: Path) -> None:
+    first, second = (ROWS[0] | {"shown_image": name, "condition": name} for name in "ab")
+    assert len(matched(tmp_path, [first], [second])) == 2
+
+
+def test_predicted_letters_may_be_options_themselves(tmp_path: Path) -> None:
+    sizes = ROWS[0] | {"answer": "S", "prediction": "M"}
+    one, two = matched(tmp_path, [sizes], [sizes | {"options": ["S", "M", "L"]}])
+    assert [row.prediction for table in (one, two) for row in table.values()] == ["M", "M"]
+
+
+def test_every_two_files_are_compared(tmp_path: Path) -> None:
+    second, third = (ROWS[0] | {"options": options} for options in (["red", "blue"], ["red", "green"]))
+    with pytest.raises(InputError, match=r"z\.jsonl, row 1: .* has the options red, green; in \S+y\.jsonl, row 1"):
+        matched(tmp_path, ROWS[:1], [second], [third])
+
+
+def test_csv_spells_what_parquet_holds(tmp_path: Path) -> None:
+    table = pd.DataFrame(
+        {"image_id": [7, None, 9], "question": list("abc"), "answer": [True, False, True], "prediction": True}
+    ).iloc[[0, 2]]
+    table["counted"] = [3, None]
+    for name in ("x.csv", "y.parquet"):
+        getattr(table, f"to_{name[2:]}")(tmp_path / name)
+    files = {tmp_path / name: read_predictions(tmp_path / name) for name in ("x.csv", "y.parquet")}
+    assert len(match_files(files)) == 2, "7.0 is 7, True is yes"
+    counts = csv(tmp_path / "z.csv", "image,question,answer,prediction", "7,?,3,3.0")
+    [row] = read_predictions(counts)
+    assert normalize(row.prediction) == normalize(row.answer)
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [(np.float32(2.5), "2.5"), (np.bool_(False), "no"), (Decimal("3.00"), "3"), (pd.NA, "")]
+)
+def test_scalars_of_other_kinds_are_read(tmp_path: Path, value: object, read: str) -> None:
+    table = pd.DataFrame({"image": ["a"], "question": "?", "answer": "x", "prediction": pd.Series([value])})
+    table.to_parquet(tmp_path / "x.parquet")
+    assert read_predictions(tmp_path / "x.parquet")[0].prediction == read
+
+
+def test_a_prediction_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    table = pd.DataFrame({"image": ["a"], "question": "?", "answer": "x", "prediction": [pd.Timestamp("2026-01-01")]})
+    table.to_parquet(tmp_path / "x.parquet")
+    with pytest.raises(InputError, match="row 1: the prediction is a Timestamp, not a text"):
+        read_predictions(tmp_path / "x.parquet")
+
+
+def test_options_are_lettered_as_in_their_file(tmp_path: Path) -> None:
+    row = {"image": 7, "question": "?", "options": {"B": "blue", "A": "red"}, "answer": "A", "prediction": "B"}
+    [found] = read_predictions(lines(tmp_path / "x.jsonl", [row]))
+    assert (found.answer, found.prediction) == ("red", "blue")
+    letters = csv(tmp_path / "x.csv", "image,question,option_a,option_b,option_c,answer,prediction", "7,?,r,,b,b,B")
+    with pytest.raises(InputError, match=r"row 1: option 2 \(B\) is empty"):
+        read_predictions(letters)
+
+
+def test_two_columns_for_one_thing_are_refused(tmp_path: Path) -> None:
+    path = csv(tmp_path / "x.csv", "image,question,answer,prediction,Prediction", "7,?,a,a,b")
+    with pytest.raises(InputError, match=r"x\.csv: the columns prediction, Prediction have one name"):
+        read_predictions(path)
+    path = csv(tmp_path / "x.csv", "image,question,label,answer,prediction", "7,?,a,A.,a", "8,?,0,red,red")
+    with pytest.raises(InputError, match=r"row 2: the columns label and answer are both read as .* have '0' and 'red'"):
+        read_predictions(path)
+
+
+def test_an_empty_condition_is_a_condition(tmp_path: Path) -> None:
+    path = lines(tmp_path / "x.jsonl", [ROWS[0] | {"condition": "open"}, ROWS[1]])
+    with pytest.raises(InputError, match=r"has several conditions; choose one by --condition: open, \(empty\)"):
+        read_predictions(path)
+
+
 def test_options_may_be_in_another_order(tmp_path: Path) -> None:
     first, second = (ROWS[0] | {"options": options} for options in (["red", "blue"], ["Blue", "red"]))
     assert len(matched(tmp_path, [first], [second])) == 2
@@ -217,7 +301,31 @@ def test_options_may_be_in_another_order(tmp_path: Path) -> None:
             [ROWS[0] | {"options": ["red", "green"]}],
             r"y\.jsonl, row 1: .* has the options red, green; in \S+x\.jsonl, row 1, they are red, blue",
         ),
-        ([ROWS[0] | {"image_group": 1}], [ROWS[0] | {"image_group": 2}], "has the image group '2', '1' in"),
+        (
+            [ROWS[0] | {"image_group": 1}],
+            [ROWS[0] | {"image_group": 2}],
+            r"y\.jsonl, row 1: image a\.jpg has the image group '2', '1' in \S+x\.jsonl, row 1; an image belongs",
+        ),
+        (
+            [row | {"image_group": place} for place, row in enumerate(ROWS)],
+            ROWS,
+            r"x\.jsonl, row 2: image a\.jpg has the image group '1', '0' in \S+x\.jsonl, row 1; an image belongs",
+        ),
+        (
+            [{"image": "a", "id": 1, "question": "Color?", "answer": "x", "prediction": "x"}, NO_TEXT],
+            [{"image": "a", "id": 1, "question": "Size?", "answer": "x", "prediction": "x"}, NO_TEXT],
+            r"y\.jsonl, row 1: .* has the text 'Size\?', 'Color\?' in \S+x\.jsonl, row 1",
+        ),
+        (
+            [ROWS[0] | {"shown_image": "a.jpg", "condition": "swapped"}],
+            [ROWS[0] | {"shown_image": "c.jpg", "condition": "swapped"}],
+            r"y\.jsonl, row 1: .* has the shown image 'c\.jpg', 'a\.jpg' in \S+x\.jsonl, row 1",
+        ),
+        (
+            [ROWS[0] | {"options": ["red", "blue"]}, ROWS[1]],
+            [ROWS[0] | {"prediction": "(B)"}, ROWS[1]],
+            r"y\.jsonl, row 1: the prediction '\(B\)' is a letter, as 1 of 1 are, .*; add its options",
+        ),
     ],
 )  # fmt: skip
 def test_tables_that_contradict_are_refused(tmp_path: Path, first: list, second: list, says: str) -> None:
