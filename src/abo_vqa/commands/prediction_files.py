@@ -314,18 +314,18 @@ def _check_same(first: Path, known: Table, path: Path, table: Table) -> None:
 
 
 def _contradiction(row: Prediction, before: Prediction) -> tuple[str, str, str] | None:
-    """Return what two rows of a question contradict each other in, with both values."""
-    both = row.question and before.question and row.question != before.question
-    if both and fold(row.question) != fold(before.question):
+    """Return what two rows of a question contradict each other in, with both values; empty fields do not."""
+    texts = {row.question, before.question} - {""}
+    if len(texts) > 1 and fold(row.question) != fold(before.question):
         return "text", repr(row.question), repr(before.question)
     if row.answer != before.answer and normalize(row.answer) != normalize(before.answer):
         return "gold answer", repr(row.answer), repr(before.answer)
-    # In any order; a file without options does not contradict one that has them.
-    both = row.options and before.options and row.options != before.options
-    if both and sorted(map(normalize, row.options)) != sorted(map(normalize, before.options)):
+    # In any order.
+    other = row.options != before.options and () not in (row.options, before.options)
+    if other and sorted(map(normalize, row.options)) != sorted(map(normalize, before.options)):
         return "options", ", ".join(row.options), ", ".join(before.options)
-    both = row.shown_image and before.shown_image and row.shown_image != before.shown_image
-    if both and row.condition == before.condition:
+    shown = {row.shown_image, before.shown_image} - {""}
+    if len(shown) > 1 and row.condition == before.condition:
         return "shown image", repr(row.shown_image), repr(before.shown_image)
     return None
 

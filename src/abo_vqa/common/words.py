@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from decimal import Decimal
+from functools import lru_cache
 from math import isfinite
 from typing import Any
 
@@ -56,6 +57,8 @@ def plain(value: Any) -> Any:
     return value.item() if getattr(value, "ndim", None) == 0 and hasattr(value, "item") else value
 
 
+# The same few answers come again and again.
+@lru_cache(maxsize=1 << 16)
 def normalize(text: str) -> str:
     """Return an answer's normal form for comparisons.
 
