@@ -239,8 +239,8 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
 
 def _index(answer: Any, options: Sequence[str], is_index: bool) -> int:
     if is_index:
-        # pandas reads an integer column with gaps as floats, which fold makes whole.
-        places = [place for place in range(len(options)) if fold(answer) == str(place)]
+        # pandas reads an integer column with gaps as floats.
+        places = [place for place in range(len(options)) if text_in(answer).removesuffix(".0") == str(place)]
         if not places:
             raise ValueError(f"the index {answer} is not in 0 to {len(options) - 1}")
         return places[0]

@@ -24,16 +24,14 @@ _BOOLEANS = {"true": "yes", "false": "no"}
 
 
 def fold(value: Any) -> str:
-    """Return an answer or option in lower case and Unicode's NFKC, whole numbers without a fraction.
+    """Return an answer or option in lower case and Unicode's NFKC; "" if it is not a scalar.
 
-    Without outer punctuation and format characters, with single spaces inside; "" if it is not a scalar.
+    Without outer punctuation and format characters, with single spaces inside.
     """
     # Lower case may decompose a letter, and NFKC may write a capital.
     text = unicodedata.normalize("NFKC", _visible(text_of(value)))
     text = unicodedata.normalize("NFKC", text.lower())
-    text = _BARE_FRACTION.sub("0.", " ".join(text.split())).strip(_OUTER)
-    whole = _WHOLE.fullmatch(text)
-    return whole[1] if whole else text
+    return _BARE_FRACTION.sub("0.", " ".join(text.split())).strip(_OUTER)
 
 
 def text_of(value: Any) -> str:
@@ -63,9 +61,12 @@ def normalize(text: str) -> str:
     """Return an answer's normal form for comparisons.
 
     The first line only; lower case; no outer whitespace and punctuation, single spaces inside (as `fold`); American
-    spelling (grey is gray); an answer that is a number word, zero to twenty, becomes digits, true and false yes and no.
+    spelling (grey is gray); an answer that is a number word, zero to twenty, becomes digits, 3.0 is 3, true and false
+    are yes and no.
     """
     folded = american(fold(first_line(text)))
+    if whole := _WHOLE.fullmatch(folded):
+        return whole[1]
     return DIGITS.get(folded) or _BOOLEANS.get(folded, folded)
 
 
