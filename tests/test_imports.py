@@ -13,7 +13,7 @@ from abo_vqa.common.digests import code_of, imports, module_file
 # A room imports from its own level and those before it. The demo may import everything, and nothing imports the demo.
 ORDER = [
     {"common"},
-    {"figures", "statistics"},
+    {"statistics"},
     {"catalog"},
     {"model"},
     {"generators", "questions"},

@@ -14,7 +14,7 @@ EVALUATE = {"evaluate_base", "evaluate@standard-1", "evaluate@options-1"}
 
 
 def stages(text: str) -> dict[str, dict[str, Any]]:
-    """Return the stages of dvc.yaml by name, those of a foreach once."""
+    """Return the stages of dvc.yaml by name, those of a matrix once."""
     return {name: stage.get("do", stage) for name, stage in YAML(typ="safe", pure=True).load(text)["stages"].items()}
 
 
@@ -106,12 +106,18 @@ def test_a_comment_reruns_its_own_stage_alone(finished: Path, touched: str, comm
 
 
 @pytest.mark.slow
-def test_a_changed_base_is_seen(finished: Path) -> None:
-    config = finished / "models/demo/generation_config.json"
-    before = config.read_text()
-    config.write_text(before + "\n")
+@pytest.mark.parametrize(
+    ("file", "reruns"),
+    [
+        ("models/demo/generation_config.json", {*EVALUATE, "train@standard-1", "train@options-1", "register"}),
+        ("models/hub/llava-v1.6-mistral-7b-hf.json", {"generate"}),
+    ],
+)
+def test_a_changed_model_is_seen(finished: Path, file: str, reruns: set[str]) -> None:
+    model = finished / file
+    before = model.read_text()
+    model.write_text(before + "\n")
     try:
-        changed = set(json.loads(run("dvc status --json", finished)))
-        assert changed == {*EVALUATE, "train@standard-1", "train@options-1", "register"}
+        assert set(json.loads(run("dvc status --json", finished))) == reruns
     finally:
-        config.write_text(before)
+        model.write_text(before)

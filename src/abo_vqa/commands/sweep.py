@@ -145,7 +145,7 @@ def pool(comparisons: Mapping[str, Mapping[str, Any]]) -> Json:
 
 
 def render_pool(comparisons: Mapping[str, Mapping[str, Any]], parameters: str = "") -> str:
-    """Return the pooled runs as Markdown; parameters: what tells them from others."""
+    """Return the pooled runs as Markdown; parameters: the values that differ from other groups."""
     from abo_vqa.statistics.display import markdown_table, percent, span
 
     pooled = pool(comparisons)
@@ -185,8 +185,8 @@ def render_pool(comparisons: Mapping[str, Mapping[str, Any]], parameters: str = 
         heads = ["first", "second", "condition", "seeds", "points", "deviation", "interval", "first is better in"]
         sections += ["## Planned differences", markdown_table(heads, differences)]
         sections.append(
-            "First is better in: the seeds whose run alone shows the first significantly better; each run's verdict "
-            "tells whether that is a gain."
+            "First is better in: the number of seeds whose own run shows the first significantly better; each run's "
+            "verdict tells whether that is a gain."
         )
     return "\n\n".join(sections)
 

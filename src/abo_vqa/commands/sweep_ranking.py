@@ -14,7 +14,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a revision holds. params: by dotted name; comparison, metrics: the content of the reports."""
+    """A revision's parameters and reports. params: by dotted name; comparison, metrics: the content of the reports."""
 
     params: Json
     comparison: Json

@@ -3,9 +3,12 @@
 Journals and checkpoints are named after them, so that work with other inputs is never resumed.
 """
 
+from abo_vqa.common.processor import PORTABLE
+
 import ast
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from importlib.metadata import version
@@ -32,8 +35,8 @@ def digest(value: Any) -> str:
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
-    """Return the installed version of each package."""
-    return {name: version(name) for name in names}
+    """Return the installed version of each package, and the kernels that they are told to use (common.processor)."""
+    return {name: version(name) for name in names} | {name: os.environ.get(name, "") for name in PORTABLE}
 
 
 def code_files(module: str, src: Path = SRC, without: Iterable[str] = ()) -> list[Path]:

@@ -25,7 +25,7 @@ COMPARISON = Path("reports/comparison.json")
 # Under the project root, so that experiments in temporary folders reuse earlier work.
 FEATURES = Path("models/features")
 JOURNALS = Path("tables/asking")
-# Columns of reports/curves/ARM.csv beside step, loss and learning_rate.
+# Columns of reports/curves/MODEL.csv beside step, loss and learning_rate.
 PRE_CLIP, POST_CLIP, ACCURACY = "grad_norm/pre_clip", "grad_norm/post_clip", "validation/accuracy"
 SKIPPED = "skipped"  # 1 where a loss scaler skipped the step; only there under float16
 RANKED = "ranked"  # column of tables/predictions: whether the most likely option is right
@@ -37,7 +37,7 @@ def split_table(split: str) -> Path:
 
 
 def adapter_folder(arm: str) -> Path:
-    """Return the PEFT folder of an arm."""
+    """Return the PEFT folder of a trained model, such as standard-1."""
     return ADAPTERS / arm
 
 

@@ -14,7 +14,7 @@ PORTABLE = {
     "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
 }
 
-# Commands outside the pipeline (`abo-vqa serve`, `predict`) keep the fastest kernels, and so does who names others.
+# Commands outside the pipeline (`abo-vqa serve`, `predict`) keep the fastest kernels; variables already set win.
 if "DVC_STAGE" in os.environ and platform.machine() in ("x86_64", "AMD64"):
     for variable, value in PORTABLE.items():
         os.environ.setdefault(variable, value)

@@ -119,9 +119,9 @@ def audited_as(shown: ConditionParams) -> str | None:
     """Return the audit's condition with the same text; None if there is none.
 
     For rotated and shuffled options it is `options`, where a text-only baseline must be right in one order only, which
-    is no harder.
+    is no harder. Another wording has the same answers and options.
     """
-    if shown.question != "shown":
+    if shown.question == "none":
         return None
     if shown.options == "none":
         return OPEN
@@ -177,7 +177,7 @@ def _above_text_only(
 
 
 def _without_a_type(planned: Sequence[Pair], answers: Answers) -> list[Json]:
-    """Return every planned difference without the questions of one type, for each type: does it rest on one alone?"""
+    """Return every planned difference with one question type left out, for each type in turn."""
     rows = []
     for pair in planned:
         kinds = sorted(answers.runs(pair.first, pair.condition)[0]["question_type"].unique())

@@ -15,6 +15,7 @@ from abo_vqa.statistics.intervals import MeanDifference, align, cluster_interval
 
 Json = dict[str, Any]
 IMAGES, IMAGES_AND_SEEDS = "images", "images and training seeds"
+COPIED = "two training runs of one model gave the same answers to all questions"
 # Column of Answers: right, where an answer that is no option counts by the option that the model ranks first.
 READ_LENIENTLY = "read_leniently"
 
@@ -57,8 +58,22 @@ class Answers:
                 for condition, part in table.assign(**{READ_LENIENTLY: lenient}).groupby("condition"):
                     align(tables[name][0][tables[name][0]["condition"] == condition], part)
                     rows = part.set_index("qa_id").sort_index()
+                    self._check_shown(model, str(condition), rows)
                     self._parts.setdefault((model, str(condition)), []).append(rows)
         self.conditions = there
+        self._copied = {name for name, runs in tables.items() if _have_copies(runs)}
+
+    def _check_shown(self, model: str, condition: str, rows: pd.DataFrame) -> None:
+        """Raise InputError if a question's image was shown to one model and another to this one."""
+        known = next((parts[0] for (_, under), parts in self._parts.items() if under == condition), rows)
+        if "shown_image" not in rows or "shown_image" not in known:
+            return
+        other = rows.index[(rows["shown_image"] != known["shown_image"]).to_numpy()]
+        if len(other):
+            raise InputError(
+                f"question {other[0]} was asked of {model} under {condition} with another image than of other models; "
+                "run `dvc repro` so that every model is shown the same"
+            )
 
     def runs(self, model: str, condition: str) -> list[pd.DataFrame]:
         """Return the model's answers under a condition, one table per training run, indexed by qa_id."""
@@ -114,7 +129,7 @@ class Answers:
     def difference(self, pair: Pair, values: Array, groups: Sequence[str], bound: float = 1.0) -> Json:
         """Return a row of a family, without Holm's adjustment.
 
-        over: what the interval and p generalize to. unsaid: why nothing can be said, empty otherwise.
+        over: what the interval and p generalize to. unsaid: why the difference is inconclusive, empty otherwise.
         """
         replicates = values.shape[1]
         found: MeanDifference
@@ -123,15 +138,18 @@ class Answers:
         else:
             found, over = training_difference(values, groups, self.confidence, bound), IMAGES_AND_SEEDS
         unsaid = ""
-        if pair.compares_trainings and replicates < FEWEST_REPLICATES:
+        # The mean of two runs hides one that failed; a single run speaks for itself, but not for a way of training.
+        if replicates == 2 or (pair.compares_trainings and replicates < FEWEST_REPLICATES):
             unsaid = training_difference(values, groups, self.confidence, bound).unsaid
+        elif {pair.first, pair.second} & self._copied:
+            unsaid = COPIED
         figures = {"replicates": replicates, "unsaid": "", **asdict(found)}
         return {**asdict(pair), **figures, "over": over, "unsaid": unsaid or figures["unsaid"]}
 
     def family(self, rows: Sequence[Json]) -> list[Json]:
         """Return the rows with Holm-adjusted p and `significant`: better, worse or empty.
 
-        Of a row with `unsaid`, the figures describe these adapters; in the family its p is 1, so nothing follows.
+        Of a row with `unsaid`, the figures describe these adapters; its p is set to 1 in Holm's adjustment.
         """
         from statsmodels.stats.multitest import multipletests
 
@@ -148,6 +166,12 @@ class Answers:
         if p >= 1 - self.confidence:
             return ""
         return "better" if estimate > 0 else "worse"
+
+
+def _have_copies(runs: Sequence[pd.DataFrame]) -> bool:
+    """Return whether two of the tables have the same predictions of all questions."""
+    said = [tuple(run.sort_values(["condition", "qa_id"])["prediction"]) for run in runs]
+    return len(set(said)) < len(said)
 
 
 def rounded(row: Mapping[str, Any]) -> Json:

@@ -35,7 +35,7 @@ SMALLEST_P = 1e-100
 class TrainingDifference(MeanDifference):
     """A mean difference between two ways of training; its interval and p allow for other images and other seeds.
 
-    unsaid: why nothing can be said, empty otherwise; then the interval is all that is possible, p is 1 and the
+    unsaid: why it is inconclusive, empty otherwise; then the interval is [-bound, bound], p is 1 and the
     components are None. image_error: standard error through the images, with image_degrees of freedom. seed_deviation:
     standard deviation of the difference from one training to the next on the same questions, without the luck of the
     single answers; seed_error: what it adds to the standard error, with replicates - 1 degrees of freedom.

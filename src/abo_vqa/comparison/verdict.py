@@ -2,7 +2,7 @@
 
 A planned difference is a gain ("yes") only if its interval excludes zero, its p, Holm-adjusted over all planned ones,
 is small, and _objections finds no sign that it arises without the image. A difference that is not significant is "not
-shown"; between two ways of training, nothing can be said by fewer than three runs of each. `words` makes sentences.
+shown"; fewer than three runs of each of two ways of training are inconclusive. `words` renders the text.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +27,9 @@ from abo_vqa.comparison.words import (
     YES,
 )
 
-# Counterparts without which no gain is claimed.
+# Counterparts without which no gain is claimed, and the share of the condition's questions that each has to cover.
 NEEDED = ("blank", "other")
+LEAST_COVERED = 0.9
 
 Json = dict[str, Any]
 Conditions = Mapping[str, ConditionParams]
@@ -41,7 +42,7 @@ def verdict(
 
     comparison: the result of comparison.compare.compare without the verdict; conditions, arms, settings: of
     params.yaml. An answer is yes, no, not shown or unsaid; reasons: why it is unsaid, each with a code and its figures.
-    limits: codes of what the run as a whole does not allow.
+    limits: codes of the run's limitations.
     """
     planned = _planned(comparison, conditions, settings)
     checks = {name for name, shown in conditions.items() if _is_check(shown)}
@@ -121,9 +122,11 @@ def _objections(gain: Mapping[str, Any], comparison: Mapping[str, Any], conditio
         yield {"code": "image hidden" if shown.image != "shown" else "question hidden"}
         return
     bound = comparison["above_text_only"][model].get(condition)
-    if bound and bound["refused"]:
+    if bound is None:
+        yield {"code": "not audited"}
+    elif bound["refused"]:
         yield {"code": "text-only limit", "text": bound["refused"]}
-    elif bound and not bound["above"]:
+    elif not bound["above"]:
         yield {"code": "text only", "model": model, "text": bound["statement"]}
     if shown.options != "none" and total["low"] <= total["chance"]:
         yield {"code": "chance", "model": model, "chance": total["chance"]}
@@ -136,6 +139,8 @@ def _objections(gain: Mapping[str, Any], comparison: Mapping[str, Any], conditio
         if looks["significant"] != "better":
             yield {"code": "does not look", "model": model, "against": against, **_figures(looks)}
         [beyond] = _rows(comparison["gains_beyond"], gain["first"], gain["second"], condition, against)
+        if beyond["n"] < LEAST_COVERED * gain["n"]:
+            yield {"code": "few counterparts", "against": kind, "n": beyond["n"], "of": gain["n"]}
         if beyond["significant"] != "better":
             yield {"code": "not beyond", "against": against, **_figures(beyond)}
     if shown.options != "none":

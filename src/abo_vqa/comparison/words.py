@@ -29,7 +29,7 @@ BECAUSE = "cannot be said, because "
 IMAGES = {"blank": "a blank image", "other": "another product's image"}
 
 REASONS: dict[str, Callable[[Json], str]] = {
-    "runs": lambda r: f"{r['text']}: another training seed may turn the difference around",
+    "runs": lambda r: f"{r['text']}: another training seed could reverse the difference",
     "not asked": lambda r: "no test question is kept under it",
     "no gain to hold": lambda r: "no gain is shown where the options are as given",
     "no counterparts": lambda r: "no condition is asked without its image (evaluate.counterparts)",
@@ -39,6 +39,8 @@ REASONS: dict[str, Callable[[Json], str]] = {
     "text-only limit": lambda r: r["text"].removeprefix("no gain, for "),
     "text only": lambda r: f"the {label(r['model'])} is {r['text']}",
     "chance": lambda r: f"the {label(r['model'])} is not shown to be above chance ({percent(r['chance'], 1)})",
+    "not audited": lambda r: "no text-only baseline was asked what it shows",
+    "few counterparts": lambda r: f"only {r['n']} of its {r['of']} questions were asked with {IMAGES[r['against']]}",
     "no counterpart": lambda r: f"it was not asked with {IMAGES[r['against']]} (evaluate.counterparts)",
     "does not look": lambda r: (
         f"the {label(r['model'])} is not shown to look at the image: {_points(r)} against {_image(r)}"
@@ -46,16 +48,19 @@ REASONS: dict[str, Callable[[Json], str]] = {
     "not beyond": lambda r: f"it is not shown to exceed the difference with {_image(r)} ({_points(r)})",
     "position": lambda r: f"the {label(r['model'])} answers by position, as `{r['condition']}` shows",
     "form": lambda r: (
-        f"nothing is shown to be left of it where an answer that is no option counts by the ranking ({_points(r)})"
+        f"no gain is shown to remain where an answer that is no option counts by the ranking ({_points(r)})"
     ),
-    "one type": lambda r: f"nothing is shown to be left of it without the {r['type']} questions ({_points(r)})",
+    "one type": lambda r: f"no gain is shown to remain without the {r['type']} questions ({_points(r)})",
+}
+_FEW = {
+    True: "Each arm has one training run. Intervals and p values generalize to other questions and images like these: "
+    "they say whether these adapters are better than base.",
+    False: "Each arm has two training runs, too few for any interval: their mean hides a run that failed.",
 }
 LIMITS: dict[str, Callable[[Json], str]] = {
     "few runs": lambda limit: (
-        f"Each arm has {'one training run' if limit['replicates'] == 1 else 'two training runs'}. Intervals and "
-        "p values generalize to other questions and images like these: they say whether these adapters are better "
-        "than base. Which way of training is better they cannot say, because another training seed may turn a "
-        "difference between two arms around. Give train.replicates at least three seeds."
+        f"{_FEW[limit['replicates'] == 1]} They cannot show which way of training is better, because another training "
+        "seed could reverse a difference between two arms. Give train.replicates at least three seeds."
     ),
     "runs": lambda limit: (
         f"Every arm was trained {limit['replicates']} times, with the same training seeds. Intervals and p values of "

@@ -78,7 +78,7 @@ def ask_all(
 def _prompts(question: Asked, prompt: PromptParams) -> list[Prompt]:
     shown = question.rotations or (None,)
     texts = [prompt.text(question.question, options) for options in shown]
-    # Without a question nothing is left of its line.
+    # An empty question would leave an empty line.
     return [Prompt(text if question.question else text.strip(), question.options) for text in texts]
 
 

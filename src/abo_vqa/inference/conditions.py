@@ -141,7 +141,7 @@ def questions_asked(params: Params, rows: Sequence[Row], train: Sequence[Row]) -
 
 
 def identity(row: Row, asked: Asked, condition: str) -> dict[str, Any]:
-    """Return the columns of tables/answers that say what was asked; row: the question's in its split's table."""
+    """Return the columns of tables/answers that identify a question; row: of the question in its split's table."""
     return {
         "qa_id": asked.qa_id,
         "image_id": asked.image_id,

@@ -124,7 +124,7 @@ class Scorer:
         logits = tree.read(segments, wanted)
         likeliest = dict(zip(wanted, logits.argmax(-1).tolist(), strict=True))
         scores = self._option_scores(branches, wanted, logits)
-        # Free of further passes, so first; most answers end here.
+        # It needs no forward pass, so it is tried first; most answers end here.
         for branch in branches:
             self._follow_options(branch, likeliest)
         self._generate(tree, branches, {b.owner: len(prompt) for b, prompt in zip(branches, asked, strict=True)})

@@ -27,7 +27,7 @@ from abo_vqa.common.runner import run_stage
 from abo_vqa.common.storage import replacing
 from abo_vqa.inference.conditions import Asked, questions_asked
 
-LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes")
+LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "pillow")
 
 
 def main() -> None:
@@ -84,7 +84,7 @@ def evaluate(name: str, params: Params) -> None:
 
 
 def _left_out(asked: Mapping[str, Sequence[Asked]]) -> str:
-    """Return how many questions counterparts lack, for want of another image that suits them; "" if none does."""
+    """Return how many questions have no counterpart because no other image fits; "" if all have theirs."""
     pairs = [(condition, name) for condition in asked for name in counterparts(condition, asked).values()]
     lacking = {name: len(asked[condition]) - len(asked[name]) for condition, name in pairs}
     return "".join(f"; {count} not under {name}: no other image suits" for name, count in lacking.items() if count)
@@ -98,7 +98,7 @@ def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]
         model_identity(params.model.base, "model.base"),
         None if name == BASE else folder_digest(adapter_folder(name)),
         params.model.model_dump(mode="json", exclude={"base"}),
-        str(compute_dtype(params.model.quantization)),  # of `auto`, another on another card
+        str(compute_dtype(params.model.quantization)),  # `auto` resolves differently on different GPUs
         params.prompt_of(params.arm_of(name)).model_dump(),
         # The grouping of an image's prompts changes the last bits of their scores.
         [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass],

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+from abo_vqa.common.digests import package_versions
 from abo_vqa.common.storage import open_image, replacing
 from abo_vqa.model.finite import check_finite
 
@@ -30,7 +30,7 @@ class ImageFeatures(Mapping[str, torch.Tensor]):
     ) -> None:
         """Open the cache of this model and processor in `folder` and compute the missing features of `images`.
 
-        share: which of how many processes this is; each computes every so manyth image, so together they compute all.
+        share: (rank, world size); each process computes every world-size-th image, so together they compute all.
         """
         self._folder = folder / vision_key(model, processor)
         self._files = {name: self._folder / _file_name(data) for name, data in images.items()}
@@ -70,7 +70,7 @@ def as_model_input(features: Iterable[torch.Tensor]) -> dict[str, Any]:
 
 
 def vision_key(model: Any, processor: Any) -> str:
-    """Return a digest of everything that determines the features: weights, geometry, preprocessing, versions."""
+    """Return a digest of all that determines the features: weights, geometry, preprocessing, versions and kernels."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     digest = hashlib.sha256()
     config = {
@@ -78,7 +78,7 @@ def vision_key(model: Any, processor: Any) -> str:
         for key in ("model_type", "vision_config", "vision_feature_layer", "vision_feature_select_strategy")
     }
     config["pixels"] = processor.image_processor.to_dict()
-    config["versions"] = [torch.__version__, transformers.__version__, model.device.type]
+    config["versions"] = [package_versions(("torch", "transformers", "pillow")), model.device.type]
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
     for name, weight in sorted(base.model.state_dict().items()):
         if not name.startswith("language_model."):

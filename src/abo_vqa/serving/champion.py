@@ -28,7 +28,8 @@ class Entry:
 
     tested_on: identifies the test questions and how they are shown, empty if unknown. predictions: columns qa_id,
     image_group, condition, correct; None if they cannot be read. validation: accuracy, None without validation. parts:
-    of the verdict on arm minus base, by condition; not needed of the present champion.
+    of the verdict on arm minus base; lead: this run's accuracy minus base's, both by condition; not needed of the
+    present champion.
     """
 
     arm: str
@@ -38,6 +39,7 @@ class Entry:
     predictions: "pd.DataFrame | None"
     validation: float | None = None
     parts: Mapping[str, Part] = field(default_factory=dict)
+    lead: Mapping[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
         return f"version {self.version} ({self.replicate})"
@@ -101,6 +103,9 @@ def _lacking(entry: Entry, under: Sequence[str], reason: Callable[[Part], str]) 
         if part["answer"] != YES:
             why = f" ({reason(part)})" if part["reasons"] else ""
             return f"{entry.arm} arm under `{condition}`: {part['answer']}{why}"
+        # The verdict is on the mean of all runs, which can hide one that failed.
+        if not entry.lead.get(condition, 0.0) > 0:
+            return f"{entry} is no better than {BASE} under `{condition}`, although its arm is"
     return ""
 
 

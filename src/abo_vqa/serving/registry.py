@@ -133,6 +133,7 @@ def _entry(result: Result, version: str, predictions: "pd.DataFrame", condition:
         predictions,
         result.validation,
         result.parts,
+        result.lead,
     )
 
 

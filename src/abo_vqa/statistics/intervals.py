@@ -22,7 +22,7 @@ from abo_vqa.statistics.clusters import (
 )
 
 # What two tables must agree in for each question.
-SAME = ("answer", "options", "image_id")
+SAME = ("answer", "options", "image_id", "image_group", "question_type")
 # Chance with which a difference of the size `detectable` is found.
 POWER = 0.8
 
@@ -171,10 +171,10 @@ def align(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     )
     pair = first.merge(other, on="qa_id", validate="one_to_one")
     for column in compared:
-        for qa_id, one, two in zip(pair["qa_id"], pair[column], pair[f"{column}_second"], strict=True):
-            if not np.array_equal(one, two):
-                raise InputError(
-                    f"two models cannot be compared on different questions: {qa_id} has another {column} in one table "
-                    "than in the other; run `dvc repro` so that both answer the same test split"
-                )
+        one, two = (pair[name].map(tuple if column == "options" else str) for name in (column, f"{column}_second"))
+        if (differs := (one != two).to_numpy()).any():
+            raise InputError(
+                f"two models cannot be compared on different questions: {pair['qa_id'][differs].iloc[0]} has another "
+                f"{column} in one table than in the other; run `dvc repro` so that both answer the same test split"
+            )
     return pair.drop(columns=[f"{column}_second" for column in compared])

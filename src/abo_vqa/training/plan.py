@@ -43,7 +43,7 @@ def validation_questions(
 ) -> list[dict[str, str]]:
     """Return `count` questions drawn from the validation split, each without and with its options, image by image.
 
-    Every arm is validated by the same prompts, whatever its own show; they depend only on the seed.
+    Every arm is validated by the same prompts, whether or not its own show the options; they depend only on the seed.
     """
     drawn = derive_rng(seed, "validation").sample(list(rows), min(count, len(rows)))
     drawn.sort(key=lambda row: (row["image_id"], row["qa_id"]))

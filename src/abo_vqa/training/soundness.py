@@ -1,4 +1,4 @@
-"""Checks of single steps and of runs of skipped ones: what cannot belong to a sound training ends it."""
+"""Stop a training with a loss or gradients that are not finite, trivial labels, or repeated overflow."""
 
 import math
 from collections.abc import Sequence

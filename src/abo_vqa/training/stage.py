@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 # How long processes wait for each other, more than any feature cache takes; torchrun ends all of them if one fails.
 WAITING = timedelta(days=1)
 # A checkpoint made with another version of one of these is not resumed.
-PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate")
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate", "pillow")
 # Parameters that change a training's duration and memory, not its result; batch_size, accumulation and processes only
 # through the questions of an optimizer step. save_steps determines which steps are validated, but a resumed run keeps
 # its earlier validations and continues with the new interval.
@@ -60,7 +60,7 @@ library_name: peft
 
 Trained by `dvc repro train@{name}` (abo-vqa) on {questions} questions; the share of prompts that showed the options
 went from {first:g} to {last:g}. LoRA rank {rank}, {trainable:,} trainable of {total:,} parameters. It answers product
-questions in one word; what it is worth stands in `reports/comparison.md` of the run that made it.
+questions in one word; its accuracy is in `reports/comparison.md` of the run that made it.
 
 | | |
 |---|---|
@@ -255,7 +255,7 @@ def checkpoint_folder(name: str, params: Params, data: str) -> Path:
         # Content or commit: moving the base keeps its checkpoints.
         "base": model_identity(params.model.base, "model.base"),
         "model": params.model.model_dump(mode="json", exclude={"base"}),
-        # `auto` is another number format on another card.
+        # `auto` resolves differently on different GPUs.
         "compute_dtype": str(compute_dtype(params.model.quantization)),
         "prompt": params.prompt_of(arm).model_dump(mode="json"),
         "train": settings.model_dump(mode="json", exclude=NOT_DECISIVE),

@@ -1,5 +1,7 @@
 """Digests change with what decides a result and with nothing else."""
 
+from abo_vqa.common.processor import PORTABLE
+
 import shutil
 from pathlib import Path
 
@@ -185,10 +187,12 @@ def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
     assert len({digest(value) for value in ({"a": 1}, {"a": "1"}, {"a": 1.5}, [1, 2], [2, 1], None, "")}) == 7
 
 
-def test_package_versions() -> None:
+def test_package_versions_include_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
-    assert package_versions(["torch"]) == {"torch": torch.__version__}
+    assert package_versions(["torch"]) == {"torch": torch.__version__} | dict.fromkeys(PORTABLE, "")
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
+    assert package_versions(["torch"])["MKL_CBWR"] == "COMPATIBLE"
 
 
 def test_only_files_that_are_loaded_count(tiny_base: Path, tmp_path: Path) -> None:

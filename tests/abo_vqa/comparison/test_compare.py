@@ -79,6 +79,12 @@ def test_models_on_different_questions_are_refused():
     fewer = tables["options"][tables["options"]["qa_id"] != "q0007"]
     with pytest.raises(InputError, match="q0007"):
         compared(tables | {"options": fewer})
+    for column in ("image_group", "question_type"):
+        with pytest.raises(InputError, match=f"q0000 has another {column}"):
+            compared(tables | {"options": tables["options"].assign(**{column: "mine"})})
+    shown = {name: table.assign(shown_image=table["image_id"]) for name, table in tables.items()}
+    with pytest.raises(InputError, match=r"q0000 was asked of options under .* with another image"):
+        compared(shown | {"options": shown["options"].assign(shown_image="blank")})
     alone = tables["options"][tables["options"]["condition"] == "open"]
     with pytest.raises(InputError, match="base and options were asked under different conditions"):
         compared(tables | {"options": alone})
@@ -179,6 +185,7 @@ def test_what_the_audit_scores_of_a_condition(condition: str) -> None:
     assert audited_as(CONDITIONS[condition]) == known[condition.partition("/")[0]]
     assert audited_as(ConditionParams(count=2)) is None
     assert audited_as(ConditionParams(question="none")) is None
+    assert audited_as(ConditionParams(question="reworded")) == "options"
 
 
 @pytest.mark.parametrize(

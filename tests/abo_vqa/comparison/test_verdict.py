@@ -9,6 +9,7 @@ import pytest
 
 from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.comparison import verdict, words
+from abo_vqa.comparison.differences import COPIED
 from abo_vqa.comparison.words import (
     ABOVE,
     BEYOND,
@@ -122,13 +123,14 @@ def test_between_two_arms_of_fewer_than_three_runs_nothing_can_be_said(runs: int
     for code in (OPTIONS_SHOWN, HOLDS, RANKED, BEYOND):
         between = [p for p in parts(found, code) if (p["first"], p["second"]) == ("options", "standard")]
         assert {p["answer"] for p in between} == {UNSAID} and between
-    assert gained(found, "options") == set(PLANNED), "of these adapters, images alone allow a yes"
+    # Of one adapter, images alone allow a yes; the mean of two hides one that failed.
+    assert gained(found, "options") == (set(PLANNED) if runs == 1 else set())
     row = next(r for r in found["differences"] if (r["first"], r["second"]) == ("options", "standard"))
     assert (row["over"], row["significant"], row["holm_p"]) == ("images", "", 1)
     assert row["estimate"] > 0.2 and row["low"] > 0.15 and row["p"] < 1e-10, "the figures of these adapters"
     text = render(found)
     wording = "one training run" if runs == 1 else "2 training runs, fewer than 3"
-    assert f"cannot be said, because {wording}: another training seed may turn the difference around" in text
+    assert f"cannot be said, because {wording}: another training seed could reverse the difference" in text
     assert "These adapters: +" in text
 
 
@@ -242,6 +244,54 @@ def test_fraud_a_counterpart_that_was_not_asked(condition: str, images: list[str
     codes = {r["code"] for r in answers_about(found, "options", "base")[condition]["reasons"]}
     assert codes & {"no counterpart", "no gain to hold"}
     assert gained(found, "options") == set(PLANNED) - {condition}
+
+
+def test_fraud_a_counterpart_that_was_asked_of_few_questions():
+    # From question 75 on the arm knows the text alone, and another product's image was not tried there.
+    honest, learned = knowing(0.85, 1), knowing(dict.fromkeys(CONDITIONS, 0.8), 2)
+    arm = predictions(lambda n, *asked: honest(n, *asked) if n < 75 else learned(n, *asked))
+    tables = {"base": predictions(knowing(0.5, 0)), "standard": arm}
+    few = {n: t[~(t["condition"].str.endswith("other") & (t["qa_id"] >= "q0075"))] for n, t in tables.items()}
+    found = compared(few, settings=settings(PAIRS[:1]))
+    assert significant(found, "options") == "better" and gained(found) == set()
+    assert "few counterparts" in reasons(found, "standard", "base", "options")
+
+
+@pytest.mark.parametrize("shown", [{"count": 3}, {"order": "shuffled", "count": 2}, {"options": "near"}])
+def test_fraud_a_condition_that_no_text_only_baseline_was_asked(shown: dict[str, Any]) -> None:
+    conditions, names = dict(CONDITIONS), {}
+    for name in ("options", "options/blank", "options/other"):
+        names[name] = name.replace("options", "mine")
+        conditions[names[name]] = conditions[name].model_copy(update=shown)
+    tables = {
+        name: pd.concat([table, table[table["condition"].isin(names)].replace({"condition": names})])
+        for name, table in three(base=0.5, standard=0.8, options=0.5).items()
+    }
+    found = compared(tables, shown=conditions, settings=settings(PAIRS[:1], ["mine"]))
+    assert reasons(found, "standard", "base", "mine") == {"not audited"}
+
+
+def test_fraud_another_wording_of_a_text_that_says_too_much():
+    conditions = CONDITIONS | {
+        f"said{image}": CONDITIONS[f"options{image}"].model_copy(update={"question": "reworded"})
+        for image in ("", "/blank", "/other")
+    }
+    names = {f"options{image}": f"said{image}" for image in ("", "/blank", "/other")}
+    tables = {
+        name: pd.concat([table, table[table["condition"].isin(names)].replace({"condition": names})])
+        for name, table in three(base=0.5, standard=0.8, options=0.5).items()
+    }
+    found = compared(tables, best=0.9, shown=conditions, settings=settings(PAIRS[:1], ["said"], options=0.5))
+    assert "text-only limit" in reasons(found, "standard", "base", "said")
+
+
+def test_fraud_one_training_run_given_three_times():
+    tables = three(base=0.5, standard=0.5, options=0.68)
+    copies = {f"{name}-{seed}": tables[name] for name in ("standard", "options") for seed in (1, 2, 3)}
+    found = compared({"base": tables["base"], **copies})
+    for first, second in PAIRS:
+        assert gained(found, first, second) == set()
+        assert {r["text"] for r in answers_about(found, first, second)["open"]["reasons"]} == {COPIED}
 
 
 def test_fraud_a_gain_that_is_only_fewer_unparsable_answers():

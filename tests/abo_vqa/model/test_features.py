@@ -27,6 +27,16 @@ def test_processes_share_the_images_out(tiny_params: Params, images: dict[str, b
     assert set(features) == set(images), "each process reads all of them"
 
 
+def test_features_of_other_kernels_are_kept_apart(
+    tiny_params: Params, images: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
+    ImageFeatures(tmp_path, images, base, processor)
+    monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")  # as in a stage
+    ImageFeatures(tmp_path, images, base, processor)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_features_that_are_not_finite_are_not_kept(
     tiny_params: Params, tiny_base: Path, images: dict[str, bytes], tmp_path: Path
 ) -> None:

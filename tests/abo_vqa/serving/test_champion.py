@@ -16,7 +16,9 @@ def entry(name: str, version: str, predictions: pd.DataFrame | None = BEST, **gi
     arm = name.partition("-")[0]
     answers = given.pop("answers", {"open": "yes", "options": "yes"})
     parts = {condition: part(arm, condition, answer) for condition, answer in answers.items()}
-    return Entry(arm, name, version, given.pop("tested_on", "test"), predictions, given.pop("validation", 0.7), parts)
+    lead = given.pop("lead", dict.fromkeys(answers, 0.1))
+    tested_on, validation = given.pop("tested_on", "test"), given.pop("validation", 0.7)
+    return Entry(arm, name, version, tested_on, predictions, validation, parts, lead)
 
 
 def choose(entries: list[Entry], present: Entry | None, *under: str) -> tuple[str | None, str]:
@@ -55,6 +57,13 @@ def test_an_arm_that_the_verdict_does_not_favor_is_no_champion(answer: str, why:
     stays = "champion stays version 3 (standard-1)" if present else "no champion"
     for under in (["open", "options"], ["options"]):
         assert choose(better, present, *under) == (None, f"{stays}: options arm under `options`: {why}")
+
+
+def test_a_run_that_is_no_better_than_base_is_no_champion_whatever_its_arm() -> None:
+    for lead in ({"open": 0.0}, {"open": -0.26}, {}):
+        version, why = choose([entry("options-1", "1", lead=lead)], None)
+        assert version is None
+        assert "version 1 (options-1) is no better than base under `open`, although its arm is" in why
 
 
 def test_a_condition_that_is_not_planned_makes_no_champion() -> None:

@@ -88,7 +88,7 @@ class Params(Group):
         return [BASE, *self.arms]
 
     def runs_of(self, name: str) -> list[str]:
-        """Return the models of an arm, one per training seed, such as standard-1; `base` is its own only one."""
+        """Return the models of an arm, one per training seed, such as standard-1; of `base`, just `base`."""
         return [BASE] if name == BASE else [model_name(name, seed) for seed in self.train.replicates]
 
     def models(self) -> list[str]:

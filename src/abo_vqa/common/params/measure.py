@@ -52,7 +52,7 @@ class ConditionParams(Group):
         str, Field(description="shown; none: only image and options; reworded: in other, neutral words")
     ] = SHOWN
     counterparts: Annotated[
-        bool, Field(description="whether it is asked with the images of evaluate.counterparts too; no gain without")
+        bool, Field(description="also ask it with each image of evaluate.counterparts; needed to claim a gain")
     ] = True
 
     @model_validator(mode="after")

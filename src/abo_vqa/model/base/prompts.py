@@ -34,7 +34,7 @@ def turn_end(processor: Any) -> int | None:
     turns = [*_turn(processor, "?"), {"role": "assistant", "content": answer}]
     try:
         behind = _render(processor, turns).partition(answer)[2]
-    except (TemplateError, TypeError):  # it knows no such message
+    except (TemplateError, TypeError):  # it has no turns of the assistant
         return None
     tokens = processor.tokenizer.encode(behind.lstrip(), add_special_tokens=False)
     return tokens[0] if tokens and tokens[0] in processor.tokenizer.all_special_ids else None
