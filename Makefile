@@ -26,7 +26,7 @@ repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print
 	@cat reports/comparison.md
 
 test: $(VENV)/installed ## set up and run every test
-	pytest -n 2 --dist loadfile --no-loadscope-reorder
+	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
 
 test-fast: $(VENV)/installed ## run the tests that are not marked slow
 	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"

@@ -7,24 +7,23 @@ from abo_vqa.statistics.display import markdown_table, percent, span
 
 _MATCHES = (
     "Exact: equal in lower case and American spelling, number words as digits, without outer punctuation; with "
-    "options, a letter is its option. Tolerant, and indeed tolerant: also without articles, nouns in the singular, and "
-    "with one typing error in seven letters, unless another option is as near. The verdicts below the tables are "
-    "the exact match's."
+    "options, a letter is its option. Tolerant: also ignores articles and plurals, and allows one typing error in "
+    "seven letters of a word, unless another option is as close. The verdicts below the tables are the exact match's."
 )
 _METHOD = (
     "Intervals are {level}, over {clusters}. Differences are first − second, paired by question; adjusted p: Holm, "
     "over all pairs of models. Detectable: the true difference that the test finds with a chance of 80 %."
 )
 _SINGLE = (
-    "Each model is one file: a verdict is about these models, on other questions about images like these. Which way of "
-    "training is better takes several runs of each: NAME=FILE NAME=FILE ..."
+    "Each model is one file: a verdict is about these models, on other questions about images like these. To compare "
+    "ways of training, give several runs of each: NAME=FILE NAME=FILE ..."
 )
 _RUNS = (
-    "Deviation: of the accuracy from run to run, which its interval leaves out. A difference with several runs is over "
-    "images and training seeds; image error and seed error are the parts of its standard error, and seed deviation "
-    "that of the difference from seed to seed without the luck of single answers. Runs of two models are taken as "
-    "independent, whatever their order: nothing says which share a seed. A model with one run is taken as it is. All "
-    "in points."
+    "Deviation: of the accuracy from run to run, which its interval leaves out. The interval of a difference between "
+    "models with several runs covers images and training seeds; image error and seed error are the parts of its "
+    "standard error, and seed deviation is the difference's from seed to seed, without the noise of single answers. "
+    "Runs of two models are taken as independent, whatever their order: nothing says which share a seed. A model with "
+    "one run is taken as fixed. All in points."
 )
 
 

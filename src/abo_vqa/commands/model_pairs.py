@@ -119,7 +119,7 @@ def _difference(first: Runs, second: Runs, match: str, confidence: float) -> tup
         )
     # One image says nothing of other images, whatever the seed.
     seeds = found.unsaid not in ("", ONE_IMAGE)
-    return found, f"{found.unsaid}: another training seed may turn the difference around" if seeds else found.unsaid
+    return found, f"{found.unsaid}: another training seed could reverse the difference" if seeds else found.unsaid
 
 
 def _copies(*models: Runs) -> bool:

@@ -20,7 +20,7 @@ LONGEST_REPAIRED = 10_000
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)(?:```|$)", re.DOTALL | re.IGNORECASE)
 _OPENING = re.compile(r"\{|\[(?=\s*\{)")
-_LETTER = re.compile(r"[A-Ha-h]")
+_LETTER = re.compile(r"[A-Za-z]")
 
 
 class Parsed(NamedTuple):
