@@ -3,9 +3,10 @@
 Whatever imports torch, MLflow or the demo is imported inside the fixtures, so that collecting the tests stays fast.
 """
 
+import gc
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Two test processes on two cores: more threads each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# MKL's portable kernels take 2.5 times as long; they are for a dvc.lock that other machines share.
+os.environ.setdefault("MKL_CBWR", "AVX2")
 
 # A busy machine must not fail a test: no example has a time limit.
 hypothesis.settings.register_profile("abo-vqa", deadline=None)
@@ -42,7 +45,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked gpu unless they are asked for."""
+    """Leave out the tests marked gpu unless they are asked for; the longest come first, so that no process idles."""
+    # Of these, all but the real images wait for the one run that they share.
+    items.sort(key=lambda item: ("pipeline" not in item.path.parts, item.path.name != "test_real_images.py"))
     if not _wants_gpu(config):
         left_out = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=left_out)
@@ -51,6 +56,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _wants_gpu(config: pytest.Config) -> bool:
     return "gpu" in config.getoption("markexpr").replace("not gpu", "")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick_garbage_collection() -> Iterator[None]:
+    """Spare the collector what earlier modules imported: statsmodels runs it at every adjustment of p values."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

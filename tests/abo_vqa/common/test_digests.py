@@ -190,6 +190,8 @@ def test_a_digest_does_not_depend_on_the_order_of_keys() -> None:
 def test_package_versions_include_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     import torch
 
+    for name in PORTABLE:
+        monkeypatch.delenv(name, raising=False)
     assert package_versions(["torch"]) == {"torch": torch.__version__} | dict.fromkeys(PORTABLE, "")
     monkeypatch.setenv("MKL_CBWR", "COMPATIBLE")
     assert package_versions(["torch"])["MKL_CBWR"] == "COMPATIBLE"
