@@ -26,7 +26,8 @@ DVC = [sys.executable, "-m", "dvc", "--wait-for-lock", "repro"]
 
 def main(
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Stages side by side. Default: GPUs, or CPU cores.", show_default=False)
+        int | None,
+        typer.Option(metavar="N", min=1, help="Stages side by side. Default: GPUs, or CPU cores.", show_default=False),
     ] = None,
     project: Project = None,
 ) -> None:
