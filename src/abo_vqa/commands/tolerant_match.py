@@ -9,8 +9,8 @@ from abo_vqa.metrics.answers import exact_match
 
 # One typing error (a letter added, left out, changed, or swapped with the next) in seven letters.
 SIMILAR = 0.85
-# A number keeps its sign and its fraction.
-_WORD = re.compile(r"(?<!\w)-?\d+(?:[.,]\d+)*|[^\W_]+")
+# A number keeps its sign and its fraction; NFKC writes the slash of one half as a fraction slash.
+_WORD = re.compile(r"(?<!\w)-?\d+(?:[.,/\u2044]\d+)*|[^\W_]+")
 _ARTICLES = {"a", "an", "the"}
 
 

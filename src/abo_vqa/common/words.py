@@ -17,20 +17,22 @@ DIGITS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS.split())
 _WORD = re.compile(r"[a-z]+")
 # No minus sign: "-1" is not 1. Asterisks and underscores are Markdown.
 _OUTER = " \t\r\n.,;:!?\"'`()[]{}“”‘’*_"
-# ".5" is 0.5; "3.0" is how pandas writes 3 in a CSV column with gaps.
+# ".5" is 0.5.
 _BARE_FRACTION = re.compile(r"(?<![^\W_])(?<!\.)\.(?=\d)")
 _WHOLE = re.compile(r"(-?\d+)\.0")
+# Hyphens, the figure and the en dash, and the minus sign of typesetting: "\u22121" is -1.
+_MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 _BOOLEANS = {"true": "yes", "false": "no"}
 
 
 def fold(value: Any) -> str:
     """Return an answer or option in lower case and Unicode's NFKC; "" if it is not a scalar.
 
-    Without outer punctuation and format characters, with single spaces inside.
+    Without outer punctuation and format characters, with single spaces inside and one kind of minus sign.
     """
     # Lower case may decompose a letter, and NFKC may write a capital.
     text = unicodedata.normalize("NFKC", _visible(text_of(value)))
-    text = unicodedata.normalize("NFKC", text.lower())
+    text = unicodedata.normalize("NFKC", text.translate(_MINUS).lower())
     return _BARE_FRACTION.sub("0.", " ".join(text.split())).strip(_OUTER)
 
 
@@ -64,10 +66,14 @@ def normalize(text: str) -> str:
     spelling (grey is gray); an answer that is a number word, zero to twenty, becomes digits, 3.0 is 3, true and false
     are yes and no.
     """
-    folded = american(fold(first_line(text)))
-    if whole := _WHOLE.fullmatch(folded):
-        return whole[1]
+    folded = whole(american(fold(first_line(text))))
     return DIGITS.get(folded) or _BOOLEANS.get(folded, folded)
+
+
+def whole(text: str) -> str:
+    """Return a number without the fraction that pandas writes in a column with gaps: 7.0 is 7."""
+    found = _WHOLE.fullmatch(text)
+    return found[1] if found else text
 
 
 def american(text: str) -> str:

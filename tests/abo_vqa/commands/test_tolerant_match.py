@@ -19,6 +19,8 @@ from abo_vqa.commands.tolerant_match import similarity, tolerant_match
         ("stainles steel", "stainless steel"),
         ("dark-blue", "dark blue"),
         ("-1", "-1"),
+        ("\u22121", "-1"),
+        ("1/2 meters", "1/2 metre"),
         ("lunchbox", "lunch box"),
         ("2 retangular tables", "two rectangular tables"),
     ],
@@ -47,6 +49,9 @@ def test_forgiven(prediction: str, answer: str) -> None:
         ("the couch in the picture is big", "the couch in the picture is bright"),
         ("a very large rectangular table", "a very large rectangular wooden table"),
         ("1 2", "12"),
+        ("1 2", "1/2"),
+        ("1 2", "½"),
+        ("\u22121", "1"),
     ],
 )
 def test_not_forgiven(prediction: str, answer: str) -> None:

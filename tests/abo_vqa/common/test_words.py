@@ -33,6 +33,8 @@ from abo_vqa.common.words import fold, normalize
         ("re\u00add\u200b", "red"),
         ("two\u00a0words…", "two words"),
         (-1, "-1"),
+        ("\u22121", "-1"),
+        ("T\u2011shirt 2\u20133", "t-shirt 2-3"),
         ("t-shirt", "t-shirt"),
         ("Two  Words", "two words"),
         (None, ""),
