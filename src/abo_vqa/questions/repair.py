@@ -87,8 +87,9 @@ def meant(answer: str, options: Sequence[str], lettered: bool) -> str:
     known = [fold(option) for option in options]
     letter, label = _LONE_LETTER.fullmatch(answer), _LABEL.match(answer)
     # Options without letters may be letters themselves, such as the print on a cap.
-    ambiguous = not lettered and any(len(option) == 1 and option.isalpha() for option in known)
-    if letter and not ambiguous:
+    ambiguous = not lettered and not set(ascii_lowercase).isdisjoint(known)
+    # "C++" may be an option; of options with letters, "C" is the third even if another one is a C.
+    if letter and not ambiguous and (len(fold(answer)) == 1 or fold(answer) not in known):
         place = ascii_lowercase.index(letter[1].lower())
         return options[place] if place < len(options) else answer
     if label and fold(answer) not in known:

@@ -70,6 +70,10 @@ def mended(params: ValidateParams, *entries: dict, seed: int = 1) -> list[Questi
         ("B", {"A": "red", "B": "C"}, "c", ["red", "c"]),
         ("B", ["c", "d", "b", "e"], "b", ["c", "d", "b", "e"]),
         ("b", ["s", "m", "l", "xl"], "b", ["s", "m", "l", "xl"]),
+        ("A++", ["A+++", "A+", "A++", "B+"], "a++", ["a+++", "a+", "a++", "b+"]),
+        ("C++", ["Rust", "Java", "Ada", "C++"], "c++", ["rust", "java", "ada", "c++"]),
+        ("B", ["S", "中", "L", "XL"], "b", ["s", "中", "l", "xl"]),
+        ("B", ["中", "国", "大", "小"], "国", ["中", "国", "大", "小"]),
         ("a-line", ["a-line", "b-line"], "a-line", ["a-line", "b-line"]),
     ],
 )
