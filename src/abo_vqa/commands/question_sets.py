@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import re
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
@@ -14,7 +15,7 @@ from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.words import fold, plain, text_of
+from abo_vqa.common.words import fold, plain, text_of, whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,7 @@ ANSWER = ("answer", "final_answer", "correct_answer")
 INDEX = ("answer_index", "correct_choice_idx")
 ID = ("qa_id", "question_id", "id")
 TYPE = ("question_type", "type", "category")
+_OPTION_KEY = re.compile(r"\W*(?:(?:option|choice)[\W_]*)?([a-z]|[0-9]{1,2})\W*")
 _FORMS = "image, question, options (or choices, or option_a, option_b, ...) and answer (or correct_choice_idx)"
 
 Row = dict[str, Any]
@@ -94,39 +96,40 @@ def _read(path: Path) -> "pd.DataFrame":
             return pd.read_parquet(path)
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             if kind in ("csv", "tsv"):
-                return pd.DataFrame(_fields(file), dtype=object)
+                return _csv(file)
             if kind == "json":
                 return pd.DataFrame(json.load(file))
             if kind == "jsonl":
                 return pd.DataFrame(list(_lines(file)))
-    except (ValueError, TypeError, OSError, EOFError, csv.Error) as error:
+    except (ValueError, TypeError, OSError, EOFError, csv.Error, zlib.error) as error:
         raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
     raise InputError(f"{path}: none of .parquet, .csv, .tsv, .json and .jsonl, with or without .gz")
 
 
-def _fields(file: Any) -> dict[str, list[str]]:
-    """Return the columns of a CSV file.
+def _csv(file: Any) -> "pd.DataFrame":
+    """Return the rows of a CSV file.
 
     pandas would take the first column of lines that are longer than the header for an index.
     """
+    import pandas as pd
+
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     header = text.readline()
     text.seek(0)
     delimiter = max(",;\t", key=header.count)
     reader = csv.reader(text, delimiter=delimiter)
     names = [name.strip() for name in next(reader, [])]
-    if repeated := [name for name in names if names.count(name) > 1]:
-        raise ValueError(f"more than one column is named {repeated[0]!r}")
     rows, start = [], reader.line_num + 1
     for row in reader:
-        # Not with commas, which multi-line prose has.
-        if delimiter != "," and any("\n" in field and delimiter in field for field in row):
+        # Lines that are rows of their own; not with commas, which multi-line prose has.
+        lines = [line.count(delimiter) == len(names) - 1 for line in delimiter.join(row).split("\n")]
+        if delimiter != "," and lines[0] and any(lines[1:]):
             raise ValueError(f"line {start}: a field goes on in the next line; a quote is not closed?")
         start = reader.line_num + 1
         if len(row) not in (0, len(names)):
             raise ValueError(f"line {reader.line_num} has {len(row)} fields, the header {len(names)}; quote commas")
         rows += [row] if row else []
-    return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+    return pd.DataFrame(rows, columns=names, dtype=object)
 
 
 def _lines(file: Any) -> Iterator[Any]:
@@ -153,21 +156,22 @@ def _column_key(name: Any) -> str:
 
 
 def lettered_columns(table: "pd.DataFrame") -> list[str]:
-    """Return the columns option_a, option_b, ... that the table has."""
-    found = (find_column(table, (f"option_{letter}", f"option{letter}")) for letter in ascii_lowercase)
-    return [name for name in found if name is not None]
+    """Return the columns option_a, option_b, ... that the table has; also option_1, choice_a and choice_1."""
+    keys = {str(name): _column_key(name) for name in table}
+    options = {name: key for name, key in keys.items() if key.startswith(("option", "choice")) and key not in OPTIONS}
+    return [name for name, key in options.items() if _OPTION_KEY.fullmatch(key)]
 
 
 def given_options(given: Mapping[Any, Any], column: str | None, lettered: Sequence[str]) -> Any:
-    """Return a row's options for read_options: the column's cell, or those of option_a, option_b, ... by letter."""
-    return {name.strip()[-1]: given[name] for name in lettered} if column is None else given[column]
+    """Return a row's options for read_options: the column's cell, or those of option_a, option_b, ... by name."""
+    return {name: given[name] for name in lettered} if column is None else given[column]
 
 
 def read_options(given: Any) -> list[str]:
     """Return the options in a cell: a list, a letter-to-option mapping, or either spelled in JSON or Python.
 
-    A mapping is read in the order of its letters. Missing and empty ones at the end are left out. Raises ValueError for
-    anything else, and for a gap, which makes letters and indices ambiguous.
+    A mapping is read in the order of its letters or numbers (a, option_a, "(a)", 1). Missing and empty ones at the end
+    are left out. Raises ValueError for anything else, and for a gap, which makes letters and indices ambiguous.
     """
     if isinstance(given, str):
         given = _spelled(given)
@@ -187,13 +191,20 @@ def read_options(given: Any) -> list[str]:
 
 
 def _by_letter(given: Mapping[Any, Any]) -> list[Any]:
-    """Return the options in the order of their letters, None for a missing one; without letters, as given."""
-    options = {str(key).strip().lower(): option for key, option in given.items()}
+    """Return the options in the order of their letters or numbers (from 0 or 1), None for a missing one."""
+    named = ", ".join(map(str, given))
+    keys = [found[1] for key in given if (found := _OPTION_KEY.fullmatch(str(key).lower()))]
+    numbered = [key.isdigit() for key in keys]
+    if len(keys) < len(given) or len(set(numbered)) > 1:
+        raise ValueError(f"the options {named} are neither lettered nor numbered; write them as a list")
+    options = {
+        int(key) if key.isdigit() else ascii_lowercase.index(key): option
+        for key, option in zip(keys, given.values(), strict=True)
+    }
     if len(options) < len(given):
-        raise ValueError(f"the options have a letter twice: {', '.join(map(str, given))}")
-    if not all(len(key) == 1 and key in ascii_lowercase for key in options):
-        return list(options.values())
-    return [options.get(letter) for letter in ascii_lowercase]
+        raise ValueError(f"the options have a letter or number twice: {named}")
+    first = 1 if any(numbered) and 0 not in options else 0
+    return [options.get(place) for place in range(first, max(options, default=-1) + 1)]
 
 
 def text_in(cell: Any) -> str:
@@ -215,7 +226,11 @@ def _spelled(text: str) -> Any:
 def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None], lettered: Sequence[str]) -> Row:
     values = {key: given[name] for key, name in names.items() if name is not None}
     options = read_options(given_options(given, names["options"], lettered))
-    question = str(values["question"]).strip()
+    image, question = values["image"], text_in(values["question"])
+    inside = isinstance(image, Mapping)
+    name = str(image.get("path") or (number if image.get("bytes") else "")) if inside else whole(text_in(image))
+    if not name:
+        raise ValueError("no image")
     if not question:
         raise ValueError("no question")
     if len(options) < 2:
@@ -223,13 +238,11 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
     if len({fold(option) for option in options}) < len(options):
         raise ValueError(f"duplicate options: {', '.join(options)}")
     index = _index(values["index"] if "index" in values else values["answer"], options, "index" in values)
-    image = values["image"]
-    inside = isinstance(image, Mapping)
     return {
-        "qa_id": str(values.get("id", number)),
-        "image_id": str(image.get("path") or number) if inside else str(image),
+        "qa_id": whole(text_in(values.get("id"))) or str(number),
+        "image_id": name,
         "image": image.get("bytes") if inside else None,
-        "question_type": str(values.get("type", "all")),
+        "question_type": text_in(values.get("type")) or "all",
         "question": question,
         "options": options,
         "answer": options[index],
@@ -239,14 +252,13 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
 
 def _index(answer: Any, options: Sequence[str], is_index: bool) -> int:
     if is_index:
-        # pandas reads an integer column with gaps as floats.
-        places = [place for place in range(len(options)) if text_in(answer).removesuffix(".0") == str(place)]
+        places = [place for place in range(len(options)) if whole(text_in(answer)) == str(place)]
         if not places:
             raise ValueError(f"the index {answer} is not in 0 to {len(options) - 1}")
         return places[0]
     folded = fold(answer)
     places = [place for place, option in enumerate(options) if fold(option) == folded]
-    if not places and folded in ascii_lowercase[: len(options)] and folded:
+    if not places and folded in list(ascii_lowercase[: len(options)]):
         places = [ascii_lowercase.index(folded)]
     if not places:
         raise ValueError(f"the answer {answer!r} is not among the options {', '.join(options)}")

@@ -71,6 +71,8 @@ def test_an_explicit_gold_makes_answer_the_prediction_only_if_there_is_no_other(
         (["red", "blue"], "A", "B) blue\nbecause", ("red", "blue")),
         (["A) red", "B) blue"], "red", "A", ("red", "red")),
         ({"A": "red", "B": "blue"}, "B", "(a)", ("blue", "red")),
+        ({"option_b": "blue", "option_a": "red"}, "B", "(a)", ("blue", "red")),
+        (["A+", "C++"], "C++", "A", ("C++", "A+")),
         ('["red", "blue"]', "red", "blue", ("red", "blue")),
         ("['red', 'blue']", "red", "green", ("red", "green")),
         ([True, False], True, False, ("yes", "no")),
@@ -154,7 +156,7 @@ def test_a_bad_row_is_named(tmp_path: Path, change: dict, says: str) -> None:
         ("", "no column for image, prediction, question, answer; it has none; expected"),
         ("image,question,answer,prediction\n1,What color, exactly?,red,red\n", "line 2 has 5 fields, the header 4"),
         ("image,question,answer,prediction\n1,2,3\n", "line 2 has 3 fields, the header 4"),
-        ("image,question,answer,answer\n1,2,3,4\n", "more than one column is named 'answer'"),
+        ("image,question,answer,answer\n1,2,3,4\n", "the columns answer, answer have one name"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path: Path, content: str, says: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from abo_vqa.commands.question_sets import read_question_set
+from abo_vqa.commands.question_sets import read_question_set, read_table
 from abo_vqa.common.errors import InputError
 
 # As A-OKVQA publishes them (aokvqa_v1p0_val.json).
@@ -95,7 +95,13 @@ def test_csv_as_spreadsheets_and_pandas_write_it(tmp_path: Path, header: str, ro
         ({"A": "red", "B": "blue"}, ["red", "blue"]),
         ({"B": "blue", "A": "red", "C": None}, ["red", "blue"]),
         ('{"b": "blue", "a": "red"}', ["red", "blue"]),
-        ({"2": "red", "1": "blue"}, ["red", "blue"]),
+        ({"2": "red", "1": "blue"}, ["blue", "red"]),
+        ({str(place): f"x{place}" for place in range(11, 0, -1)}, [f"x{place}" for place in range(1, 12)]),
+        ({"1": "blue", "0": "red"}, ["red", "blue"]),
+        ({"option_b": "blue", "option_a": "red"}, ["red", "blue"]),
+        ({"Choice B": "blue", "Choice A": "red"}, ["red", "blue"]),
+        ({"B)": "blue", "A)": "red"}, ["red", "blue"]),
+        ({"(b)": "blue", "(a)": "red"}, ["red", "blue"]),
         ([True, False, None], ["yes", "no"]),
         ([1.0, 2], ["1", "2"]),
     ],
@@ -105,6 +111,15 @@ def test_options_as_a_mapping_or_as_numbers(tmp_path: Path, options: object, rea
     (tmp_path / "set.jsonl").write_text(f"{json.dumps(row)}\n\n")
     [found], _ = read_question_set(tmp_path / "set.jsonl")
     assert (found["options"], found["answer"]) == (read, read[1])
+
+
+@pytest.mark.parametrize("names", ["option_{}", "Choice {}", "option{}"])
+@pytest.mark.parametrize("keys", ["ab", "12", "01"])
+def test_options_in_columns_are_read_in_their_order(tmp_path: Path, names: str, keys: str) -> None:
+    first, second = map(names.format, keys)
+    (tmp_path / "set.csv").write_text(f"image,{second},{first},question,answer\nx,blue,red,?,B\n")
+    [row], problems = read_question_set(tmp_path / "set.csv")
+    assert (row["options"], row["answer"], problems) == (["red", "blue"], "blue", [])
 
 
 def test_an_empty_lettered_column_is_a_gap(tmp_path: Path) -> None:
@@ -124,6 +139,14 @@ def test_a_quote_that_is_not_closed_is_named(tmp_path: Path, separator: str) -> 
     (tmp_path / "set.tsv").write_text("\n".join(map(separator.join, rows)))
     with pytest.raises(InputError, match="line 3: a field goes on in the next line; a quote is not closed"):
         read_question_set(tmp_path / "set.tsv")
+    # Two lines in quotes, at the end and at the beginning of a row.
+    two = [
+        ["image", "question", "options", "answer"],
+        ["x", "?", "['a', 'b']", '"a;\tA:\nb;\tB"'],
+        ['"x;\t\ny"', *"?[]"],
+    ]
+    (tmp_path / "set.tsv").write_text("\n".join(map(separator.join, two)))
+    assert read_table(tmp_path / "set.tsv")["answer"][0] == "a;\tA:\nb;\tB"
     (tmp_path / "set.csv").write_text("image,question,options,answer\nx,\"Well,\nwhat?\",\"['a', 'b']\",a\n")
     assert read_question_set(tmp_path / "set.csv")[0][0]["question"] == "Well,\nwhat?"
 
@@ -134,9 +157,17 @@ def test_columns_of_one_name_are_refused(tmp_path: Path) -> None:
         read_question_set(tmp_path / "set.csv")
 
 
-def test_an_index_with_a_fraction_of_zero_is_read(tmp_path: Path) -> None:
-    (tmp_path / "set.csv").write_text("image,question,option_a,option_b,answer_index\nx,?,red,blue,1.0\n")
-    assert read_question_set(tmp_path / "set.csv")[0][0]["answer"] == "blue"
+def test_an_index_and_an_id_with_a_fraction_of_zero_are_read(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("id,image,question,option_a,option_b,answer_index\n7.0,8.0,?,red,blue,1.0\n")
+    [row], _ = read_question_set(tmp_path / "set.csv")
+    assert (row["answer"], row["qa_id"], row["image_id"]) == ("blue", "7", "8")
+
+
+def test_a_missing_id_or_type_is_not_nan(tmp_path: Path) -> None:
+    row = {"image": "x", "question": "?", "options": ["a", "b"], "answer": "b", "id": None, "type": None}
+    (tmp_path / "set.json").write_text(json.dumps([row]))
+    [read], _ = read_question_set(tmp_path / "set.json")
+    assert (read["qa_id"], read["question_type"]) == ("1", "all")
 
 
 def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
@@ -153,13 +184,28 @@ def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
         ({"choices": ["1"]}, "row 2: fewer than two options"),
         ({"choices": ["1", "1.", "3", "4"]}, "row 2: duplicate options: 1, 1., 3, 4"),
         ({"question": " "}, "row 2: no question"),
+        ({"question": None}, "row 2: no question"),
+        ({"image_id": None}, "row 2: no image"),
+        ({"image_id": {"bytes": None, "path": None}}, "row 2: no image"),
+        (
+            {"choices": {"x1": "1", "y": "3"}},
+            "row 2: the options x1, y are neither lettered nor numbered; write them as a list",
+        ),
+        (
+            {"choices": {"a": "1", "2": "3"}},
+            "row 2: the options a, 2 are neither lettered nor numbered; write them as a list",
+        ),
+        (
+            {"choices": {"1": "1", "3": "3"}},
+            "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up",
+        ),
         ({"choices": None}, "row 2: the options are not a list"),
         ({"choices": ["1", "", "3"]}, "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up"),
         (
             {"choices": {"A": "1", "C": "3"}},
             "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up",
         ),
-        ({"choices": {"A": "1", "a": "3"}}, "row 2: the options have a letter twice: A, a"),
+        ({"choices": {"A": "1", "a": "3"}}, "row 2: the options have a letter or number twice: A, a"),
     ],
 )
 def test_a_bad_row_is_named_and_the_others_are_read(tmp_path: Path, change: dict, says: str) -> None:
@@ -167,6 +213,21 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path: Path, change: dict
     rows, problems = read_question_set(tmp_path / "set.json")
     assert [row["qa_id"] for row in rows] == ["22jbM6gDxdaMaunuzgrsBB"]
     assert problems == [says]
+
+
+def test_an_answer_within_the_alphabet_is_no_letter(tmp_path: Path) -> None:
+    row = {"image": "x", "question": "?", "options": ["compact disc", "DVD", "book", "vinyl"], "answer": "CD"}
+    (tmp_path / "set.jsonl").write_text(json.dumps(row))
+    _, problems = read_question_set(tmp_path / "set.jsonl")
+    assert problems == ["row 1: the answer 'CD' is not among the options compact disc, DVD, book, vinyl"]
+
+
+def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
+    data = bytearray(gzip.compress(b"image,question,options,answer\n" * 9))
+    data[12:16] = b"\xff" * 4
+    (tmp_path / "set.csv.gz").write_bytes(data)
+    with pytest.raises(InputError, match=r"set\.csv\.gz: cannot be read: Error -3"):
+        read_question_set(tmp_path / "set.csv.gz")
 
 
 def test_bad_files_are_named(tmp_path: Path) -> None:
