@@ -1,6 +1,7 @@
 """Read anybody's predictions, and match files question by question, never by position."""
 
 import hashlib
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -24,7 +25,7 @@ from abo_vqa.commands.question_sets import (
     text_in,
 )
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.words import first_line, fold, normalize, plain
+from abo_vqa.common.words import first_line, fold, normalize, plain, whole
 from abo_vqa.questions.repair import is_letter, meant, unlettered
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ Table = dict[Key, Prediction]
 def read_predictions(path: Path, condition: str | None = None) -> list[Prediction]:
     """Return the rows of a file, of one condition if it has several, as tables/predictions have.
 
-    Raises InputError if columns are missing or a row is invalid, naming it.
+    Raises InputError if columns are missing, a row is invalid, or the image column is finer than another one.
     """
     table = _under(path, read_table(path), condition)
     names = _columns(path, list(table), {key: find_column(table, known) for key, known in _known(table).items()})
@@ -80,7 +81,23 @@ def read_predictions(path: Path, condition: str | None = None) -> list[Predictio
             rows.append(_prediction(number, given, names, lettered))
         except ValueError as error:
             raise InputError(f"{path}, row {number}: {error}") from None
+    for other in IMAGE:
+        _check_images(path, table, names["image"], find_column(table, (other,)), rows)
     return rows
+
+
+def _check_images(
+    path: Path, table: "pd.DataFrame", chosen: str, other: str | None, rows: Sequence[Prediction]
+) -> None:
+    """Raise InputError if an image of another column is several in the chosen one: units would not be independent."""
+    seen: dict[str, Prediction] = {}
+    for name, row in zip(table[other].map(_image) if other else (), rows, strict=False):
+        first = seen.setdefault(name, row)
+        if name and first.image != row.image:
+            raise InputError(
+                f"{path}, row {row.row}: {name} in the column {other} is {row.image} in the column {chosen}, "
+                f"{first.image} in row {first.row}; keep the column that has one value for each image"
+            )
 
 
 def match_files(files: Mapping[Path, Sequence[Prediction]]) -> list[Table]:
@@ -201,26 +218,24 @@ def _prediction(number: int, given: Mapping[Any, Any], names: Mapping[str, str],
         image=image,
         image_group=texts["group"],
         question=" ".join(texts["question"].split()),
-        qa_id=_whole(texts["id"]),
+        qa_id=whole(texts["id"]),
         question_type=texts["type"],
         options=options,
         answer=_gold(given, names, options, had_letters),
         prediction=_meant(_single(given[names["prediction"]]), options, had_letters),
         condition=texts["condition"],
-        shown_image=_whole(texts["shown"]),
+        shown_image=whole(texts["shown"]),
     )
 
 
-def _whole(text: str) -> str:
-    """Return an id without the fraction that pandas writes in a CSV column with gaps: 7.0 is 7."""
-    return text.removesuffix(".0") if text.removesuffix(".0").isdigit() else text
-
-
 def _image(cell: Any) -> str:
-    """Return what identifies an image: its path or id, or the digest of embedded bytes."""
+    """Return what identifies an image: its normalized path, its id, or the digest of embedded bytes; "" for none."""
     if isinstance(cell, Mapping):
         cell = cell.get("bytes") or cell.get("path")
-    return hashlib.sha256(cell).hexdigest() if isinstance(cell, bytes) else _whole(text_in(cell))
+    if isinstance(cell, bytes):
+        return hashlib.sha256(cell).hexdigest()
+    text = whole(text_in(cell))
+    return posixpath.normpath(text) if text and "://" not in text else text
 
 
 def _missing(cell: Any) -> bool:
@@ -249,7 +264,7 @@ def _meant(text: str, options: Sequence[str], had_letters: bool) -> str:
 
 def _gold(given: Mapping[Any, Any], names: Mapping[str, str], options: Sequence[str], had_letters: bool) -> str:
     if "answer" not in names:
-        index = _whole(text_in(given[names["index"]]))
+        index = whole(text_in(given[names["index"]]))
         if index not in map(str, range(len(options))):
             raise ValueError(f"the index {index!r} is not in 0 to {len(options) - 1}")
         return options[int(index)]

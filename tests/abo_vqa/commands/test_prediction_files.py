@@ -147,6 +147,24 @@ def test_a_bad_row_is_named(tmp_path: Path, change: dict, says: str) -> None:
     assert str(error.value) == f"{path}, {says}"
 
 
+def test_the_image_column_is_not_finer_than_another_one(tmp_path: Path) -> None:
+    """One path per question of an image would take an image's questions as independent."""
+    rows = [ROWS[0] | {"image": f"{n}.jpg", "image_id": n // 2} for n in range(4)]
+    with pytest.raises(
+        InputError, match=r"row 2: 0 in the column image_id is 1\.jpg in the column image, 0\.jpg in row 1"
+    ):
+        read_predictions(lines(tmp_path / "x.jsonl", rows))
+    coarser = [row | {"image": f"{row['image_id']}.jpg", "image_id": n, "path": None} for n, row in enumerate(rows)]
+    assert len({row.image for row in read_predictions(lines(tmp_path / "x.jsonl", coarser))}) == 2
+
+
+def test_paths_are_normalized(tmp_path: Path) -> None:
+    one, two = matched(tmp_path, ROWS, [row | {"image": f"./x/../{row['image']}"} for row in ROWS])
+    assert list(one) == list(two)
+    [row] = read_predictions(lines(tmp_path / "x.jsonl", [ROWS[0] | {"image": "https://a.b/c.jpg"}]))
+    assert row.image == "https://a.b/c.jpg"
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
