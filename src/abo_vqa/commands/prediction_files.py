@@ -38,6 +38,8 @@ PREDICTION = (
     "model_output", "response", "output", "generated", "completion",
 )  # fmt: skip
 GROUP, CONDITION, SHOWN = ("image_group",), ("condition",), ("shown_image",)
+# The share of lettered predictions from which a file is refused: options in another file show that there are letters.
+_LETTERED, _LETTERED_WITHOUT_OPTIONS = 0.05, 0.5
 _FORMS = "image, question (or question_id), answer (or gold, label) and prediction (or generated_answer, response)"
 
 
@@ -105,7 +107,7 @@ def match_files(files: Mapping[Path, Sequence[Prediction]]) -> list[Table]:
 
     A question is an image and a text, and its id where these are there more than once. An image without a group is a
     group. Raises InputError, with file and row, if a question is repeated, in one file only, or has another text, gold
-    answer, options or shown image there, if an image has two groups, or if letters are predicted without options.
+    answer, type, options or shown image there, if an image has two groups, or if letters are predicted without options.
     """
     keys = _keys(list(files.values()))
     tables = {path: _by_key(path, rows, keys) for path, rows in files.items()}
@@ -145,17 +147,21 @@ def _shared(rows: Sequence[Prediction], groups: Mapping[str, str]) -> dict[str, 
 
 def _check_letters(path: Path, table: Table, options: Mapping[Key, Sequence[str]]) -> None:
     """Letters mean the options as they were shown: another file may have them in another order."""
-    bare = [(row, options[key]) for key, row in table.items() if options[key] and not row.options]
-    letters = [
-        row
-        for row, shown in bare
-        if is_letter(first_line(row.prediction)) and normalize(row.prediction) not in map(normalize, shown)
-    ]
-    if 2 * len(letters) > len(bare):
+    known = any(options.values())
+    bare = [(row, options[key]) for key, row in table.items() if not row.options and bool(options[key]) == known]
+    limit = _LETTERED if known else _LETTERED_WITHOUT_OPTIONS
+    letters = [row for row, shown in bare if _has_letter(row, shown)]
+    if letters and len(letters) >= limit * len(bare):
         raise InputError(
             f"{path}, row {letters[0].row}: the prediction {letters[0].prediction!r} is a letter, as {len(letters)} of "
             f"{len(bare)} are, but the file has no options; add its options"
         )
+
+
+def _has_letter(row: Prediction, shown: Sequence[str]) -> bool:
+    """Return whether a prediction is the letter of an option, not an answer: options and answers may be letters."""
+    lettered = is_letter(first_line(row.prediction)) and not is_letter(row.answer)
+    return lettered and normalize(row.prediction) not in map(normalize, shown)
 
 
 def _under(path: Path, table: "pd.DataFrame", condition: str | None) -> "pd.DataFrame":
@@ -339,6 +345,8 @@ def _contradiction(row: Prediction, before: Prediction) -> tuple[str, str, str] 
     other = row.options != before.options and () not in (row.options, before.options)
     if other and sorted(map(normalize, row.options)) != sorted(map(normalize, before.options)):
         return "options", ", ".join(row.options), ", ".join(before.options)
+    if len({fold(row.question_type), fold(before.question_type)} - {""}) > 1:
+        return "question type", repr(row.question_type), repr(before.question_type)
     shown = {row.shown_image, before.shown_image} - {""}
     if len(shown) > 1 and row.condition == before.condition:
         return "shown image", repr(row.shown_image), repr(before.shown_image)

@@ -100,8 +100,8 @@ def meant(answer: str, options: Sequence[str], lettered: bool) -> str:
 
 
 def is_letter(answer: str) -> bool:
-    """Return whether an answer is nothing but the letter of an option."""
-    return _LONE_LETTER.fullmatch(answer) is not None
+    """Return whether an answer is the letter of an option, or begins with it as a label ("B) red")."""
+    return _LONE_LETTER.fullmatch(answer) is not None or _LABEL.match(answer) is not None
 
 
 def _fold(question: Question) -> Question:

@@ -240,6 +240,13 @@ def test_predicted_letters_may_be_options_themselves(tmp_path: Path) -> None:
     assert [row.prediction for table in (one, two) for row in table.values()] == ["M", "M"]
 
 
+def test_few_letters_may_be_answers(tmp_path: Path) -> None:
+    """Without options, a wrong answer may be a letter; where the right ones are letters, so may all be."""
+    few = [row | {"prediction": said} for row, said in zip(ROWS, ("a", "2", "red"), strict=True)]
+    prints = [row | {"answer": "Q", "prediction": "O"} for row in ROWS]
+    assert all(len(matched(tmp_path, rows, rows)) == 2 for rows in (few, prints))
+
+
 def test_every_two_files_are_compared(tmp_path: Path) -> None:
     second, third = (ROWS[0] | {"options": options} for options in (["red", "blue"], ["red", "green"]))
     with pytest.raises(InputError, match=r"z\.jsonl, row 1: .* has the options red, green; in \S+y\.jsonl, row 1"):
@@ -345,6 +352,26 @@ def test_options_may_be_in_another_order(tmp_path: Path) -> None:
             [ROWS[0] | {"options": ["red", "blue"]}, ROWS[1]],
             [ROWS[0] | {"prediction": "(B)"}, ROWS[1]],
             r"y\.jsonl, row 1: the prediction '\(B\)' is a letter, as 1 of 1 are, .*; add its options",
+        ),
+        (
+            [ROWS[0] | {"options": ["red", "blue"]}],
+            [ROWS[0] | {"prediction": "B) red"}],
+            r"y\.jsonl, row 1: the prediction 'B\) red' is a letter, as 1 of 1 are",
+        ),
+        (
+            [ROWS[0] | {"image": n, "options": ["red", "blue"]} for n in range(20)],
+            [ROWS[0] | {"image": n, "prediction": "A" if n == 5 else "red"} for n in range(20)],
+            r"y\.jsonl, row 6: the prediction 'A' is a letter, as 1 of 20 are",
+        ),
+        (
+            ROWS,
+            [row | {"prediction": said} for row, said in zip(ROWS, "ab2", strict=True)],
+            r"y\.jsonl, row 1: the prediction 'a' is a letter, as 2 of 3 are, but the file has no options",
+        ),
+        (
+            [ROWS[0] | {"question_type": "color"}],
+            [ROWS[0] | {"question_type": "shape"}],
+            r"y\.jsonl, row 1: .* has the question type 'shape', 'color' in \S+x\.jsonl, row 1",
         ),
     ],
 )  # fmt: skip
