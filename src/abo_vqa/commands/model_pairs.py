@@ -18,6 +18,8 @@ from abo_vqa.statistics.intervals import MeanDifference, cluster_interval, paire
 
 ONE_IMAGE = "one image"
 _COPIED = "two runs of one model gave the same answers to all questions"
+# Two good runs may agree on nearly all questions; wrong answers that agree in their very wording are a copy's.
+_WRONG_IN_COPIES = 5
 MATCHES = EXACT, TOLERANT = "exact", "tolerant"
 
 Json = dict[str, Any]
@@ -54,6 +56,7 @@ def _scored(table: Table) -> pd.DataFrame:
             "image_group": [row.image_group for row in rows],
             "question_type": [row.question_type for row in rows],
             "prediction": [normalize(row.prediction) for row in rows],
+            "written": [row.written for row in rows],
             EXACT: [exact_match(row.prediction, row.answer) for row in rows],
             TOLERANT: [tolerant_match(row.prediction, row.answer, row.options) for row in rows],
         }
@@ -123,8 +126,12 @@ def _difference(first: Runs, second: Runs, match: str, confidence: float) -> tup
 
 
 def _copies(*models: Runs) -> bool:
-    """Return whether two runs of a model are alike, as copies are, which tell nothing of another training."""
-    return any(len({tuple(run["prediction"]) for run in runs}) < len(runs) for runs in models)
+    """Return whether two runs of a model are copies, which tell nothing of another training."""
+    return any(
+        one["written"].equals(other["written"]) and (~one[EXACT]).sum() >= _WRONG_IN_COPIES
+        for runs in models
+        for one, other in combinations(runs, 2)
+    )
 
 
 def _answer(estimate: float, shown: bool, unsaid: str) -> str:

@@ -47,7 +47,7 @@ _FORMS = "image, question (or question_id), answer (or gold, label) and predicti
 class Prediction:
     """A row of a file; `row` counts from 1, a field that the file lacks is empty.
 
-    answer and prediction: a letter is replaced by its option.
+    answer and prediction: a letter is replaced by its option. written: the prediction as the file has it.
     """
 
     row: int
@@ -59,6 +59,7 @@ class Prediction:
     options: tuple[str, ...]
     answer: str
     prediction: str
+    written: str = ""
     condition: str = ""
     shown_image: str = ""
 
@@ -219,6 +220,7 @@ def _prediction(number: int, given: Mapping[Any, Any], names: Mapping[str, str],
         raise ValueError("no question")
     listed = given_options(given, names.get("options"), lettered)
     options, had_letters = unlettered([] if _missing(listed) else read_options(listed))
+    written = _single(given[names["prediction"]])
     return Prediction(
         row=number,
         image=image,
@@ -228,7 +230,8 @@ def _prediction(number: int, given: Mapping[Any, Any], names: Mapping[str, str],
         question_type=texts["type"],
         options=options,
         answer=_gold(given, names, options, had_letters),
-        prediction=_meant(_single(given[names["prediction"]]), options, had_letters),
+        prediction=_meant(written, options, had_letters),
+        written=written,
         condition=texts["condition"],
         shown_image=whole(texts["shown"]),
     )

@@ -111,6 +111,11 @@ def test_what_cannot_be_said(tmp_path: Path) -> None:
     assert answers(two)["good", "bad"].startswith("cannot be said, because 2 training runs, fewer than 3: another ")
     copies = compared(tmp_path, bad=bad, good=[good, run, run])
     assert answers(copies)["good", "bad"].startswith("cannot be said, because two runs of one model gave the same ")
+    listed = run["generated_answer"] + "."
+    assert answers(compared(tmp_path, bad=bad, good=[good, run, run.assign(generated_answer=listed)])) == {
+        ("good", "bad"): "better"
+    }, "answers in other words are no copies"
+    assert answers(compared(tmp_path, bad=bad, good=[good, good, run])) == {("good", "bad"): "better"}, "all right"
     one = compared(tmp_path, bad=bad[:5], good=good[:5])
     assert answers(one) == {("good", "bad"): "cannot be said, because one image"}
     assert "Whether good is better than bad cannot be said, because one image: +100.0 points here." in one["printed"]
