@@ -1,13 +1,16 @@
 """`abo-vqa compare`: compare two or more models by anybody's tables of predictions; no model is loaded."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from abo_vqa.common.errors import InputError
+
+if TYPE_CHECKING:
+    from abo_vqa.commands.prediction_files import Prediction
 
 CONFIDENCE = 0.95
 
@@ -48,6 +51,8 @@ def main(
     from abo_vqa.commands.prediction_files import match_files, read_predictions
 
     read = {path: read_predictions(path, condition) for runs in paths.values() for path in runs}
+    for name, runs in paths.items():
+        check_runs(name, {path: read[path] for path in runs})
     tables = dict(zip(read, match_files(read), strict=True))
     compared = compare_models({name: [tables[path] for path in runs] for name, runs in paths.items()}, CONFIDENCE)
     shown = {str(path): any(row.options for row in rows) for path, rows in read.items()}
@@ -87,3 +92,17 @@ def named_files(given: Sequence[str]) -> dict[str, list[Path]]:
         listed = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise InputError(f"files: {listed}; give each model as many runs, or one")
     return files
+
+
+def check_runs(name: str, runs: Mapping[Path, Sequence["Prediction"]]) -> None:
+    """Raise InputError if files of one model were asked differently: they would not differ by training alone.
+
+    A file without a condition may be of any.
+    """
+    for what, of in (
+        ("the condition", {path: rows[0].condition for path, rows in runs.items() if rows[0].condition}),
+        ("options", {path: "some" if any(row.options for row in rows) else "none" for path, rows in runs.items()}),
+    ):
+        if len(set(of.values())) > 1:
+            listed = ", ".join(f"{path} {value}" for path, value in of.items())
+            raise InputError(f"{name}: its files differ in {what}: {listed}; give them as models of different names")

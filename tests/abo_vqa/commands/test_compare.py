@@ -166,6 +166,22 @@ def test_conditions_that_differ_are_named(tmp_path: Path) -> None:
     assert "one of conditions" not in compared(tmp_path, a=asked["open"], b=asked["open"])["printed"]
 
 
+@pytest.mark.parametrize(
+    ("columns", "says"),
+    [
+        ({"condition": "open"}, "run: its files differ in the condition: {0} open, {1} options"),
+        ({"condition": "options", "options": None}, "run: its files differ in options: {0} none, {1} some"),
+    ],
+)
+def test_runs_of_one_model_are_asked_alike(tmp_path: Path, columns: dict, says: str) -> None:
+    table = predictions(0.7, 1).assign(condition="options", options=json.dumps(COLORS))
+    files = [save(tmp_path / f"{place}.csv", each) for place, each in enumerate((table.assign(**columns), table))]
+    done = invoke(f"base={files[1]}", *(f"run={path}" for path in files))
+    assert (done.exit_code, says.format(*files) in done.stderr) == (1, True), done.output
+    table.drop(columns="condition").to_csv(files[0], index=False)
+    assert invoke(f"base={files[1]}", *(f"run={path}" for path in files)).exit_code == 0, "it may be of any condition"
+
+
 def test_both_matches_are_shown_and_empty_predictions_are_wrong(tmp_path: Path) -> None:
     table = predictions(1, 1)
     plural = table.assign(generated_answer=table["generated_answer"] + "s")
