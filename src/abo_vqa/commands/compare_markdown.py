@@ -83,8 +83,6 @@ def _model_table(compared: Mapping[str, Any], single: bool) -> tuple[list[str], 
 
 
 def _type_table(compared: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    from abo_vqa.statistics.display import percent
-
     names = [row["model"] for row in compared["models"]]
     rows = [
         [kind, str(found["n"]), *(percent(found["accuracy"][name], 1) for name in names)]
