@@ -160,9 +160,13 @@ def _check_letters(path: Path, table: Table, options: Mapping[Key, Sequence[str]
 
 
 def _has_letter(row: Prediction, shown: Sequence[str]) -> bool:
-    """Return whether a prediction is the letter of an option, not an answer: options and answers may be letters."""
-    lettered = is_letter(first_line(row.prediction)) and not is_letter(row.answer)
-    return lettered and normalize(row.prediction) not in map(normalize, shown)
+    """Return whether a prediction is the letter of an option, not an answer: options and answers may be letters.
+
+    "B" and "B) red" do not match each other.
+    """
+    said, gold = first_line(row.prediction), row.answer
+    alike = is_letter(gold) and (len(fold(gold)) == 1) == (len(fold(said)) == 1)
+    return is_letter(said) and not alike and normalize(said) not in map(normalize, shown)
 
 
 def _under(path: Path, table: "pd.DataFrame", condition: str | None) -> "pd.DataFrame":

@@ -369,6 +369,11 @@ def test_options_may_be_in_another_order(tmp_path: Path) -> None:
             r"y\.jsonl, row 1: the prediction 'a' is a letter, as 2 of 3 are, but the file has no options",
         ),
         (
+            [ROWS[0] | {"answer": "B) red", "prediction": "B) red"}],
+            [ROWS[0] | {"answer": "B) red", "prediction": "B"}],
+            r"y\.jsonl, row 1: the prediction 'B' is a letter, as 1 of 1 are, but the file has no options",
+        ),
+        (
             [ROWS[0] | {"question_type": "color"}],
             [ROWS[0] | {"question_type": "shape"}],
             r"y\.jsonl, row 1: .* has the question type 'shape', 'color' in \S+x\.jsonl, row 1",
