@@ -196,7 +196,7 @@ def _by_letter(given: Mapping[Any, Any]) -> list[Any]:
     keys = [found[1] for key in given if (found := _OPTION_KEY.fullmatch(str(key).lower()))]
     numbered = [key.isdigit() for key in keys]
     if len(keys) < len(given) or len(set(numbered)) > 1:
-        raise ValueError(f"the options {named} are neither lettered nor numbered; write them as a list")
+        raise ValueError(f"the options {named} are neither all lettered nor all numbered; write them as a list")
     options = {
         int(key) if key.isdigit() else ascii_lowercase.index(key): option
         for key, option in zip(keys, given.values(), strict=True)

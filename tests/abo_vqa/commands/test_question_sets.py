@@ -189,11 +189,11 @@ def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
         ({"image_id": {"bytes": None, "path": None}}, "row 2: no image"),
         (
             {"choices": {"x1": "1", "y": "3"}},
-            "row 2: the options x1, y are neither lettered nor numbered; write them as a list",
+            "row 2: the options x1, y are neither all lettered nor all numbered; write them as a list",
         ),
         (
             {"choices": {"a": "1", "2": "3"}},
-            "row 2: the options a, 2 are neither lettered nor numbered; write them as a list",
+            "row 2: the options a, 2 are neither all lettered nor all numbered; write them as a list",
         ),
         (
             {"choices": {"1": "1", "3": "3"}},
