@@ -55,6 +55,7 @@ def compare(
     comparison: Json = {
         "models": list(runs),
         "runs": {name: list(of) for name, of in runs.items()},
+        "inconclusive": answers.inconclusive,
         "conditions": asked,
         "confidence": settings.confidence,
         "seed": seed,

@@ -61,7 +61,9 @@ class Answers:
                     self._check_shown(model, str(condition), rows)
                     self._parts.setdefault((model, str(condition)), []).append(rows)
         self.conditions = there
-        self._copied = {name for name, runs in tables.items() if _have_copies(runs)}
+        # Why the runs of a model allow no interval, by model. The mean of two runs hides one that failed; a single run
+        # speaks for itself, but not for a way of training.
+        self.inconclusive = {name: why for name, runs in tables.items() if (why := _inconclusive(runs))}
 
     def _check_shown(self, model: str, condition: str, rows: pd.DataFrame) -> None:
         """Raise InputError if a question's image was shown to one model and another to this one."""
@@ -137,12 +139,9 @@ class Answers:
             found, over = mean_difference(values.mean(1), groups, self.confidence, bound), IMAGES
         else:
             found, over = training_difference(values, groups, self.confidence, bound), IMAGES_AND_SEEDS
-        unsaid = ""
-        # The mean of two runs hides one that failed; a single run speaks for itself, but not for a way of training.
-        if replicates == 2 or (pair.compares_trainings and replicates < FEWEST_REPLICATES):
+        unsaid = self.inconclusive.get(pair.first) or self.inconclusive.get(pair.second) or ""
+        if pair.compares_trainings and replicates < FEWEST_REPLICATES:
             unsaid = training_difference(values, groups, self.confidence, bound).unsaid
-        elif {pair.first, pair.second} & self._copied:
-            unsaid = COPIED
         figures = {"replicates": replicates, "unsaid": "", **asdict(found)}
         return {**asdict(pair), **figures, "over": over, "unsaid": unsaid or figures["unsaid"]}
 
@@ -168,10 +167,14 @@ class Answers:
         return "better" if estimate > 0 else "worse"
 
 
-def _have_copies(runs: Sequence[pd.DataFrame]) -> bool:
-    """Return whether two of the tables have the same predictions of all questions."""
-    said = [tuple(run.sort_values(["condition", "qa_id"])["prediction"]) for run in runs]
-    return len(set(said)) < len(said)
+def _inconclusive(runs: Sequence[pd.DataFrame]) -> str:
+    """Return why a model's training runs allow no interval: there are two, or one is a copy; empty otherwise."""
+    if 1 < len(runs) < FEWEST_REPLICATES:
+        return f"{len(runs)} training runs, fewer than {FEWEST_REPLICATES}"
+    # Probabilities too: good runs may agree in every answer.
+    ordered = [run.sort_values(["condition", "qa_id"]) for run in runs]
+    said = {tuple(map(str, (*run["prediction"], *run["probabilities"]))) for run in ordered}
+    return COPIED if len(said) < len(runs) else ""
 
 
 def rounded(row: Mapping[str, Any]) -> Json:

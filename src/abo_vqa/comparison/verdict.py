@@ -58,10 +58,10 @@ def verdict(
         if (first, second) not in gained and part["answer"] in (YES, NOT_SHOWN):
             part |= {"answer": UNSAID, "reasons": [{"code": "no gain to hold"}]}
         groups[HOLDS].append(part)
-    groups[BEYOND] = [_part(row) for row in comparison["gains_beyond"] if row["condition"] not in checks]
+    groups[BEYOND] = [_covered(row, comparison) for row in comparison["gains_beyond"] if row["condition"] not in checks]
     groups[RANKED] = [_part(row) for row in comparison["ranked_differences"] if row["condition"] not in checks]
     groups[ABOVE] = list(_above(comparison, conditions))
-    groups[LOOKS] = [_part(row) for row in comparison["image_gains"]] or [
+    groups[LOOKS] = [_covered(row, comparison) for row in comparison["image_gains"]] or [
         _model_part("", "", UNSAID, [{"code": "no counterparts"}])
     ]
     groups[EVERY_ORDER] = list(_every_order(comparison, conditions))
@@ -109,6 +109,19 @@ def _part(row: Mapping[str, Any]) -> Json:
     return {**names, "planned": False, "answer": answer, "reasons": []}
 
 
+def _covered(row: Mapping[str, Any], comparison: Mapping[str, Any]) -> Json:
+    """Return the part of a difference from a counterpart; one of few questions tells nothing of the others."""
+    part, few = _part(row), _few_counterparts(row, comparison)
+    return part | {"answer": UNSAID, "reasons": few} if few and part["answer"] == YES else part
+
+
+def _few_counterparts(row: Mapping[str, Any], comparison: Mapping[str, Any]) -> list[Json]:
+    asked = comparison["results"][row["first"]][row["condition"]]["total"]["n"]
+    kind = row["against"].rpartition("/")[2]
+    few = row["n"] < LEAST_COVERED * asked
+    return [{"code": "few counterparts", "against": kind, "n": row["n"], "of": asked}] if few else []
+
+
 def _model_part(model: str, condition: str, answer: str, reasons: Sequence[Json] = ()) -> Json:
     names = {"first": model, "second": model, "condition": condition, "against": condition}
     return {**names, "planned": False, "answer": answer, "reasons": list(reasons)}
@@ -139,8 +152,7 @@ def _objections(gain: Mapping[str, Any], comparison: Mapping[str, Any], conditio
         if looks["significant"] != "better":
             yield {"code": "does not look", "model": model, "against": against, **_figures(looks)}
         [beyond] = _rows(comparison["gains_beyond"], gain["first"], gain["second"], condition, against)
-        if beyond["n"] < LEAST_COVERED * gain["n"]:
-            yield {"code": "few counterparts", "against": kind, "n": beyond["n"], "of": gain["n"]}
+        yield from _few_counterparts(beyond, comparison)
         if beyond["significant"] != "better":
             yield {"code": "not beyond", "against": against, **_figures(beyond)}
     if shown.options != "none":
@@ -174,7 +186,7 @@ def _above(comparison: Mapping[str, Any], conditions: Conditions) -> Iterable[Js
             if conditions[condition].image != "shown":
                 continue
             below = comparison["results"][model][condition]["total"]["high"] < row["low"]
-            yield _model_part(model, condition, YES if row["above"] else NO if below else NOT_SHOWN)
+            yield _of_runs(model, condition, YES if row["above"] else NO if below else NOT_SHOWN, comparison)
 
 
 def _every_order(comparison: Mapping[str, Any], conditions: Conditions) -> Iterable[Json]:
@@ -189,4 +201,11 @@ def _every_order(comparison: Mapping[str, Any], conditions: Conditions) -> Itera
         for condition in rotated:
             total = comparison["results"][model][condition]["total"]
             above, below = total["low"] > total["chance"], total["high"] < total["chance"]
-            yield _model_part(model, condition, YES if above else NO if below else NOT_SHOWN)
+            yield _of_runs(model, condition, YES if above else NO if below else NOT_SHOWN, comparison)
+
+
+def _of_runs(model: str, condition: str, answer: str, comparison: Mapping[str, Any]) -> Json:
+    """Return a part about one model, unsaid if its training runs allow no interval."""
+    if why := comparison["inconclusive"].get(model):
+        return _model_part(model, condition, UNSAID, [{"code": "runs", "text": why}])
+    return _model_part(model, condition, answer)

@@ -28,8 +28,8 @@ class Entry:
 
     tested_on: identifies the test questions and how they are shown, empty if unknown. predictions: columns qa_id,
     image_group, condition, correct; None if they cannot be read. validation: accuracy, None without validation. parts:
-    of the verdict on arm minus base; lead: this run's accuracy minus base's, both by condition; not needed of the
-    present champion.
+    of the verdict on arm minus base; lead: the lower limit of this run's own difference from base; both by condition,
+    not needed of the present champion.
     """
 
     arm: str
@@ -105,7 +105,7 @@ def _lacking(entry: Entry, under: Sequence[str], reason: Callable[[Part], str]) 
             return f"{entry.arm} arm under `{condition}`: {part['answer']}{why}"
         # The verdict is on the mean of all runs, which can hide one that failed.
         if not entry.lead.get(condition, 0.0) > 0:
-            return f"{entry} is no better than {BASE} under `{condition}`, although its arm is"
+            return f"{entry} itself is not shown to be better than {BASE} under `{condition}`"
     return ""
 
 

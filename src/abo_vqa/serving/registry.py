@@ -15,6 +15,7 @@ from filelock import FileLock
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import adapter_folder, predictions_table
 from abo_vqa.common.params import Params
+from abo_vqa.common.params.model import BASE
 from abo_vqa.common.project import project_root
 from abo_vqa.common.storage import read_table
 from abo_vqa.common.tracking.run import find_run
@@ -73,6 +74,7 @@ def register(comparison: Comparison, params: Params, run_id: str | None = None, 
     """
     results = results_of(comparison, params)
     tables = {result.replicate: _predictions(predictions_table(result.replicate)) for result in results}
+    base = _predictions(predictions_table(BASE))
     client, experiment = open_store(fallback=False)  # versions in another store would be missed
     lines, entries = [], []
     # Concurrent workers of this host take turns, or two would register the same result.
@@ -86,7 +88,7 @@ def register(comparison: Comparison, params: Params, run_id: str | None = None, 
                 with _run(client, experiment, result, run_id) as run:
                     version = _add_version(client, run, result, tables[result.replicate], there, params)
             lines.append(_said(result, client.get_model_version(MODEL, version), known))
-            entries.append(_entry(result, str(version), tables[result.replicate], params.registry.champion_under[0]))
+            entries.append(_entry(result, str(version), tables[result.replicate], base, params))
         if promote or params.registry.promote:
             lines.append(_promote(client, entries, params))
         else:
@@ -124,17 +126,26 @@ def _promote(client: "MlflowClient", entries: list[Entry], params: Params) -> st
     return f"{MODEL}: {why}"
 
 
-def _entry(result: Result, version: str, predictions: "pd.DataFrame", condition: str) -> Entry:
+def _entry(result: Result, version: str, predictions: "pd.DataFrame", base: "pd.DataFrame", params: Params) -> Entry:
+    under = params.registry.champion_under
     return Entry(
         result.arm,
         result.replicate,
         version,
-        tested_on(result.tags, condition),
+        tested_on(result.tags, under[0]),
         predictions,
         result.validation,
         result.parts,
-        result.lead,
+        {name: _lead(predictions, base, name, params.compare.confidence) for name in under if name in result.parts},
     )
+
+
+def _lead(run: "pd.DataFrame", base: "pd.DataFrame", condition: str, confidence: float) -> float:
+    """Return the lower limit of a run's accuracy minus base's on the same questions."""
+    from abo_vqa.statistics.intervals import paired_difference
+
+    first, second = (table[table["condition"] == condition] for table in (run, base))
+    return paired_difference(first, second, confidence).low
 
 
 def _predictions(path: Path) -> "pd.DataFrame":

@@ -27,17 +27,12 @@ Comparison = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Result:
-    """An arm's registered training run.
-
-    validation: accuracy, None without validation; parts: the verdict's; lead: the run's accuracy minus base's; both by
-    condition.
-    """
+    """An arm's registered training run. validation: accuracy, None without validation; parts: the verdict's."""
 
     arm: str
     replicate: str
     validation: float | None
     parts: Mapping[str, Part]
-    lead: Mapping[str, float]
     tags: Mapping[str, str]
     description: str
 
@@ -88,9 +83,7 @@ def _result(arm: str, comparison: Comparison, params: Params) -> Result:
     tags[RESULTS] = hashlib.sha256(counts.encode()).hexdigest()
     made = {COMMIT: head(), **{tag: os.environ.get(name) for tag, name in DVC_TAGS.items() if tag != STAGE_TAG}}
     tags |= {tag: value for tag, value in made.items() if value}
-    base = _accuracies(BASE, comparison, params)
-    lead = {name: accuracy - base[name] for name, accuracy in accuracies.items() if name in base}
-    return Result(arm, chosen, accuracy, parts, lead, tags, _describe(arm, chosen, accuracy, comparison, params))
+    return Result(arm, chosen, accuracy, parts, tags, _describe(arm, chosen, accuracy, comparison, params))
 
 
 def _accuracies(run: str, comparison: Comparison, params: Params) -> dict[str, float]:

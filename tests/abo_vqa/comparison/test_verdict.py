@@ -124,6 +124,9 @@ def test_between_two_arms_of_fewer_than_three_runs_nothing_can_be_said(runs: int
         between = [p for p in parts(found, code) if (p["first"], p["second"]) == ("options", "standard")]
         assert {p["answer"] for p in between} == {UNSAID} and between
     # Of one adapter, images alone allow a yes; the mean of two hides one that failed.
+    for code in (ABOVE, EVERY_ORDER):
+        about = {p["answer"] for p in parts(found, code) if p["first"] == "options"}
+        assert about == ({YES} if runs == 1 else {UNSAID})
     assert gained(found, "options") == (set(PLANNED) if runs == 1 else set())
     row = next(r for r in found["differences"] if (r["first"], r["second"]) == ("options", "standard"))
     assert (row["over"], row["significant"], row["holm_p"]) == ("images", "", 1)
@@ -255,6 +258,8 @@ def test_fraud_a_counterpart_that_was_asked_of_few_questions():
     found = compared(few, settings=settings(PAIRS[:1]))
     assert significant(found, "options") == "better" and gained(found) == set()
     assert "few counterparts" in reasons(found, "standard", "base", "options")
+    assert answer(found, LOOKS, "base", "base", "options", "other") == UNSAID
+    assert answer(found, LOOKS, "base", "base", "options", "blank") == YES
 
 
 @pytest.mark.parametrize("shown", [{"count": 3}, {"order": "shuffled", "count": 2}, {"options": "near"}])
