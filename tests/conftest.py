@@ -25,8 +25,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Two test processes on two cores: more threads each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-# MKL's portable kernels take 2.5 times as long; they are for a dvc.lock that other machines share.
-os.environ.setdefault("MKL_CBWR", "AVX2")
 
 # A busy machine must not fail a test: no example has a time limit.
 hypothesis.settings.register_profile("abo-vqa", deadline=None)
