@@ -74,13 +74,12 @@ def rule(confidence: float) -> str:
     return (
         "A planned difference is a gain (yes) only if its interval excludes zero, its p value, Holm-adjusted over all "
         f"planned ones, is under {1 - confidence:.2g}, and the first model is above chance, above the best text-only "
-        "baseline (their intervals do not overlap; the baseline scores no more than compare.max_blind), better than "
-        "itself with a blank image and with another product's, and further ahead than with these; and if something is "
-        "left of it without the questions of any one type, and where an answer that is no option counts by the "
-        "ranking. "
-        "No: significantly worse. Between two arms, fewer than three training runs of each allow no answer. In "
-        "parentheses: intervals and adjusted p "
-        "values; detectable: the smallest true difference, in points, that a test detects with "
+        "baseline of the same text (their intervals do not overlap; the baseline scores no more than "
+        "compare.max_blind), better than itself with a blank image and with another product's, each asked of nine in "
+        "ten of its questions, and further ahead than with these; and if a gain remains without the questions of any "
+        "one type, and where an answer that is no option counts by the ranking. No: significantly worse. Two training "
+        "runs, or copies, allow no answer, nor does one run of each of two arms. In parentheses: intervals and "
+        "adjusted p values; detectable: the smallest true difference, in points, that a test detects with "
         f"{percent(POWER)} probability."
     )
 
