@@ -48,7 +48,8 @@ def main(
 
     from abo_vqa.commands.compare_markdown import render
     from abo_vqa.commands.model_pairs import compare_models
-    from abo_vqa.commands.prediction_files import match_files, read_predictions
+    from abo_vqa.commands.prediction_files import read_predictions
+    from abo_vqa.commands.prediction_matching import match_files
 
     read = {path: read_predictions(path, condition) for runs in paths.values() for path in runs}
     for name, runs in paths.items():

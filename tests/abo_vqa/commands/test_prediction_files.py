@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from abo_vqa.commands.prediction_files import match_files, read_predictions
+from abo_vqa.commands.prediction_files import read_predictions
+from abo_vqa.commands.prediction_matching import match_files
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.words import normalize
 
