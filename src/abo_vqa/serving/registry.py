@@ -142,10 +142,11 @@ def _entry(result: Result, version: str, predictions: "pd.DataFrame", base: "pd.
 
 def _lead(run: "pd.DataFrame", base: "pd.DataFrame", condition: str, confidence: float) -> float:
     """Return the lower limit of a run's accuracy minus base's on the same questions."""
-    from abo_vqa.statistics.intervals import paired_difference
+    from abo_vqa.statistics.intervals import align, mean_difference
 
-    first, second = (table[table["condition"] == condition] for table in (run, base))
-    return paired_difference(first, second, confidence).low
+    pair = align(*(table[table["condition"] == condition] for table in (run, base)))
+    lead = pair["correct"].astype(float) - pair["correct_second"].astype(float)
+    return mean_difference(lead, pair["image_group"].to_list(), confidence).low
 
 
 def _predictions(path: Path) -> "pd.DataFrame":
