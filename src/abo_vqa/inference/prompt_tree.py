@@ -5,10 +5,10 @@ themselves. Exact: each option has the log-probability, and each prompt the gree
 Options double as drafts: as long as the most likely tokens follow an option, no further forward pass is needed.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
-from itertools import islice
+from itertools import count, islice
 from typing import Any
 
 import torch
@@ -46,16 +46,18 @@ class Answer:
 
 @dataclass
 class _Branch:
-    """A prompt in a forward pass: its owner number, the place of its last token, and the tokens generated so far.
+    """A prompt in a forward pass: its owner number, its length, the place of its last token, and the answer so far.
 
-    options: token ids of each; starts: the place of each option's first token.
+    options: token ids of each; starts: the place of each option's first token; scores: their log-probabilities.
     """
 
     owner: int
+    length: int
     end: int
     options: list[list[int]]
-    starts: list[int]
-    generated: list[int]
+    starts: list[int] = field(default_factory=list)
+    scores: tuple[float, ...] = ()
+    generated: list[int] = field(default_factory=list)
 
 
 class Scorer:
@@ -81,12 +83,19 @@ class Scorer:
             check_length(
                 f"{image_id}: {prompt.text[:80]!r}", len(prefix) + len(tokens) + longest, self._collator.context
             )
-        tree = _Tree(self._model, image_id, prefix, inputs)
-        answers: dict[Prompt, Answer] = {}
+        tree, owners = _Tree(self._model, image_id, prefix, inputs), count(PREFIX + 1)
+        branches: list[_Branch] = []
+        going: list[_Branch] = []
         for part in self._passes(asked, drafts):
-            found = self._answer(tree, [asked[place] for place in part], [drafts[place] for place in part])
-            answers |= {distinct[place]: answer for place, answer in zip(part, found, strict=True)}
-            tree.forget_prompts()
+            branches += self._read(tree, [asked[place] for place in part], [drafts[place] for place in part], owners)
+            # Answers that are not finished go on together: the fewer the passes, the faster.
+            going = [branch for branch in branches if not self._finished(branch)]
+            if sum(branch.length for branch in going) > self._tokens_per_pass:
+                self._generate(tree, going)
+                going = []
+            tree.forget_prompts(but=[branch.owner for branch in going])
+        self._generate(tree, going)
+        answers = dict(zip(distinct, map(self._answered, branches), strict=True))
         return [answers[prompt] for prompt in prompts]
 
     def _passes(self, asked: Sequence[Sequence[int]], drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
@@ -102,20 +111,21 @@ class Scorer:
             tokens += size
         return passes
 
-    def _answer(self, tree: "_Tree", asked: list[list[int]], drafts: list[list[list[int]]]) -> list[Answer]:
+    def _read(
+        self, tree: "_Tree", asked: list[list[int]], drafts: list[list[list[int]]], owners: Iterator[int]
+    ) -> list[_Branch]:
+        """Return the prompts with their options' scores and, where an option predicts it, the generated answer."""
         branches = []
         segments: list[_Segment] = []
         # Owners decide which tokens attend to which (_Tree.read); places index the pass, and so its logits.
-        owner, place = PREFIX, 0
+        place = 0
         for prompt, options in zip(asked, drafts, strict=True):
-            owner += 1
-            segments.append(_Segment(prompt, owner, PREFIX, 0))
+            segments.append(_Segment(prompt, next(owners), PREFIX, 0))
             place += len(prompt)
-            branch = _Branch(owner, place - 1, options, [], [])
+            branch = _Branch(segments[-1].owner, len(prompt), place - 1, options)
             for option in options:
-                owner += 1
                 # All options start at the same depth: each continues the prompt as if it were the only one.
-                segments.append(_Segment(option, owner, branch.owner, len(prompt)))
+                segments.append(_Segment(option, next(owners), branch.owner, len(prompt)))
                 branch.starts.append(place)
                 place += len(option)
             branches.append(branch)
@@ -123,22 +133,17 @@ class Scorer:
         wanted = sorted([b.end for b in branches] + [p for s, p in _placed(segments) if s.parent != PREFIX])
         logits = tree.read(segments, wanted)
         likeliest = dict(zip(wanted, logits.argmax(-1).tolist(), strict=True))
-        scores = self._option_scores(branches, wanted, logits)
-        # It needs no forward pass, so it is tried first; most answers end here.
-        for branch in branches:
+        for branch, scores in zip(branches, self._option_scores(branches, wanted, logits), strict=True):
+            branch.scores = scores
+            # It needs no forward pass, so it is tried first; most answers end here.
             self._follow_options(branch, likeliest)
-        self._generate(tree, branches, {b.owner: len(prompt) for b, prompt in zip(branches, asked, strict=True)})
+        return branches
+
+    def _answered(self, branch: _Branch) -> Answer:
+        said = self._tokenizer.decode(branch.generated, skip_special_tokens=True).strip()
         # One more token each: the scores include the end token.
-        lengths = [tuple(len(option) + 1 for option in branch.options) for branch in branches]
-        return [
-            Answer(
-                self._tokenizer.decode(branch.generated, skip_special_tokens=True).strip(),
-                tuple(branch.generated),
-                score,
-                length,
-            )
-            for branch, score, length in zip(branches, scores, lengths, strict=True)
-        ]
+        lengths = tuple(len(option) + 1 for option in branch.options)
+        return Answer(said, tuple(branch.generated), branch.scores, lengths)
 
     def _option_scores(
         self, branches: Sequence[_Branch], wanted: Sequence[int], logits: torch.Tensor
@@ -168,12 +173,12 @@ class Scorer:
                 return
             place = start + len(said) - 1
 
-    def _generate(self, tree: "_Tree", branches: list[_Branch], depths: Mapping[int, int]) -> None:
+    def _generate(self, tree: "_Tree", branches: Sequence[_Branch]) -> None:
         """Generate the tokens that no option predicted, one per unfinished answer and pass."""
         read = dict.fromkeys((branch.owner for branch in branches), 0)
         while going := [branch for branch in branches if not self._finished(branch)]:
             segments = [
-                _Segment(b.generated[read[b.owner] :], b.owner, PREFIX, depths[b.owner] + read[b.owner]) for b in going
+                _Segment(b.generated[read[b.owner] :], b.owner, PREFIX, b.length + read[b.owner]) for b in going
             ]
             ends, place = [], -1
             for branch, segment in zip(going, segments, strict=True):
@@ -236,10 +241,13 @@ class _Tree:
         seen[:, len(before) :] &= torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
         return self._forward(ids, positions, seen[None, None], torch.tensor(wanted), {})
 
-    def forget_prompts(self) -> None:
-        """Crop the cache to the image."""
-        self._cache.crop(self._depth - len(self._owners))
-        self._owners = self._owners[: self._depth]
+    def forget_prompts(self, but: Sequence[int]) -> None:
+        """Reduce the cache to the image and the prompts whose owners are given."""
+        kept = torch.isin(self._owners, torch.tensor([PREFIX, *but]))
+        self._owners = self._owners[kept]
+        layers: Any = self._cache.layers
+        for layer in layers:
+            layer.keys, layer.values = (states[:, :, kept.to(states.device)] for states in (layer.keys, layer.values))
 
     def _forward(
         self, ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, wanted: torch.Tensor, inputs: Any

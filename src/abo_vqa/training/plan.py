@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.draws import derive_rng
@@ -12,6 +13,9 @@ from abo_vqa.model.collators import IGNORED
 if TYPE_CHECKING:
     from datasets import Dataset
 
+# How many of the next images are tried for the rest of a step, so that the time stays linear.
+_LOOKED_AT = 64
+
 
 def training_questions(
     rows: Sequence[Mapping[str, Any]],
@@ -20,6 +24,7 @@ def training_questions(
     seed: int,
     by_image: bool,
     prompt: PromptParams = PAPER_PROMPT,
+    per_step: int = 18,
 ) -> "Dataset":
     """Return all questions of a training run in training order, epoch after epoch.
 
@@ -28,7 +33,7 @@ def training_questions(
     """
     from datasets import Dataset  # slow to import, and the other functions do not need it
 
-    plan = training_plan([row["image_id"] for row in rows], epochs, arm, seed, by_image)
+    plan = training_plan([row["image_id"] for row in rows], epochs, arm, seed, by_image, per_step)
     return Dataset.from_list([asked_row(rows[index], shown, prompt) for index, shown in plan])
 
 
@@ -51,13 +56,13 @@ def validation_questions(
 
 
 def training_plan(
-    images: Sequence[str], epochs: float, arm: ArmParams, seed: int, by_image: bool
+    images: Sequence[str], epochs: float, arm: ArmParams, seed: int, by_image: bool, per_step: int = 18
 ) -> list[tuple[int, bool]]:
     """Return, for every position in the run, the question's index and whether its options are shown.
 
-    images: the image of each question. `by_image` shuffles images and keeps the questions of each together; otherwise
-    questions are shuffled one by one. The order depends only on the seed, so that all arms see the same questions at
-    the same steps.
+    images: the image of each question. `by_image` shuffles images and keeps the questions of each together, in one
+    optimizer step of `per_step` questions where they fit; otherwise questions are shuffled one by one. The order
+    depends only on these and the seed, so that all arms see the same questions at the same steps.
     """
     total = round(len(images) * epochs)
     groups: dict[Any, list[int]] = {}
@@ -66,10 +71,37 @@ def training_plan(
     order: list[int] = []
     while len(order) < total:
         epoch = list(groups.values())
-        derive_rng(seed, "order", len(order)).shuffle(epoch)
+        rng = derive_rng(seed, "order", len(order))
+        rng.shuffle(epoch)
+        if by_image:
+            epoch = _whole_in_steps(epoch, per_step, len(order), rng)
         order += (index for group in epoch for index in group)
     coin = derive_rng(seed, "options-shown")
     return [(index, _show_options(place, total, arm, coin)) for place, index in enumerate(order[:total])]
+
+
+def _whole_in_steps(images: list[list[int]], per_step: int, before: int, rng: random.Random) -> list[list[int]]:
+    """Reorder an epoch's images, each a list of questions, so that few are divided between optimizer steps.
+
+    Every part of a divided image costs another pass over its tokens. before: questions of the earlier epochs.
+    """
+    room = per_step - before % per_step
+    steps: list[list[list[int]]] = [[]]
+    while images:
+        place = next((place for place, image in enumerate(islice(images, _LOOKED_AT)) if len(image) <= room), None)
+        if place is None:
+            steps[-1].append(images[0][:room])
+            images[0] = images[0][room:]
+        else:
+            steps[-1].append(images.pop(place))
+        room -= len(steps[-1][-1])
+        if not room:
+            steps.append([])
+            room = per_step
+    # Images of few questions fit first: without this, they would be asked at the start of an epoch.
+    whole = steps[1:-1]
+    rng.shuffle(whole)
+    return [image for step in [steps[0], *whole, *steps[1:][-1:]] for image in step]
 
 
 def _show_options(place: int, total: int, arm: ArmParams, coin: random.Random) -> bool:

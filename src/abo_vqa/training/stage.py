@@ -113,7 +113,8 @@ def train(name: str, params: Params) -> None:
     data = _data_digest(rows, images)
     scratch = checkpoint_folder(name, params, data)
     by_image, prompt = settings.packing == "image", params.prompt_of(arm_name)
-    dataset = training_questions(rows, arm, settings.epochs, derive_seed(seed, "order"), by_image, prompt)
+    order, per_step = derive_seed(seed, "order"), settings.batch_size * settings.accumulation
+    dataset = training_questions(rows, arm, settings.epochs, order, by_image, prompt, per_step)
     process = PartialState(cpu=not torch.cuda.is_available(), timeout=WAITING)
     base = load_base(params.model, attention(settings))
     share = process.process_index, process.num_processes

@@ -1,6 +1,7 @@
 """What training shows in which order, drawn from the seed; labels other than the answer are refused."""
 
 from itertools import groupby
+from statistics import mean
 from typing import Any
 
 import pytest
@@ -51,11 +52,25 @@ def test_the_plan_shows_every_question_once_an_epoch(questions: int, epochs: flo
         assert len(set(epoch)) == len(epoch)
 
 
-@given(st.integers(1, 60), st.integers(0, 2**32 - 1))
-def test_by_image_the_questions_of_an_image_stay_together(questions: int, seed: int) -> None:
-    images = images_of(questions)
-    shown = [images[index] for index, _ in training_plan(images, 1, ALWAYS, seed, by_image=True)]
-    assert len(list(groupby(shown))) == len(set(images))
+@given(st.lists(st.integers(1, 7), min_size=1, max_size=30), st.integers(0, 2**32 - 1), st.integers(1, 20))
+def test_within_a_step_the_questions_of_an_image_stay_together(sizes: list[int], seed: int, per_step: int) -> None:
+    images = [f"image-{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    plan = training_plan(images, 2, ALWAYS, seed, by_image=True, per_step=per_step)
+    for start in range(0, len(plan), per_step):
+        places = range(start, min(start + per_step, len(plan)))
+        # An image's second epoch may begin in the step that ends its first.
+        shown = [(images[plan[place][0]], place // len(images)) for place in places]
+        assert len(list(groupby(shown))) == len(set(shown))
+
+
+def test_images_are_divided_between_steps_only_where_nothing_else_fits() -> None:
+    sizes = [1, 5, 4, 5, 3, 5] * 60
+    images = [f"image-{number}" for number, size in enumerate(sizes) for _ in range(size)]
+    plan = [images[index] for index, _ in training_plan(images, 2, ALWAYS, 1, by_image=True, per_step=18)]
+    parts = sum(len(set(plan[start : start + 18])) for start in range(0, len(plan), 18))
+    assert parts - 2 * len(sizes) <= 5, "at fixed places every fourth image is divided"
+    first = {size: [place for place in range(len(images)) if sizes[int(plan[place][6:])] == size] for size in (1, 5)}
+    assert abs(mean(first[1]) - mean(first[5])) < len(images) / 10, "small ones come neither first nor last"
 
 
 @given(st.integers(1, 60), st.integers(0, 2**32 - 1), st.booleans())
