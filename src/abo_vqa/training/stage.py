@@ -48,8 +48,8 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"
 # through the questions of an optimizer step. save_steps determines which steps are validated, but a resumed run keeps
 # its earlier validations and continues with the new interval.
 NOT_DECISIVE = {
-    "replicates", "batch_size", "accumulation", "processes", "gradient_checkpointing", "attention", "feature_cache",
-    "save_steps", "log_steps",
+    "replicates", "batch_size", "accumulation", "tokens_per_pass", "processes", "gradient_checkpointing", "attention",
+    "feature_cache", "save_steps", "log_steps",
 }  # fmt: skip
 
 CARD = """---

@@ -102,6 +102,7 @@ class TrainParams(Group):
     packing: Literal["image", "question"]
     batch_size: Count
     accumulation: Count
+    tokens_per_pass: Count | Literal["auto"]
     processes: Count | Literal["auto"]
     learning_rate: Positive
     schedule: str

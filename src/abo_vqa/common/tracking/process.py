@@ -57,7 +57,7 @@ def pipeline() -> Process | None:
     if not os.environ.get("DVC_STAGE"):
         return None
     if given := os.environ.get(PIPELINE):
-        return _known(psutil.Process(int(given)))
+        return _known(psutil.Process(int(given))) if psutil.pid_exists(int(given)) else None
     for ancestor in psutil.Process().parents():
         try:
             if "DVC_STAGE" not in ancestor.environ():
