@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 
-# Left for the allocator's gaps and what libraries take, of a GPU's whole memory.
+# Share of a GPU's memory that is used; the rest is left for the allocator's gaps.
 USABLE = 0.92
+# Bytes beside the model: CUDA and its libraries, the largest weight dequantized, the answers' logits.
+RUNTIME = 0.75 * 2**30
 
 
 def passes(batch: dict[str, Any], tokens: int | None) -> list[dict[str, Any]]:
@@ -66,7 +68,7 @@ def tokens_that_fit(total: int, used: int, trainable: int, bytes_per_token: floa
 
     trainable: number of trained weights, each with a gradient and two moments in float32.
     """
-    return max(1, int((USABLE * total - used - 12 * trainable) / bytes_per_token))
+    return max(1, int((USABLE * total - RUNTIME - used - 12 * trainable) / bytes_per_token))
 
 
 class RandomState:

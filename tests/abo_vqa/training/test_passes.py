@@ -71,7 +71,7 @@ def test_what_a_pass_keeps_is_counted_without_the_weights() -> None:
 
 def test_tokens_fit_beside_what_is_there() -> None:
     gib = 2**30
-    # A T4 with LLaVA-Gemma-2B: four images of 820 tokens do not fit (shared measurement: 15.0 GiB), three do.
+    # A T4 with LLaVA-Gemma-2B, whose four images of 820 tokens take 15.0 GiB.
     fit = tokens_that_fit(round(14.7 * gib), round(2.5 * gib), 19_611_648, 3.84e6)
     assert 3 * 820 <= fit < 4 * 820
     assert tokens_that_fit(gib, 2 * gib, 0, 1e6) == 1

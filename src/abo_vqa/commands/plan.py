@@ -1,0 +1,37 @@
+"""`abo-vqa plan`: what the run takes on a machine, before anything is downloaded."""
+
+from typing import Annotated
+
+import typer
+
+from abo_vqa.commands.project_option import Project, enter_project
+
+EXAMPLES = """
+abo-vqa plan                    # on this machine's first GPU, or its processor
+abo-vqa plan --card T4          # on another
+abo-vqa preset paper && abo-vqa plan --card A100
+"""
+
+
+def main(
+    card: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Plan for this card; cpu: for the processor.")
+    ] = None,
+    project: Project = None,
+) -> None:
+    """Print for each stage the memory, time and disk that the current parameters take, and whether they fit.
+
+    Of the models only the configurations are read. Memory is computed from their geometry on tensors without data,
+    time from operations at 30 % of the card's peak. Questions are counted where the tables of such a run are there.
+    """
+    enter_project(project)
+    from abo_vqa.planning.cards import card as known_card
+
+    chosen = known_card(card)
+    from abo_vqa.common.params import read_params
+    from abo_vqa.planning.markdown import plan_markdown
+    from abo_vqa.planning.plan import plan
+    from abo_vqa.planning.work import work_of
+
+    params = read_params()
+    print(plan_markdown(plan(params, chosen), chosen, work_of(params)))

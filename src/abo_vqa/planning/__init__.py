@@ -1,0 +1,1 @@
+"""What a run will take on a machine, before anything is downloaded: memory, time, disk."""

@@ -1,0 +1,97 @@
+"""Memory that a model takes, computed on fake tensors: no weights are loaded and nothing is calculated."""
+
+from typing import Any
+
+import torch
+from peft import get_peft_model
+from peft.helpers import disable_input_dtype_casting
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.multiprocessing.reductions import StorageWeakRef
+from transformers import AutoModelForImageTextToText
+
+from abo_vqa.common.params.model import LoraParams, QuantizationParams
+from abo_vqa.model.base.loading import NOT_QUANTIZED
+from abo_vqa.training.settings import lora_config
+
+# bitsandbytes: one scale per 64 weights; with double quantization in 8 bits, and one more per 256 of these.
+BLOCK, OUTER_BLOCK = 64, 256
+CPU = torch.device("cpu")
+
+
+def empty_model(config: Any, dtype: torch.dtype) -> Any:
+    """Return a model of this configuration without weights (PyTorch's device `meta`)."""
+    with torch.device("meta"):
+        return AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
+
+
+def weight_bytes(model: Any, quantization: QuantizationParams) -> int:
+    """Return the bytes of a model's weights as `load_base` loads them."""
+    counted: dict[int, int] = {}
+    for name, module in model.named_modules():
+        linear = isinstance(module, torch.nn.Linear) and not name.startswith(tuple(NOT_QUANTIZED))
+        for parameter in module.parameters(recurse=False):
+            # Tied weights are one tensor.
+            packed = linear and quantization.load_in_4bit and parameter.dim() == 2
+            size = _packed(parameter.numel(), quantization.double_quant) if packed else parameter.nbytes
+            counted[id(parameter)] = size
+    return sum(counted.values())
+
+
+def _packed(weights: int, double: bool) -> int:
+    scales = weights // BLOCK
+    return weights // 2 + (scales + 4 * scales // OUTER_BLOCK if double else 4 * scales)
+
+
+def kept_for_backward(
+    config: Any, lora: LoraParams, dtype: torch.dtype, sequences: int, length: int, gpu: bool = True
+) -> int:
+    """Return the bytes that a forward pass of the language model keeps for its backward pass, logits not counted.
+
+    gpu: dropout keeps one byte an element there, and one element of the computation's number format on a CPU.
+    """
+    model: Any = get_peft_model(empty_model(config, dtype), lora_config(lora))
+    model.train()
+    mode = FakeTensorMode()
+    for module in model.modules():
+        for name, weight in module._parameters.items():
+            if weight is not None:
+                data = weight.data.float() if weight.requires_grad else weight.data
+                fake = FakeTensor(mode, data, CPU)
+                module._parameters[name] = torch.nn.Parameter(fake, requires_grad=weight.requires_grad)
+        for name, buffer in module._buffers.items():
+            if buffer is not None:
+                module._buffers[name] = FakeTensor(mode, buffer.to("meta"), CPU)
+    own = {StorageWeakRef(weight.untyped_storage()) for weight in model.parameters()}
+    kept: dict[StorageWeakRef, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = StorageWeakRef(tensor.untyped_storage())
+        if storage not in own:
+            kept[storage] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    autocast = torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32)
+    # Real tensors inside the model, such as rotary frequencies, mix with fake ones.
+    with disable_input_dtype_casting(model), mode, autocast, torch.autograd.graph.saved_tensors_hooks(keep, _same):
+        hidden = torch.zeros(sequences, length, config.get_text_config().hidden_size, dtype=dtype)
+        seen = torch.ones(sequences, 1, length, length, dtype=torch.bool)
+        places = torch.zeros(sequences, length, dtype=torch.long)
+        decoder: Any = model.get_base_model().get_decoder()
+        decoder(inputs_embeds=hidden, attention_mask=seen, position_ids=places, use_cache=False)
+    return sum(kept.values()) - (_dropout_difference(model, dtype) * sequences * length if gpu else 0)
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
+
+
+def _dropout_difference(model: Any, dtype: torch.dtype) -> int:
+    """Return by how many bytes a token the masks of the adapters' dropout are smaller on a GPU."""
+    inputs = sum(
+        module.in_features
+        for name, module in model.named_modules()
+        if hasattr(module, "lora_dropout") and "vision" not in name
+        for dropout in module.lora_dropout.values()
+        if getattr(dropout, "p", 0)
+    )
+    return inputs * (dtype.itemsize - 1)
