@@ -22,7 +22,7 @@ ORDER = [
     {"metrics"},
     {"comparison"},
     {"serving"},
-    {"report"},
+    {"report", "planning"},
     {"commands"},
     {"abo_demo"},
 ]

@@ -28,10 +28,16 @@ def main(
     from abo_vqa.planning.cards import card as known_card
 
     chosen = known_card(card)
+    import pyarrow.parquet as pq
+
+    from abo_vqa.common.layout import split_table
     from abo_vqa.common.params import read_params
     from abo_vqa.planning.markdown import plan_markdown
     from abo_vqa.planning.plan import plan
     from abo_vqa.planning.work import work_of
 
     params = read_params()
-    print(plan_markdown(plan(params, chosen), chosen, work_of(params)))
+    files = {split: split_table(split) for split in ("train", "validation", "test")}
+    ids = {split: pq.read_table(file, columns=["image_id"])[0] for split, file in files.items() if file.is_file()}
+    work = work_of(params, {split: (len(column.unique()), len(column)) for split, column in ids.items()})
+    print(plan_markdown(plan(params, work, chosen), chosen, work))

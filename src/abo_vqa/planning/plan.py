@@ -13,7 +13,7 @@ from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import TrainParams, WeightsParams
 from abo_vqa.planning.cards import Card
 from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
-from abo_vqa.planning.work import ANSWER, OPTIONS, QUESTION, Work, image_tokens, prompts_per_question, work_of
+from abo_vqa.planning.work import ANSWER, OPTIONS, QUESTION, Work, image_tokens, prompts_per_question
 from abo_vqa.training.passes import RUNTIME, USABLE, tokens_that_fit
 from abo_vqa.training.settings import lora_config
 
@@ -48,9 +48,9 @@ class Planned:
     usable: float
 
 
-def plan(params: Params, card: Card) -> Planned:
+def plan(params: Params, work: Work, card: Card) -> Planned:
     """Return what the stages take; only the models' configurations are read. Raises InputError without them."""
-    work, base = work_of(params), _Model(params.model, "model.base", card)
+    base = _Model(params.model, "model.base", card)
     steps, downloads = [], {params.model.base: base.download}
     if params.generate.source == "vlm":
         writer = _Model(params.generate.vlm, "generate.vlm.base", card)

@@ -1,11 +1,9 @@
 """How much a run has to do: images, questions and tokens, counted in its tables or computed from the parameters."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.parquet as pq
-
-from abo_vqa.common.layout import split_table
 from abo_vqa.common.params import Params
 
 # Usable questions an image in LLaVA-v1.6-Mistral-7B's recorded outputs: 53,953 about 10,800 images, 97.7 % of them.
@@ -33,26 +31,23 @@ class Work:
         return self.train_questions / self.train_images
 
 
-def work_of(params: Params) -> Work:
-    """Return the work of these parameters; counted if the tables of a run with as many products are there."""
-    most = params.train.max_questions
-    images = params.sample.products
-    parts = {}
-    for split in ("train", "validation", "test"):
-        if not split_table(split).is_file():
-            break
-        ids = pq.read_table(split_table(split), columns=["image_id"])["image_id"]
-        parts[split] = (len(ids.unique()), len(ids))
-    # Tables of another sample tell nothing about this one.
-    if len(parts) == 3 and abs(sum(number for number, _ in parts.values()) - images) <= images // 10:
-        (train_images, train), (test_images, test), measured = parts["train"], parts["test"], True
+def work_of(params: Params, tables: Mapping[str, tuple[int, int]]) -> Work:
+    """Return the work of these parameters.
+
+    tables: images and questions of each split's table, for those that there are. They are taken if they have the
+    parameters' products; otherwise the numbers are computed.
+    """
+    products = params.sample.products
+    counted = sum(images for images, _ in tables.values())
+    # Some products lose all their questions. Tables of another sample tell nothing about this one.
+    if len(tables) == 3 and products * 0.8 <= counted <= products:
+        (train_images, train), (test_images, test), measured = tables["train"], tables["test"], True
     else:
-        shares, measured = params.split, False
-        test_images = round(images * shares.test)
-        train_images = images - test_images - round(images * shares.validation)
-        train, test = round(train_images * PER_IMAGE), round(test_images * PER_IMAGE)
-    asked = min(train, most or train)
-    return Work(images, train_images * asked / train, asked, test_images, test, measured)
+        test_images = round(products * params.split.test)
+        train_images = products - test_images - round(products * params.split.validation)
+        train, test, measured = round(train_images * PER_IMAGE), round(test_images * PER_IMAGE), False
+    asked = min(train, params.train.max_questions or train)
+    return Work(products, train_images * asked / train, asked, test_images, test, measured)
 
 
 def image_tokens(config: Any) -> tuple[int, int]:

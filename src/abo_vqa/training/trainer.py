@@ -1,9 +1,7 @@
 """QLoRA training of one arm with TRL's SFTTrainer, recording gradient norms before and after clipping."""
 
 import math
-import sys
 from collections.abc import Callable, Sequence, Sized
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -14,7 +12,6 @@ from peft import PeftModel
 from torch.nn.functional import cross_entropy, pad
 from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
-from trl import SFTTrainer
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP, SKIPPED
@@ -24,8 +21,8 @@ from abo_vqa.model.collators import IGNORED
 from abo_vqa.model.features import as_model_input
 from abo_vqa.model.finite import check_finite
 from abo_vqa.training.averaging import AverageWeights
+from abo_vqa.training.bounded_trainer import BoundedTrainer
 from abo_vqa.training.history import Row, applied, curve, history, last_checkpoint
-from abo_vqa.training.passes import RandomState, free_memory, gradients, kept_bytes, passes, tokens_that_fit
 from abo_vqa.training.settings import lora_config, trainer_arguments
 from abo_vqa.training.soundness import NO_GRADIENT, check_skipped, check_step
 
@@ -49,7 +46,7 @@ class TrainingResult:
     resumed_step: int
 
 
-class ArmTrainer(SFTTrainer):
+class ArmTrainer(BoundedTrainer):
     """SFTTrainer that keeps the planned question order and records every optimizer step.
 
     The Trainer logs only the norm before clipping; taken for the applied norm, it suggests that clipping does not work,
@@ -69,9 +66,7 @@ class ArmTrainer(SFTTrainer):
         average: the share of the steps, the last ones, over which the trained weights are averaged. tokens_per_pass:
         as train.tokens_per_pass.
         """
-        super().__init__(**kwargs)
-        self._tokens_per_pass: int | Literal["auto"] | None = tokens_per_pass
-        self._repeated = False  # this batch, after memory ran out
+        super().__init__(tokens_per_pass, **kwargs)
         self._validation, self._ends = validation, kwargs["processing_class"].ends
         # TRL casts the adapters of a quantized model to bfloat16; float32 keeps the training exact.
         model = cast(torch.nn.Module, self.model)
@@ -101,78 +96,11 @@ class ArmTrainer(SFTTrainer):
         # num_items_in_batch counts the tokens of all processes, whose gradients are averaged afterwards.
         return loss * self.accelerator.num_processes
 
-    def training_step(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None) -> torch.Tensor:
-        """Run the forward and backward passes of a batch and add its share to the step's loss.
-
-        Where memory runs out, all of them are repeated: once as they were, for other programs' memory may be free
-        again, then in passes of half the tokens.
-        """
-        random, before = RandomState(), list(gradients(model))
-        while True:
-            try:
-                loss = self._all_passes(model, inputs, num_items_in_batch)
-            except torch.OutOfMemoryError as error:
-                self._after_running_out(error, inputs)
-            else:
-                break
-            # Not within `except`: there, the error holds what the failed pass has computed.
-            for parameter, gradient in before:
-                parameter.grad = None if gradient is None else gradient.clone()
-            free_memory()
-            random.restore()
-        self._repeated = False
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Run a batch's forward and backward passes and add its share to the step's loss."""
+        loss = super().training_step(*args, **kwargs)
         self._step_loss = self._step_loss.to(loss.device) + loss
         return loss
-
-    def _all_passes(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> torch.Tensor:
-        if self._tokens_per_pass == "auto":
-            self._tokens_per_pass = self._tokens_for_memory(model, inputs, num_items_in_batch)
-        parts = passes(inputs, self._tokens_per_pass)
-        losses = []
-        for part in parts:
-            # Processes exchange their gradients in the last pass.
-            with nullcontext() if part is parts[-1] else self.accelerator.no_sync(model):
-                losses.append(super().training_step(model, part, num_items_in_batch))
-        return torch.stack(losses).sum()
-
-    def _tokens_for_memory(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> int | None:
-        """Return how many tokens fit into the GPU's memory, as the first sequence shows; None on a CPU."""
-        if not torch.cuda.is_available():
-            return None
-        random, used = RandomState(), torch.cuda.memory_allocated()
-        first = self._prepare_inputs(passes(inputs, 1)[0])
-        with self.compute_loss_context_manager():
-            kept = kept_bytes(lambda: self.compute_loss(model, first, num_items_in_batch=num_items_in_batch), model)
-        random.restore()
-        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
-        trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-        return tokens_that_fit(total, used, trainable, kept / first["input_ids"].numel())
-
-    def _after_running_out(self, error: torch.OutOfMemoryError, inputs: dict[str, Any]) -> None:
-        """Choose the size of the next attempt's passes; InputError if none is left."""
-        limit = None if self._tokens_per_pass == "auto" else self._tokens_per_pass
-        largest = max((part["input_ids"] for part in passes(inputs, limit)), key=torch.numel)
-        half = largest.numel() // 2
-        if self.accelerator.num_processes > 1:
-            # The other processes wait for this one's gradients, of which they may have a part already.
-            raise InputError(
-                f"out of memory in a pass of {largest.numel()} tokens; set train.tokens_per_pass: {half} and run the "
-                "stage again: it continues from its checkpoint"
-            ) from error
-        if not self._repeated:
-            self._repeated = True
-            return
-        if len(largest) == 1:
-            raise InputError(
-                f"out of memory in a pass of one sequence, {largest.numel()} tokens; set train.gradient_checkpointing: "
-                "true and run the stage again: it continues from its checkpoint"
-            ) from error
-        self._tokens_per_pass = half
-        print(
-            f"train: out of memory in a pass of {largest.numel()} tokens; continuing with {half}; to start with it, "
-            f"set train.tokens_per_pass: {half}",
-            file=sys.stderr,
-        )
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
         """Create the optimizer, and let the loss scaler skip its steps itself.

@@ -1,0 +1,61 @@
+"""Memory from a model's geometry: against a real quantized model and a real forward pass, and published figures."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import get_peft_model
+from transformers import AutoConfig
+
+from abo_vqa.common.params import Params
+from abo_vqa.model.base.loading import load_base
+from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
+from abo_vqa.training.passes import kept_bytes
+from abo_vqa.training.settings import lora_config
+
+
+def stored(model: Any) -> int:
+    """Return the bytes of a loaded model's weights with the scales of the quantized ones."""
+    total = sum(parameter.nbytes for parameter in model.parameters())
+    for parameter in model.parameters():
+        if state := getattr(parameter, "quant_state", None):
+            total += state.absmax.nbytes + (state.state2.absmax.nbytes if state.nested else 0)
+    return total
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_weights_take_what_loaded_ones_take(tiny_params: Params, double: bool) -> None:
+    quantization = tiny_params.model.quantization.model_copy(update={"double_quant": double})
+    model = load_base(tiny_params.model.model_copy(update={"quantization": quantization}))
+    computed = weight_bytes(empty_model(model.config, torch.float32), quantization)
+    assert computed == pytest.approx(stored(model), rel=0.02)
+
+
+@pytest.mark.parametrize(("sequences", "length"), [(1, 50), (3, 80)])
+def test_a_pass_keeps_what_a_real_one_keeps(tiny_base: Path, tiny_params: Params, sequences: int, length: int) -> None:
+    base = load_base(tiny_params.model)
+    model: Any = get_peft_model(base, lora_config(tiny_params.train.lora)).train()
+    hidden = torch.randn(sequences, length, base.config.get_text_config().hidden_size)
+    seen = torch.ones(sequences, 1, length, length, dtype=torch.bool).tril()
+    places = torch.arange(length).expand(sequences, -1)
+
+    def forward() -> torch.Tensor:
+        decoder = model.get_base_model().get_decoder()
+        return decoder(
+            inputs_embeds=hidden, attention_mask=seen, position_ids=places, use_cache=False
+        ).last_hidden_state
+
+    config = AutoConfig.from_pretrained(tiny_base)
+    computed = kept_for_backward(config, tiny_params.train.lora, torch.float32, sequences, length, gpu=False)
+    assert computed == pytest.approx(kept_bytes(forward, model), rel=0.1)
+
+
+def test_dropout_keeps_less_on_a_gpu(tiny_base: Path, tiny_params: Params) -> None:
+    config, lora = AutoConfig.from_pretrained(tiny_base), tiny_params.train.lora
+    sizes = {gpu: kept_for_backward(config, lora, torch.float16, 1, 40, gpu) for gpu in (True, False)}
+    text = config.get_text_config()
+    # q, k, v, gate and up read the hidden state, o the heads' outputs, down the intermediate one.
+    heads = text.num_attention_heads * text.head_dim
+    inputs = text.num_hidden_layers * (5 * text.hidden_size + heads + text.intermediate_size)
+    assert sizes[False] - sizes[True] == 40 * inputs
