@@ -19,9 +19,9 @@ def main(
     ] = None,
     project: Project = None,
 ) -> None:
-    """Print for each stage the memory, time and disk that the current parameters take, and whether they fit.
+    """Print the memory, time and disk of each stage on a card.
 
-    Of the models only the configurations are read. Memory is computed from their geometry on tensors without data,
+    Says whether the stages of the current parameters fit the card. Of the models only the configurations are read. Memory is computed from their geometry on tensors without data,
     time from operations at 30 % of the card's peak. Questions are counted where the tables of such a run are there.
     """
     enter_project(project)
