@@ -142,8 +142,10 @@ def test_a_fresh_clone_makes_what_is_committed_and_can_go_back_to_it(finished: P
 def test_going_back_and_forth_between_two_values_runs_nothing_again(finished: Path) -> None:
     params = finished / "params.yaml"
     original = params.read_text()
-    other = original.replace("max_grad_norm: 0.3", "max_grad_norm: 0.5").replace("counting_max: 10", "counting_max: 9")
-    assert other != original
+    other = original.replace("options_last: 1.0", "options_last: 0.25").replace(
+        "max_quarantined: 0.9", "max_quarantined: 0.8"
+    )
+    assert other.count("0.25") > original.count("0.25") and "max_quarantined: 0.8" in other
     try:
         params.write_text(other)
         ran = set(stages_run(run("dvc repro", finished)))
@@ -220,20 +222,6 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(finished: Path) 
     statuses = [tags["status"] for tags in runs(finished) if tags.get("dvc.stage") == "train@standard-1"]
     assert "RUNNING" not in statuses
     assert "KILLED" in statuses
-
-
-def test_an_arm_more_trains_and_tests_that_arm_alone(finished: Path) -> None:
-    params = finished / "params.yaml"
-    original = params.read_text()
-    params.write_text(original.replace("arms:", "arms:\n  curriculum: {options_first: 1.0, options_last: 0.0}\n#", 1))
-    try:
-        ran = set(stages_run(run("dvc repro", finished)))
-        assert ran == {"train@curriculum-1", "evaluate@curriculum-1", "score", "compare", "register", "report"}
-        assert "curriculum" in json.loads((finished / "reports/comparison.json").read_text())["models"]
-    finally:
-        params.write_text(original)
-        run("dvc checkout", finished)
-        run("git checkout -q .", finished)
 
 
 def test_a_training_seed_more_trains_and_asks_just_that_one_side_by_side(finished: Path) -> None:
