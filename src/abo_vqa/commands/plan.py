@@ -21,8 +21,9 @@ def main(
 ) -> None:
     """Print the memory, time and disk of each stage on a card.
 
-    Says whether the stages of the current parameters fit the card. Of the models only the configurations are read. Memory is computed from their geometry on tensors without data,
-    time from operations at 30 % of the card's peak. Questions are counted where the tables of such a run are there.
+    Says whether the stages of the current parameters fit the card. Of the models only the configurations are read.
+    Memory is computed from their geometry on tensors without data, time from operations at 30 % of the card's peak.
+    Questions are counted where the tables of such a run are there.
     """
     enter_project(project)
     from abo_vqa.planning.cards import card as known_card
