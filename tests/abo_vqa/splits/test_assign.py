@@ -115,5 +115,5 @@ def test_the_four_stages_from_archives_to_splits_twice_to_the_byte(workspace: Ca
     assert all(len(names) == 1 for names in where.values())
     assert where["B000000040@amazon.com"] == where["B000000041@amazon.com"]
     report = json.loads(split.REPORT.read_text())
-    assert [report[name]["products"] for name in SPLITS] == [47, 6, 7]
+    assert [report[name]["products"] for name in SPLITS] == [48, 6, 6]
     assert all(sum(part["by_type"].values()) == part["questions"] for part in report.values())
