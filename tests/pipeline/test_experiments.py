@@ -21,6 +21,8 @@ MODELS = ["base", "standard", "options"]
 SHOWN = ["open", "options", "circular", "matched"]
 WITHOUT = [f"{name}/{image}" for name in ("open", "options", "matched") for image in ("blank", "other")]
 CONDITIONS = [*SHOWN, "no_question", "reworded", *WITHOUT]
+# A float in the form that YAML 1.1 takes for text, and another of a stage whose outputs it does not change.
+FADING = "-S arms.options.options_last=1e-5 -S validate.max_quarantined=0.8"
 
 
 @pytest.fixture(scope="module")
@@ -139,25 +141,6 @@ def test_a_fresh_clone_makes_what_is_committed_and_can_go_back_to_it(finished: P
     assert stages_run(run("dvc repro", clone)) == []
 
 
-def test_going_back_and_forth_between_two_values_runs_nothing_again(finished: Path) -> None:
-    params = finished / "params.yaml"
-    original = params.read_text()
-    other = original.replace("options_last: 1.0", "options_last: 0.25").replace(
-        "max_quarantined: 0.9", "max_quarantined: 0.8"
-    )
-    assert other.count("0.25") > original.count("0.25") and "max_quarantined: 0.8" in other
-    try:
-        params.write_text(other)
-        ran = set(stages_run(run("dvc repro", finished)))
-        assert {"validate", "train@options-1", "evaluate@options-1", "compare"} <= ran
-        for text in (original, other, original):
-            params.write_text(text)
-            assert stages_run(run("dvc repro", finished)) == []
-    finally:
-        params.write_text(original)
-    assert run("git status --porcelain", finished) == ""
-
-
 def test_the_run_that_made_a_restored_output_is_found(finished: Path) -> None:
     made = hashes(finished)
     makers = {"models/adapters/options-1": "train@options-1", "tables/answers/base.parquet": "evaluate_base"}
@@ -169,38 +152,53 @@ def test_the_run_that_made_a_restored_output_is_found(finished: Path) -> None:
     assert all({"run.train-options-1", "run.evaluate-base", "run.audit"} <= tags.keys() for tags in executions)
 
 
-def test_a_queued_experiment_reruns_what_depends_on_its_parameter(finished: Path) -> None:
+def test_a_queued_experiment_reruns_what_depends_on_its_parameters(finished: Path) -> None:
     before = len(runs(finished))
-    run("dvc exp run --queue --name rank-8 -S train.lora.r=8 -S train.learning_rate=1e-5", finished)
+    run(f"dvc exp run --queue --name fading {FADING}", finished)
     run("dvc queue start", finished)
     # The queue says "Success" before the experiment's commit has reached this repository: wait for the commit.
-    while not experiment(finished, "rank-8"):
-        assert "Failed" not in run("dvc queue status", finished), run("dvc queue logs rank-8", finished)
+    while not experiment(finished, "fading"):
+        assert "Failed" not in run("dvc queue status", finished), run("dvc queue logs fading", finished)
         time.sleep(2)
-    out = run("dvc queue logs rank-8", finished)
+    out = run("dvc queue logs fading", finished)
     ran = stages_run(out)
-    arms = {f"{stage}@{arm}-1" for stage in ("train", "evaluate") for arm in MODELS[1:]}
-    assert set(ran) == {*arms, "score", "compare", "register", "report"}
+    assert set(ran) == {"validate", "train@options-1", "evaluate@options-1", "score", "compare", "register", "report"}
     # Its runs are in the parent repository's store, not in the folder that was deleted after it.
-    own = [tags for tags in runs(finished) if tags.get("dvc.experiment") == "rank-8"]
-    assert len(runs(finished)) - before == len(own) == 7, (
-        "the experiment's, two arms' under it, four stages' under them"
+    own = [tags for tags in runs(finished) if tags.get("dvc.experiment") == "fading"]
+    assert len(runs(finished)) - before == len(own) == 5, (
+        "the experiment's, both arms' under it, those of a training and an evaluation under one of these"
     )
     shown = json.loads(run("dvc exp show --json", finished))
-    assert "rank-8" in json.dumps(shown)
+    assert "fading" in json.dumps(shown)
 
 
 def test_a_float_given_on_the_command_line_arrives_as_one(finished: Path) -> None:
-    params = run(f"git show {experiment(finished, 'rank-8')}:params.yaml", finished)
-    assert "learning_rate: 1e-05" in params
+    params = run(f"git show {experiment(finished, 'fading')}:params.yaml", finished)
+    assert "options_last: 1e-05" in params
     with sqlite3.connect(finished / "mlflow.db") as store:
-        values = {value for (value,) in store.execute("select value from params where key = 'train.learning_rate'")}
+        values = {value for (value,) in store.execute("select value from params where key = 'arms.options.options_last'")}
     assert "1e-05" in values
 
 
 def test_a_value_used_before_trains_nothing(finished: Path) -> None:
-    out = run("dvc exp run --temp --name rank-8-again -S train.lora.r=8 -S train.learning_rate=1e-5", finished)
-    assert stages_run(out) == []
+    assert stages_run(run(f"dvc exp run --temp --name fading-again {FADING}", finished)) == []
+
+
+def test_going_back_and_forth_between_two_values_runs_nothing_again(finished: Path) -> None:
+    params = finished / "params.yaml"
+    original = params.read_text()
+    queued = run(f"git show {experiment(finished, 'fading')}:params.yaml", finished)
+    other = original.replace("max_quarantined: 0.9", "max_quarantined: 0.7")
+    try:
+        params.write_text(other)
+        # Its outputs are the same; the report prints all parameters.
+        assert set(stages_run(run("dvc repro", finished))) == {"validate", "report"}
+        for text in (queued, other, original):
+            params.write_text(text)
+            assert stages_run(run("dvc repro", finished)) == []
+    finally:
+        params.write_text(original)
+    assert run("git status --porcelain", finished) == ""
 
 
 def test_a_killed_training_goes_on_and_ends_with_the_same_bytes(finished: Path) -> None:
@@ -270,11 +268,8 @@ def test_a_failing_stage_ends_the_others_with_its_status(finished: Path) -> None
     ("change", "says"),
     [
         ("-S +sample.sise=3", "sample.sise: unknown parameter"),
-        ("-S train.lora.r=many", "train.lora.r: Input should be a valid integer"),
         ("-S sample.products=100000", "sample.products"),
         ("-S sample.images=data/elsewhere.tar", "data/elsewhere.tar"),
-        ("-S generate.source=recorded", "needs generate.recorded"),
-        ("-S generate.source=metadat", "generate.source: there is no 'metadat', did you mean 'metadata'?"),
         ("-S model.base=models/elsewhere", "models/elsewhere"),  # a missing dependency: DVC's own words
     ],
 )

@@ -46,7 +46,7 @@ AFFECTED = {
 }
 # A full run of all ten in about a minute.
 REDUCED = """
-sample: {products: 120}
+sample: {products: 80}
 train: {max_questions: 36, validation_questions: 9}
 """
 
