@@ -103,7 +103,7 @@ def main(
     tokens_per_pass: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Most text tokens per forward pass; default: by the GPU's memory.", show_default=False
+            metavar="N", min=1, help="Most text tokens of a forward pass; default: by the GPU.", show_default=False
         ),
     ] = None,
     bertscore: Annotated[

@@ -5,7 +5,7 @@ from typing import Literal
 # The fastest for the demo on a CPU, whose speed does not grow with the pass.
 WITHOUT_GPU = 512
 MOST = 4096
-# Bytes per token and vocabulary entry: logits in 16 bits, then in float32 with the end's column, and their exponentials.
+# Bytes per token and vocabulary entry: logits in 16 bits, then in float32, and with the end's column.
 _BYTES = 16
 
 

@@ -29,9 +29,8 @@ def test_without_a_gpu_the_papers_preset_asks_for_device_cpu(project: Path) -> N
     with gpus(0):
         refused = preset("paper")
         assert refused.exit_code == 1
-        assert "presets/paper.yaml: needs a GPU, and this machine has none; to apply it all the same, add --device cpu" in (
-            refused.stderr
-        )
+        assert "presets/paper.yaml: needs a GPU, and this machine has none; " in refused.stderr
+        assert "add --device cpu" in refused.stderr
         assert (project / "params.yaml").read_bytes() == before
         assert preset("real-sample").exit_code == 0, "made for a CPU"
         assert "sample.products: " in preset("paper", "--device", "cpu").stdout
