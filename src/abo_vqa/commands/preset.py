@@ -4,20 +4,23 @@ import io
 import os
 from collections.abc import Iterator, Mapping, MutableMapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from abo_vqa.commands.project_option import Project, enter_project, user_path
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.project import PARAMS_FILE, project_root
+from abo_vqa.model.base.devices import visible_gpus, warn_of_unusable_gpus
 
 FOLDER = Path("presets")
+FOR_GPUS = "# Needs a GPU"  # a line of such presets
 NULL = "tag:yaml.org,2002:null"
 
 EXAMPLES = """
 abo-vqa preset                       # list the presets
 abo-vqa preset paper                 # presets/paper.yaml
+abo-vqa preset paper --device cpu    # on a machine without a GPU
 abo-vqa preset my-values.yaml        # your own file
 git checkout params.yaml             # undo
 """
@@ -37,6 +40,9 @@ def main(
             show_default=False,
         ),
     ] = None,
+    device: Annotated[
+        Literal["gpu", "cpu"], typer.Option(help="cpu: apply a preset for GPUs on a machine that has none, too.")
+    ] = "gpu",
     project: Project = None,
 ) -> None:
     """Apply a preset to params.yaml, or list the presets.
@@ -50,6 +56,8 @@ def main(
             print(f"{path.stem:{width}}  {_summary(path)}")
         return
     path = _find(preset, here)
+    if device == "gpu":
+        _check_gpu(path)
     from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
@@ -74,6 +82,24 @@ def _find(preset: str, here: Path) -> Path:
             return path
     known = ", ".join(path.stem for path in _presets())
     raise InputError(f"{preset}: neither a preset nor a file; presets are {known or 'none'}")
+
+
+def _check_gpu(path: Path) -> None:
+    """Raise InputError for a preset that needs a GPU if PyTorch can use none here."""
+    if FOR_GPUS not in path.read_text(encoding="utf-8"):
+        return
+    reason = "this machine has none"
+    if visible_gpus():
+        import torch  # slow, and only a machine with a GPU needs to know
+
+        warn_of_unusable_gpus()
+        if torch.cuda.is_available():
+            return
+        reason = "PyTorch cannot use this machine's"
+    raise InputError(
+        f"{path}: needs a GPU, and {reason}; to apply it all the same, add --device cpu (`abo-vqa plan` then says how "
+        "long each stage takes)"
+    )
 
 
 def _presets(root: Path = Path()) -> list[Path]:

@@ -5,15 +5,19 @@ themselves. Exact: each option has the log-probability, and each prompt the gree
 Options double as drafts: as long as the most likely tokens follow an option, no further forward pass is needed.
 """
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count, islice
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from transformers import DynamicCache
 
+from abo_vqa.common.errors import InputError
+from abo_vqa.inference.pass_tokens import pass_tokens
+from abo_vqa.model.base.memory import free_memory, gpu_memory
 from abo_vqa.model.collators import check_length
 from abo_vqa.model.features import as_model_input
 from abo_vqa.model.finite import check_finite
@@ -63,17 +67,41 @@ class _Branch:
 class Scorer:
     """Answers prompts with one model; `tokens_per_pass` bounds the text tokens of a forward pass, and so memory."""
 
-    def __init__(self, model: Any, collator: ImageCollator, max_new_tokens: int, tokens_per_pass: int) -> None:
+    def __init__(
+        self, model: Any, collator: ImageCollator, max_new_tokens: int, tokens_per_pass: int | Literal["auto"]
+    ) -> None:
         """Take a model in evaluation mode and a collator with its images."""
-        self._model, self._collator = model, collator
-        self._max_new_tokens, self._tokens_per_pass = max_new_tokens, tokens_per_pass
+        self._model, self._collator, self._max_new_tokens = model, collator, max_new_tokens
+        self._tokens_per_pass = pass_tokens(tokens_per_pass, model.config.get_text_config().vocab_size, gpu_memory())
         self._tokenizer, self._ends = collator.tokenizer, collator.processor.ends
         # Options recur in every order and under every condition.
         self._encoded = cache(lambda option: self._tokenizer.encode(option, add_special_tokens=False))
 
-    @torch.inference_mode()
     def ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
-        """Return the answer to each prompt about an image; InputError for a bad image or too long a prompt."""
+        """Return the answer to each prompt about an image; InputError for a bad image or too long a prompt.
+
+        Where the GPU's memory runs out, it is tried again in passes of half the tokens, down to a prompt each.
+        """
+        while True:
+            try:
+                return self._ask(image_id, prompts)
+            except torch.OutOfMemoryError as error:
+                self._halve(image_id, error)
+            # Not within `except`: there, the error holds what the failed pass has computed.
+            free_memory()
+
+    def _halve(self, image_id: str, error: torch.OutOfMemoryError) -> None:
+        whole, self._tokens_per_pass = self._tokens_per_pass, self._tokens_per_pass // 2
+        if not self._tokens_per_pass:
+            raise InputError(f"{image_id}: out of memory although each prompt had a forward pass of its own") from error
+        print(
+            f"out of memory in a forward pass of at most {whole} text tokens; continuing with {self._tokens_per_pass}; "
+            f"to start with it, set tokens_per_pass: {self._tokens_per_pass}",
+            file=sys.stderr,
+        )
+
+    @torch.inference_mode()
+    def _ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
         distinct = list(dict.fromkeys(prompts))
         prefix, inputs = self._collator.image_prefix(image_id)
         asked = [self._collator.prompt_tokens(prompt.text) for prompt in distinct]

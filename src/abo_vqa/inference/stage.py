@@ -93,6 +93,7 @@ def _left_out(asked: Mapping[str, Sequence[Asked]]) -> str:
 def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]], images: Mapping[str, bytes]) -> Path:
     """Return the journal of this evaluation, named by a digest of everything that its answers depend on."""
     from abo_vqa.model.base.loading import compute_dtype
+    from abo_vqa.model.base.memory import gpu_memory
 
     inputs = [
         model_identity(params.model.base, "model.base"),
@@ -101,7 +102,7 @@ def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]
         str(compute_dtype(params.model.quantization)),  # `auto` resolves differently on different GPUs
         params.prompt_of(params.arm_of(name)).model_dump(),
         # The grouping of an image's prompts changes the last bits of their scores.
-        [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass],
+        [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass, gpu_memory()],
         {condition: [asdict(question) for question in questions] for condition, questions in asked.items()},
         {image: sha256(data).hexdigest() for image, data in images.items()},
         code_digest("abo_vqa.inference.stage"),

@@ -11,6 +11,7 @@ from transformers import AutoConfig
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import TrainParams, WeightsParams
+from abo_vqa.inference.pass_tokens import pass_tokens
 from abo_vqa.planning.cards import Card
 from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
 from abo_vqa.planning.work import ANSWER, OPTIONS, QUESTION, Work, image_tokens, prompts_per_question
@@ -164,12 +165,13 @@ def _trainable(base: _Model, settings: TrainParams) -> int:
 
 
 def _evaluation(params: Params, work: Work, base: _Model, card: Card) -> Step:
-    pass_tokens = params.evaluate.tokens_per_pass
-    logits = pass_tokens * base.vocabulary * 8
-    memory = base.weights + (base.most_image + pass_tokens) * (base.cache + 12 * base.hidden * 4) + logits + RUNTIME
+    memory = None if card.name == "cpu" else int(card.memory)
+    most = pass_tokens(params.evaluate.tokens_per_pass, base.vocabulary, memory)
+    logits = most * base.vocabulary * 8
+    needed = base.weights + (base.most_image + most) * (base.cache + 12 * base.hidden * 4) + logits + RUNTIME
     prompts = work.test_questions * prompts_per_question(params)
     tokens = prompts * (QUESTION + 2 * OPTIONS) + 3 * work.test_images * base.mean_image
     seconds = tokens * base.operations / (REACHED * card.operations)
     runs = 1 + len(params.arms) * len(params.train.replicates)
-    note = f"{prompts:,} prompts about {work.test_images:,.0f} images"
-    return Step("evaluate", runs, memory, seconds, work.test_questions * 3000, "by image", note)
+    note = f"{prompts:,} prompts about {work.test_images:,.0f} images, {most:,} text tokens a pass"
+    return Step("evaluate", runs, needed, seconds, work.test_questions * 3000, "by image", note)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -45,7 +46,7 @@ class Answerer:
         params: ModelParams,
         adapters: Mapping[str, Path],
         max_new_tokens: int,
-        tokens_per_pass: int,
+        tokens_per_pass: int | Literal["auto"],
         prompts: Mapping[str, PromptParams] | None = None,
     ) -> None:
         """Load the base and the PEFT folders by name; InputError if a model or adapter is missing.

@@ -8,7 +8,8 @@ import torch
 from trl import SFTTrainer
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.training.passes import RandomState, free_memory, gradients, kept_bytes, passes, tokens_that_fit
+from abo_vqa.model.base.memory import free_memory, gpu_memory
+from abo_vqa.training.passes import RandomState, gradients, kept_bytes, passes, tokens_that_fit
 
 
 class BoundedTrainer(SFTTrainer):
@@ -55,14 +56,14 @@ class BoundedTrainer(SFTTrainer):
 
     def _tokens_for_memory(self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any) -> int | None:
         """Return how many tokens fit into the GPU's memory, as the first sequence shows; None on a CPU."""
-        if not torch.cuda.is_available():
+        total = gpu_memory()
+        if total is None:
             return None
         random, used = RandomState(), torch.cuda.memory_allocated()
         first = self._prepare_inputs(passes(inputs, 1)[0])
         with self.compute_loss_context_manager():
             kept = kept_bytes(lambda: self.compute_loss(model, first, num_items_in_batch=num_items_in_batch), model)
         random.restore()
-        total = torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory
         trainable = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
         return tokens_that_fit(total, used, trainable, kept / first["input_ids"].numel())
 

@@ -1,6 +1,5 @@
 """Divide an optimizer step's sequences into forward passes that fit into memory."""
 
-import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -83,13 +82,6 @@ class RandomState:
         torch.set_rng_state(self._cpu)
         if self._cuda is not None:
             torch.cuda.set_rng_state(self._cuda)
-
-
-def free_memory() -> None:
-    """Return what the garbage collector and the GPU's allocator hold."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def gradients(model: torch.nn.Module) -> Iterator[tuple[torch.nn.Parameter, torch.Tensor | None]]:

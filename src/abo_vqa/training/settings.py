@@ -1,5 +1,6 @@
 """Settings of the Trainer, the adapter and the attention implementation, from the parameters."""
 
+import os
 from pathlib import Path
 
 import torch
@@ -7,8 +8,12 @@ from peft import LoraConfig
 from transformers.utils import is_flash_attn_2_available
 from trl import SFTConfig
 
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import LoraParams, TrainParams
 
+# A pass of several questions takes a GPU longer than two processes need to prepare the next.
+GPU_WORKERS = 2
+FLASH_ATTENTION = (8, 0)  # least compute capability
 AUTOCAST = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "no"}
 
 
@@ -26,6 +31,12 @@ def trainer_arguments(params: TrainParams, dtype: torch.dtype, seed: int, scratc
     if optimizer == "auto":
         optimizer = "paged_adamw_8bit" if cuda else "adamw_torch_fused"
     passes = params.passes()
+    workers = params.workers
+    if workers == "auto":
+        workers = GPU_WORKERS if cuda else 0
+    if workers:
+        # Otherwise the tokenizer warns in every worker that the process was forked after it had used threads.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     return SFTConfig(
         output_dir=str(scratch),
         # The plan repeats the questions for every epoch.
@@ -58,21 +69,38 @@ def trainer_arguments(params: TrainParams, dtype: torch.dtype, seed: int, scratc
         ddp_find_unused_parameters=params.lora.vision_tower,
         use_cpu=not cuda,
         dataloader_pin_memory=cuda,
+        dataloader_num_workers=workers,
         seed=seed % 2**31,
         report_to="none",
         disable_tqdm=False,
     )
 
 
-def attention(params: TrainParams) -> str:
+def attention(params: TrainParams, dtype: torch.dtype) -> str:
     """Return the attention implementation to train with: the configured one, or the fastest available.
 
-    Flash attention supports causal masks only; questions packed behind a shared image need SDPA.
+    dtype: the base model computes in it. Flash attention supports causal masks only; questions packed behind a shared
+    image need SDPA. Raises InputError if it is configured and cannot be used.
     """
-    if params.attention != "auto":
-        return params.attention
-    flash = params.packing == "question" and torch.cuda.is_available() and is_flash_attn_2_available()
-    return "flash_attention_2" if flash else "sdpa"
+    if params.attention == "sdpa" or (params.attention == "auto" and params.packing == "image"):
+        return "sdpa"
+    lacking = _flash_attention_lacks(dtype)
+    if lacking and params.attention == "flash_attention_2":
+        raise InputError(f"train.attention: flash_attention_2 {lacking}; set it to sdpa or auto")
+    return "sdpa" if lacking else "flash_attention_2"
+
+
+def _flash_attention_lacks(dtype: torch.dtype) -> str:
+    """Return what keeps flash attention from being used here; "" if nothing does."""
+    if not torch.cuda.is_available():
+        return "needs a GPU, and PyTorch finds none"
+    if torch.cuda.get_device_capability() < FLASH_ATTENTION:
+        return f"needs an NVIDIA GPU from Ampere on, which a {torch.cuda.get_device_name()} is not"
+    if not is_flash_attn_2_available():
+        return "needs the package flash-attn, which is not installed (pip install flash-attn --no-build-isolation)"
+    if dtype == torch.float32:
+        return "computes in 16 bits only, and model.quantization.compute_dtype is float32"
+    return ""
 
 
 def lora_config(params: LoraParams) -> LoraConfig:

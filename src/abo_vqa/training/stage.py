@@ -48,8 +48,8 @@ PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "accelerate"
 # through the questions of an optimizer step. save_steps determines which steps are validated, but a resumed run keeps
 # its earlier validations and continues with the new interval.
 NOT_DECISIVE = {
-    "replicates", "batch_size", "accumulation", "tokens_per_pass", "processes", "gradient_checkpointing", "attention",
-    "feature_cache", "save_steps", "log_steps",
+    "replicates", "batch_size", "accumulation", "tokens_per_pass", "processes", "workers", "gradient_checkpointing",
+    "attention", "feature_cache", "save_steps", "log_steps",
 }  # fmt: skip
 
 CARD = """---
@@ -100,7 +100,7 @@ def train(name: str, params: Params) -> None:
     from accelerate import PartialState
 
     from abo_vqa.common.layout import with_options
-    from abo_vqa.model.base.loading import load_base, load_processor
+    from abo_vqa.model.base.loading import compute_dtype, load_base, load_processor
     from abo_vqa.training.plan import audit_labels, training_questions, validation_questions
     from abo_vqa.training.settings import attention
     from abo_vqa.training.trainer import train_arm
@@ -116,7 +116,7 @@ def train(name: str, params: Params) -> None:
     order, per_step = derive_seed(seed, "order"), settings.batch_size * settings.accumulation
     dataset = training_questions(rows, arm, settings.epochs, order, by_image, prompt, per_step)
     process = PartialState(cpu=not torch.cuda.is_available(), timeout=WAITING)
-    base = load_base(params.model, attention(settings))
+    base = load_base(params.model, attention(settings, compute_dtype(params.model.quantization)))
     share = process.process_index, process.num_processes
     collator = _collator(params, base, load_processor(params.model), images, share)
     process.wait_for_everyone()
@@ -190,7 +190,8 @@ def _write(name: str, params: Params, result: "TrainingResult", questions: int, 
         rank=params.train.lora.r, trainable=result.trainable, total=result.total, steps=len(result.curve),
         average=params.train.average, accuracy="not measured" if result.accuracy is None else f"{result.accuracy:.4f}",
         loss=applied(result.curve)[-1]["loss"], data=data, seed=seed,
-        params=json.dumps(params.train.model_dump(exclude={"replicates"}), indent=2),
+        # Whatever else determines the result is above.
+        params=json.dumps(params.train.model_dump(exclude=NOT_DECISIVE - {"batch_size", "accumulation"}), indent=2),
     )  # fmt: skip
     adapter, curve = ADAPTERS / name, CURVES / f"{name}.csv"
     save_adapter(result.model, adapter, params.model.base, card)

@@ -10,6 +10,7 @@ import torch
 from datasets import Dataset
 from peft import PeftModel
 from torch.nn.functional import cross_entropy, pad
+from torch.nn.utils import get_total_norm
 from torch.utils.data import SequentialSampler
 from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 
@@ -214,13 +215,13 @@ def greedy_hits(model: Any, batch: dict[str, Any], ends: Sequence[int]) -> list[
 
 def component_norms(model: torch.nn.Module) -> Row:
     """Return the gradient norm of each component with gradients, and the global one as "all"."""
-    named = [(name, p.grad) for name, p in model.named_parameters() if p.grad is not None]
-    norms = {name: gradient.float().norm() for name, gradient in named}
-    found = {"all": [torch.zeros(()), *(norm.cpu() for norm in norms.values())]}
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+    parts = {"all": list(gradients.values())}
     for component, part in COMPONENTS.items():
-        if inside := [norm.cpu() for name, norm in norms.items() if part in name]:
-            found[component] = inside
-    return {name: float(torch.stack(values).norm()) for name, values in found.items()}
+        if inside := [gradient for name, gradient in gradients.items() if part in name]:
+            parts[component] = inside
+    # All gradients in a few kernels, and one transfer: an adapter has hundreds of weights.
+    return dict(zip(parts, torch.stack([get_total_norm(part) for part in parts.values()]).tolist(), strict=True))
 
 
 def train_arm(

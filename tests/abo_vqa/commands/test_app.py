@@ -192,7 +192,7 @@ def test_a_preset_is_applied_by_name_and_by_path_from_where_the_user_stands(
     for folder, given in (("deep/er", "paper"), ("deep", "../presets/paper.yaml"), ("deep", "presets/paper.yaml")):
         (project / "params.yaml").write_text(before)
         monkeypatch.chdir(project / folder)
-        done = invoke("preset", given)
+        done = invoke("preset", given, "--device", "cpu")
         assert (done.exit_code, "sample.products: 1000 -> 12000" in done.stdout) == (0, True), given
     monkeypatch.chdir(project / "deep/er")
     assert invoke("preset", "../mine.yaml").stdout.endswith("-> 5\n")

@@ -95,3 +95,32 @@ def test_logits_that_are_not_finite_stop_and_name_model_image_and_format(
     scorer = Scorer(model, ImageCollator(processor, images, None, 8192), NEW, 4096)
     with use_adapter(model, name), pytest.raises(InputError, match=f"image-0: the logits of .*{named} in float32; set"):
         scorer.ask("image-0", PROMPTS[:1])
+
+
+def test_memory_that_runs_out_makes_the_passes_smaller_and_loses_no_answer(
+    tiny_params: Params, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
+    collator = ImageCollator(processor, images, None, 8192)
+    expected = Scorer(model, collator, NEW, "auto").ask("image-0", PROMPTS)
+    forward, most = type(model).forward, [100]
+
+    def bounded(self: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        # The image's tokens are read before any prompt.
+        if "past_key_values" in kwargs and kwargs["past_key_values"].get_seq_length() and input_ids.shape[1] > most[0]:
+            raise torch.OutOfMemoryError("planted")
+        return forward(self, input_ids, **kwargs)
+
+    monkeypatch.setattr(type(model), "forward", bounded)
+    scorer = Scorer(model, collator, NEW, "auto")
+    for found, wanted in zip(scorer.ask("image-0", PROMPTS), expected, strict=True):
+        assert found.tokens == wanted.tokens
+        assert found.log_probabilities == pytest.approx(wanted.log_probabilities, abs=1e-4)
+    said = capsys.readouterr().err
+    assert "continuing with 256" in said and "set tokens_per_pass: " in said
+    once = said.count("continuing with")
+    scorer.ask("image-1", PROMPTS)
+    assert capsys.readouterr().err == "" and once > 1, "the smaller size is kept"
+    most[0] = 3
+    with pytest.raises(InputError, match="image-2: out of memory although each prompt had a forward pass of its own"):
+        scorer.ask("image-2", PROMPTS)

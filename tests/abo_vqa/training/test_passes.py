@@ -1,6 +1,7 @@
 """Passes bounded by tokens: nothing lost, the same step; memory that runs out is survived with the same bytes."""
 
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from safetensors.torch import load_file
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
-from abo_vqa.model.shared_image import Segment, SharedSequence, shared_image_batch
+from abo_vqa.model.shared_image import ImageCollator, Segment, SharedSequence, shared_image_batch
 from abo_vqa.training import trainer
 from abo_vqa.training.passes import kept_bytes, passes, tokens_that_fit
 from abo_vqa.training.trainer import ArmTrainer
@@ -84,6 +85,11 @@ def params_of(params: Params, dropout: float = 0.075, **changes: Any) -> Params:
     return params.model_copy(update={"train": settings.model_copy(update=smallest | changes)})
 
 
+def bytes_of(folder: Path) -> list[bytes]:
+    files = sorted(file for file in folder.glob("adapter/*") if file.is_file())
+    return [*(file.read_bytes() for file in files), (folder / "curve.json").read_bytes()]
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter/adapter_model.safetensors")
 
@@ -96,6 +102,23 @@ def trained(tiny_params: Params, tmp_path: Path) -> Callable[..., Path]:
         return tmp_path / name
 
     return train
+
+
+def test_questions_prepared_by_other_processes_train_the_same(
+    trained: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = ImageCollator.__call__
+
+    def noted(self: ImageCollator, features: Any) -> Any:
+        (tmp_path / f"process-{os.getpid()}").touch()
+        return batch(self, features)
+
+    alone = trained("alone", workers=0)
+    monkeypatch.setattr(ImageCollator, "__call__", noted)
+    helped = trained("helped", workers=2)
+    others = {file.name for file in tmp_path.glob("process-*")} - {f"process-{os.getpid()}"}
+    assert len(others) == 2
+    assert bytes_of(helped) == bytes_of(alone)
 
 
 def test_a_bound_changes_a_training_by_rounding_alone(trained: Callable[..., Path]) -> None:

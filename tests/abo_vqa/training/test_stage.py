@@ -12,7 +12,7 @@ from abo_vqa.training.stage import checkpoint_folder
 # Another valid value of every parameter of train.
 KEPT = {
     "replicates": [1, 5], "gradient_checkpointing": True, "attention": "sdpa", "feature_cache": False, "save_steps": 7,
-    "log_steps": 7, "tokens_per_pass": 500,
+    "log_steps": 7, "tokens_per_pass": 500, "workers": 3,
 }  # fmt: skip
 DISCARDED = {
     "options_from": "matched", "epochs": 3.0, "packing": "question", "learning_rate": 0.5, "schedule": "linear",

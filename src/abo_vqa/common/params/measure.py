@@ -1,7 +1,7 @@
 """Parameters of the measuring stages: audit, evaluate, compare, registry, report."""
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -73,7 +73,7 @@ class EvaluateParams(Group):
 
     conditions: Annotated[dict[str, ConditionParams], Field(min_length=1)]
     counterparts: list[str]
-    tokens_per_pass: Count
+    tokens_per_pass: Count | Literal["auto"]
     max_new_tokens: Count
     bertscore_model: str
     bertscore_layers: Count

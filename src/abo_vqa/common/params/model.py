@@ -104,6 +104,7 @@ class TrainParams(Group):
     accumulation: Count
     tokens_per_pass: Count | Literal["auto"]
     processes: Count | Literal["auto"]
+    workers: Annotated[int, Field(ge=0)] | Literal["auto"]
     learning_rate: Positive
     schedule: str
     warmup: Annotated[float, Field(ge=0, lt=1)]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ PARAMS = ROOT / "params.yaml"
 STAGE = f"""
 import os, signal, sys
 from pathlib import Path
+from types import SimpleNamespace
 from abo_vqa.common.params import read_params
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.tracking.run import pipeline_run, tracked_run
@@ -332,6 +334,25 @@ def test_system_metrics_are_logged_meanwhile(root, monkeypatch):
     assert {"system/cpu_utilization_percentage", "system/system_memory_usage_megabytes"} <= find(
         run.id
     ).data.metrics.keys()
+
+
+def test_the_gpus_metrics_are_logged_where_the_driver_tells_them(root, monkeypatch):
+    import pynvml
+
+    memory, load = SimpleNamespace(used=3e9, total=16e9), SimpleNamespace(gpu=87)
+    answers = {
+        "nvmlInit": None, "nvmlDeviceGetCount": 1, "nvmlDeviceGetHandleByIndex": "card",
+        "nvmlDeviceGetMemoryInfo": memory, "nvmlDeviceGetUtilizationRates": load,
+        "nvmlDeviceGetPowerUsage": 60_000, "nvmlDeviceGetEnforcedPowerLimit": 70_000,
+    }  # fmt: skip
+    for name, answer in answers.items():
+        monkeypatch.setattr(pynvml, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(runs, "_SYSTEM_SECONDS", 0.1)
+    with tracked_run("train", read_params(), {}) as run:
+        time.sleep(1)
+    logged = find(run.id).data.metrics
+    assert logged["system/gpu_0_memory_usage_megabytes"] == pytest.approx(3000)
+    assert logged["system/gpu_0_utilization_percentage"] == 87
 
 
 def test_a_run_is_found_by_what_it_made(root):
