@@ -176,7 +176,8 @@ def test_a_float_given_on_the_command_line_arrives_as_one(finished: Path) -> Non
     params = run(f"git show {experiment(finished, 'fading')}:params.yaml", finished)
     assert "options_last: 1e-05" in params
     with sqlite3.connect(finished / "mlflow.db") as store:
-        values = {value for (value,) in store.execute("select value from params where key = 'arms.options.options_last'")}
+        found = store.execute("select value from params where key = 'arms.options.options_last'")
+        values = {value for (value,) in found}
     assert "1e-05" in values
 
 

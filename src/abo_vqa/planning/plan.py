@@ -11,7 +11,7 @@ from transformers import AutoConfig
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import TrainParams, WeightsParams
-from abo_vqa.inference.pass_tokens import pass_tokens
+from abo_vqa.model.memory import pass_tokens
 from abo_vqa.planning.cards import Card
 from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
 from abo_vqa.planning.work import ANSWER, OPTIONS, QUESTION, Work, image_tokens, prompts_per_question

@@ -1,6 +1,6 @@
 """Forward passes of the evaluation grow with the GPU's memory."""
 
-from abo_vqa.inference.pass_tokens import MOST, WITHOUT_GPU, pass_tokens
+from abo_vqa.model.memory import MOST, WITHOUT_GPU, pass_tokens
 
 GIB = 2**30
 GEMMA, MISTRAL = 257_216, 32_064
