@@ -44,8 +44,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests marked gpu unless they are asked for; the longest come first, so that no process idles."""
-    # Of these, all but the real images wait for the one run that they share.
-    items.sort(key=lambda item: ("pipeline" not in item.path.parts, item.path.name != "test_real_images.py"))
+    # Of these, all but the real images wait for the one run that they share; test_resume.py is what to do meanwhile.
+    first = ["test_real_images.py", "test_cold_start.py", "test_resume.py"]
+    items.sort(
+        key=lambda item: (
+            first.index(item.path.name) if item.path.name in first else len(first),
+            "pipeline" not in item.path.parts,
+        )
+    )
     if not _wants_gpu(config):
         left_out = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=left_out)

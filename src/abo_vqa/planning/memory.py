@@ -45,9 +45,9 @@ def _packed(weights: int, double: bool) -> int:
 def kept_for_backward(
     config: Any, lora: LoraParams, dtype: torch.dtype, sequences: int, length: int, gpu: bool = True
 ) -> int:
-    """Return the bytes that a forward pass of the language model keeps for its backward pass, logits not counted.
+    """Return the bytes that a forward pass keeps for its backward pass, logits not counted.
 
-    gpu: dropout keeps one byte an element there, and one element of the computation's number format on a CPU.
+    That is the language model's, and the vision tower's of an image a sequence where it is adapted too. gpu: dropout keeps one byte an element there, and one element of the computation's number format on a CPU.
     """
     model: Any = get_peft_model(empty_model(config, dtype), lora_config(lora))
     model.train()
@@ -78,20 +78,27 @@ def kept_for_backward(
         places = torch.zeros(sequences, length, dtype=torch.long)
         decoder: Any = model.get_base_model().get_decoder()
         decoder(inputs_embeds=hidden, attention_mask=seen, position_ids=places, use_cache=False)
-    return sum(kept.values()) - (_dropout_difference(model, dtype) * sequences * length if gpu else 0)
+        if lora.vision_tower:
+            side = config.vision_config.image_size
+            tower: Any = model.get_base_model().model.vision_tower
+            tower(torch.zeros(sequences, 3, side, side, dtype=dtype))
+    if gpu:
+        patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2 + 1
+        smaller = _dropout_difference(model, dtype)
+        return sum(kept.values()) - sequences * (length * smaller["language"] + patches * smaller["vision"])
+    return sum(kept.values())
 
 
 def _same(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _dropout_difference(model: Any, dtype: torch.dtype) -> int:
-    """Return by how many bytes a token the masks of the adapters' dropout are smaller on a GPU."""
-    inputs = sum(
-        module.in_features
-        for name, module in model.named_modules()
-        if hasattr(module, "lora_dropout") and "vision" not in name
-        for dropout in module.lora_dropout.values()
-        if getattr(dropout, "p", 0)
-    )
-    return inputs * (dtype.itemsize - 1)
+def _dropout_difference(model: Any, dtype: torch.dtype) -> dict[str, int]:
+    """Return by how many bytes a token the masks of the adapters' dropout are smaller on a GPU, in either component."""
+    smaller = {"language": 0, "vision": 0}
+    for name, module in model.named_modules():
+        if hasattr(module, "lora_dropout"):
+            masks = sum(bool(getattr(dropout, "p", 0)) for dropout in module.lora_dropout.values())
+            component = "vision" if ".vision_tower." in name else "language"
+            smaller[component] += masks * module.in_features * (dtype.itemsize - 1)
+    return smaller

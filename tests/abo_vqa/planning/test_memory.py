@@ -32,23 +32,47 @@ def test_weights_take_what_loaded_ones_take(tiny_params: Params, double: bool) -
     assert computed == pytest.approx(stored(model), rel=0.02)
 
 
-@pytest.mark.parametrize(("sequences", "length"), [(1, 50), (3, 80)])
-def test_a_pass_keeps_what_a_real_one_keeps(tiny_base: Path, tiny_params: Params, sequences: int, length: int) -> None:
+@pytest.mark.parametrize(("sequences", "length", "vision"), [(1, 50, False), (3, 80, False), (2, 40, True)])
+def test_a_pass_keeps_what_a_real_one_keeps(
+    tiny_base: Path, tiny_params: Params, sequences: int, length: int, vision: bool
+) -> None:
     base = load_base(tiny_params.model)
-    model: Any = get_peft_model(base, lora_config(tiny_params.train.lora)).train()
+    lora = tiny_params.train.lora.model_copy(update={"vision_tower": vision})
+    model: Any = get_peft_model(base, lora_config(lora)).train()
+    side = base.config.vision_config.image_size
     hidden = torch.randn(sequences, length, base.config.get_text_config().hidden_size)
     seen = torch.ones(sequences, 1, length, length, dtype=torch.bool).tril()
     places = torch.arange(length).expand(sequences, -1)
 
     def forward() -> torch.Tensor:
         decoder = model.get_base_model().get_decoder()
-        return decoder(
-            inputs_embeds=hidden, attention_mask=seen, position_ids=places, use_cache=False
-        ).last_hidden_state
+        said = decoder(inputs_embeds=hidden, attention_mask=seen, position_ids=places, use_cache=False)
+        if not vision:
+            return said.last_hidden_state
+        looked = model.get_base_model().model.vision_tower(torch.zeros(sequences, 3, side, side))
+        # Both graphs stay until the storages are counted.
+        return said.last_hidden_state.sum() + looked.last_hidden_state.sum()
 
     config = AutoConfig.from_pretrained(tiny_base)
-    computed = kept_for_backward(config, tiny_params.train.lora, torch.float32, sequences, length, gpu=False)
+    computed = kept_for_backward(config, lora, torch.float32, sequences, length, gpu=False)
     assert computed == pytest.approx(kept_bytes(forward, model), rel=0.1)
+
+
+def test_an_adapted_vision_tower_keeps_more_and_its_dropout_less_on_a_gpu(tiny_base: Path, tiny_params: Params) -> None:
+    config, lora = AutoConfig.from_pretrained(tiny_base), tiny_params.train.lora
+    adapted = lora.model_copy(update={"vision_tower": True})
+    sizes = {
+        (gpu, one.vision_tower): kept_for_backward(config, one, torch.float16, 2, 40, gpu)
+        for gpu in (True, False)
+        for one in (lora, adapted)
+    }
+    assert sizes[True, True] > sizes[True, False]
+    vision = config.vision_config
+    tokens = (vision.image_size // vision.patch_size) ** 2 + 1
+    # Of the attention, q, k and v read the hidden state.
+    inputs = 3 * vision.num_hidden_layers * vision.hidden_size
+    both, language = (sizes[False, v] - sizes[True, v] for v in (True, False))
+    assert both - language == 2 * tokens * inputs
 
 
 def test_dropout_keeps_less_on_a_gpu(tiny_base: Path, tiny_params: Params) -> None:

