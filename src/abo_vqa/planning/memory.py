@@ -47,7 +47,8 @@ def kept_for_backward(
 ) -> int:
     """Return the bytes that a forward pass keeps for its backward pass, logits not counted.
 
-    That is the language model's, and the vision tower's of an image a sequence where it is adapted too. gpu: dropout keeps one byte an element there, and one element of the computation's number format on a CPU.
+    That is the language model's, and the vision tower's of an image a sequence where it is adapted too.
+    gpu: dropout keeps one byte an element there, and one element of the computation's number format on a CPU.
     """
     model: Any = get_peft_model(empty_model(config, dtype), lora_config(lora))
     model.train()

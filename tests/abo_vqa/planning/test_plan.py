@@ -107,7 +107,7 @@ def test_the_papers_model_fits_a_t4_and_takes_what_was_measured(
 
 @pytest.fixture(scope="module")
 def asked(root: Path) -> list[tuple[str, int]]:
-    """Image and number of tokens of questions that a 7B model wrote about ABO's photographs, options and answer with it.
+    """Image and number of tokens of what a 7B model asked about ABO's photographs, with options and answer.
 
     Counted with a vocabulary of 30,000; Gemma's is eight times as large and makes fewer tokens of a text.
     """
