@@ -167,7 +167,7 @@ def _trainable(base: _Model, settings: TrainParams) -> int:
 def _evaluation(params: Params, work: Work, base: _Model, card: Card) -> Step:
     memory = None if card.name == "cpu" else int(card.memory)
     most = pass_tokens(params.evaluate.tokens_per_pass, base.vocabulary, memory)
-    logits = most * base.vocabulary * 8
+    logits = most * base.vocabulary * 16  # as pass_tokens counts them
     needed = base.weights + (base.most_image + most) * (base.cache + 12 * base.hidden * 4) + logits + RUNTIME
     prompts = work.test_questions * prompts_per_question(params)
     tokens = prompts * (QUESTION + 2 * OPTIONS) + 3 * work.test_images * base.mean_image

@@ -28,7 +28,6 @@ PARAMS = ROOT / "params.yaml"
 STAGE = f"""
 import os, signal, sys
 from pathlib import Path
-from types import SimpleNamespace
 from abo_vqa.common.params import read_params
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.tracking.run import pipeline_run, tracked_run
