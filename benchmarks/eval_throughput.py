@@ -1,12 +1,12 @@
 """The whole grid of conditions for an image: the stock stack, a sequence for each prompt and option, against ours.
 
-    PYTHONPATH=src python benchmarks/eval_throughput.py [--real-data FOLDER] [--images 2] [--full]
+    PYTHONPATH=src python benchmarks/eval_throughput.py [--real-data FOLDER] [--images 2] [--geometry llava-gemma-2b]
 
 Five questions an image, 576 image tokens, eight prompts a question (open, options, three more rotations, matched,
 blind, blind open) and four options behind each: greedy answers of at most 8 tokens and the options' log-probabilities.
 Stock: `generate` a prompt, and one forward pass an option, as transformers' documentation has it. Same model with
 random weights in NF4, same process; the answers are compared. Random weights never end an answer nor say an option, so
-no answer is known without generating it: our worst case. --full takes LLaVA-Gemma-2B's whole geometry and wants a GPU.
+no answer is known without generating it: our worst case. The geometry llava-gemma-2b wants a GPU.
 """
 
 import argparse
@@ -16,35 +16,37 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from geometry import photographs, questions, save_model
+from geometry import GEOMETRIES, photographs, questions, save_model
 from train_throughput import machine
 
 from abo_vqa.common.params import read_params
+from abo_vqa.common.params.model import PAPER_PROMPT
 from abo_vqa.inference.ask import BLANK, blank_image
 from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
 from abo_vqa.model.base.loading import load_base, load_processor
-from abo_vqa.model.base.prompts import question_text
 from abo_vqa.model.collators import Question, encode_prompts
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
 
-NEW, PER_IMAGE, IMAGE_TOKENS = 8, 5, 576
+NEW, PER_IMAGE = 8, 5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real-data", type=Path)
     parser.add_argument("--images", type=int, default=2, help="images of the stock stack; ours has as many")
-    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="narrow")
+    parser.add_argument("--dtype", help="of the computation; default: bfloat16 on a GPU, else float32")
+    parser.add_argument("--image-tokens", type=int, default=576)
     args = parser.parse_args()
     rows = questions(args.real_data, args.images, PER_IMAGE)
     images = photographs({row["image_id"] for row in rows}) | {BLANK: blank_image()}
     grid = grid_of(rows)
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        save_model(folder / "model", rows, args.full, IMAGE_TOKENS)
+        save_model(folder / "model", rows, args.geometry, args.image_tokens)
         params = read_params(Path(__file__).parents[1] / "params.yaml")
-        dtype = "bfloat16" if args.full else "float32"
+        dtype = args.dtype or ("bfloat16" if torch.cuda.is_available() else "float32")
         quantization = params.model.quantization.model_copy(update={"compute_dtype": dtype})
         settings = params.model.model_copy(update={"base": str(folder / "model"), "quantization": quantization})
         model, processor = load_base(settings), load_processor(settings)
@@ -63,12 +65,14 @@ def main() -> None:
         ours_tokens, stock_tokens = work(grid, collator)
     each = sum(map(len, grid.values()))
     same, furthest = compare(shared, alone)
-    print(f"{machine()}\n\n{args.images} images, {len(rows)} questions, {each} prompts, {IMAGE_TOKENS} image tokens\n")
+    asked = f"{args.images} images, {len(rows)} questions, {each} prompts, {args.image_tokens} image tokens"
+    print(f"{machine()}\n\n{asked}\n")
     print("| | s an image | prompts/s | tokens read |\n|---|--:|--:|--:|")
     measured = (("stock", theirs, stock_tokens), ("ours, vision features included", ours, ours_tokens))
     for name, seconds, tokens in measured:
         print(f"| {name} | {seconds / args.images:.1f} | {each / seconds:.2f} | {tokens:,} |")
-    print(f"\nratio {theirs / ours:.1f}; by tokens read {stock_tokens / ours_tokens:.1f}")
+    print(f"\nvision features: {seeing / len(images):.2f} s an image, with writing them")
+    print(f"ratio {theirs / ours:.1f}; by tokens read {stock_tokens / ours_tokens:.1f}")
     print(f"{same} of {each} answers the same token by token; log-probabilities differ by at most {furthest:.1e}")
 
 
@@ -79,7 +83,7 @@ def grid_of(rows: list[dict[str, Any]]) -> dict[str, dict[Prompt, None]]:
         given = list(row["options"])
         matched = given[::-1]  # four options as well, in another order
         orders = [given[start:] + given[:start] for start in range(4)] + [matched]
-        shown = [Prompt(question_text(row["question"], order), tuple(given)) for order in [None, *orders]]
+        shown = [Prompt(PAPER_PROMPT.text(row["question"], order), tuple(given)) for order in [None, *orders]]
         grid.setdefault(row["image_id"], {}).update(dict.fromkeys(shown))
         grid.setdefault(BLANK, {}).update(dict.fromkeys(shown[:2]))
     return grid

@@ -1,7 +1,7 @@
 """Models of the paper's geometry with random weights, and questions of real length to ask them.
 
-Narrow: 576 image tokens and a vocabulary of 32,064 as published, hidden size 256 and 6 layers, so that two CPU cores
-can take a step. Full: LLaVA-Gemma-2B as published, for a GPU.
+tiny: for the test that benchmarks run. narrow: 576 image tokens and a vocabulary of 32,064 as published, hidden size
+256 and 6 layers, so that two CPU cores can take a step. llava-gemma-2b: as published, for a GPU.
 """
 
 import gzip
@@ -18,6 +18,7 @@ from transformers import CLIPVisionConfig, GemmaConfig, LlavaConfig, LlavaForCon
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from abo_demo.base_model import SPECIAL, train_tokenizer
+from abo_demo.llava_next import PUBLISHED, TINY, save_llava_next
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.model.base.loading import CHAT_TEMPLATE
 from abo_vqa.questions.parse import flatten
@@ -54,8 +55,13 @@ def photographs(image_ids: set[str]) -> dict[str, bytes]:
     return made
 
 
-def save_model(folder: Path, rows: list[Row], full: bool, image_tokens: int) -> None:
-    """Write a model with random weights and its processor in the published layout."""
+def save_writer(folder: Path, published: bool) -> None:
+    """Write a LLaVA-NeXT with random weights: tiny, or of LLaVA-v1.6-Mistral-7B's geometry, which takes a GPU."""
+    save_llava_next(folder, spread=0.02 if published else 0.3, sizes=PUBLISHED if published else TINY)
+
+
+def save_model(folder: Path, rows: list[Row], geometry: str, image_tokens: int) -> None:
+    """Write a model with random weights and its processor in the published layout; geometry: of GEOMETRIES."""
     side = round(image_tokens**0.5)
     assert side * side == image_tokens, "CLIP takes square images"
     texts = [f"{row['question']} Options: {', '.join(row['options'])} Answer with just one option." for row in rows]
@@ -70,24 +76,40 @@ def save_model(folder: Path, rows: list[Row], full: bool, image_tokens: int) -> 
         chat_template=CHAT_TEMPLATE.read_text(),
     ).save_pretrained(folder)
     torch.manual_seed(0)
-    with torch.device("cuda" if full and torch.cuda.is_available() else "cpu"):
-        model = LlavaForConditionalGeneration(_config(full, side * PATCH))
-    model.to(torch.bfloat16 if full else torch.float32).save_pretrained(folder)
+    cuda = torch.cuda.is_available()
+    with torch.device("cuda" if cuda else "cpu"):
+        model = LlavaForConditionalGeneration(_config(geometry, side * PATCH))
+    model.to(torch.bfloat16 if cuda else torch.float32).save_pretrained(folder)
 
 
-def _config(full: bool, image_size: int) -> LlavaConfig:
-    if full:
-        vision = {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16}
-        text = {
-            "vocab_size": 256064, "hidden_size": 2048, "intermediate_size": 16384, "num_hidden_layers": 18,
-            "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256,
-        }  # fmt: skip
-    else:
-        vision = {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 4}
-        text = {
+# Of the vision tower and of the language model.
+GEOMETRIES: dict[str, tuple[dict[str, int], dict[str, int]]] = {
+    "tiny": (
+        {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2},
+        {
+            "vocab_size": 2048, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 16,
+        },
+    ),
+    "narrow": (
+        {"hidden_size": 128, "intermediate_size": 512, "num_hidden_layers": 6, "num_attention_heads": 4},
+        {
             "vocab_size": 32064, "hidden_size": 256, "intermediate_size": 2048, "num_hidden_layers": 6,
             "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 32,
-        }  # fmt: skip
+        },
+    ),
+    "llava-gemma-2b": (
+        {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
+        {
+            "vocab_size": 256064, "hidden_size": 2048, "intermediate_size": 16384, "num_hidden_layers": 18,
+            "num_attention_heads": 8, "num_key_value_heads": 1, "head_dim": 256,
+        },
+    ),
+}  # fmt: skip
+
+
+def _config(geometry: str, image_size: int) -> LlavaConfig:
+    vision, text = GEOMETRIES[geometry]
     return LlavaConfig(
         vision_config=CLIPVisionConfig(image_size=image_size, patch_size=PATCH, **vision),
         text_config=GemmaConfig(pad_token_id=0, eos_token_id=1, bos_token_id=2, tie_word_embeddings=True, **text),

@@ -23,9 +23,8 @@ import pandas as pd
 from train_throughput import machine
 
 from abo_vqa.common.layout import read_image_bytes, read_questions
-from abo_vqa.common.params.model import BASE
+from abo_vqa.common.params.model import BASE, PAPER_PROMPT
 from abo_vqa.metrics.answers import exact_match
-from abo_vqa.model.base.prompts import question_text
 
 NEW = 8
 TASK = """
@@ -87,7 +86,7 @@ def through_lmms_eval(args: argparse.Namespace, rows: list[dict], folder: Path) 
             "qa_id": row["qa_id"],
             "condition": condition,
             "image": str(folder / f"{row['image_id']}.jpg"),
-            "text": question_text(row["question"], list(row["options"]) if condition == "options" else None),
+            "text": PAPER_PROMPT.text(row["question"], list(row["options"]) if condition == "options" else None),
             "answer": row["answer"],
         }
         for condition in args.conditions

@@ -16,11 +16,11 @@ import numpy as np
 import pandas as pd
 
 from abo_vqa.audit.audit import texts_of
-from abo_vqa.audit.text_only import REFERENCES, WITH_OPTIONS, first_option
+from abo_vqa.audit.text_only import WITH_OPTIONS, first_option
 from abo_vqa.audit.text_only_embeddings import Vectors, embed
 from abo_vqa.common.layout import with_options
 from abo_vqa.common.params import Params, read_params
-from abo_vqa.common.schema import COLOR, COUNTING, MATERIAL, SHAPE, SPLITS, TEST, TRAIN, YES_NO
+from abo_vqa.common.schema import COLOR, COUNTING, MATERIAL, REFERENCES, SHAPE, SPLITS, TEST, TRAIN, YES_NO
 from abo_vqa.generators.recorded import read_recorded
 from abo_vqa.questions.schema import Question
 from abo_vqa.questions.validate import curate

@@ -1,11 +1,12 @@
 """Questions trained on a second, peak memory and losses: TRL's SFTTrainer as its documentation has it, against ours.
 
-    PYTHONPATH=src python benchmarks/train_throughput.py [--real-data FOLDER] [--grow [--plot FILE]] [--full]
+    PYTHONPATH=src python benchmarks/train_throughput.py [--real-data FOLDER] [--grow [--plot FILE]] \
+        [--geometry llava-gemma-2b] [--dtype float16]
 
 The same model with random weights, data, NF4, adapters, effective batch of 18 questions, optimizer, order and
-answer-only loss for all contenders, one process each, one after the other. --full takes LLaVA-Gemma-2B's whole geometry
-and wants a GPU; --grow tells how the ratio depends on questions per image and image tokens. --real-data names a folder
-with a 7B model's recorded questions under qa/; without it the demo's are asked.
+answer-only loss for all contenders, one process each, one after the other. The geometry llava-gemma-2b wants a GPU;
+--grow tells how the ratio depends on questions per image and image tokens. --real-data names a folder with a 7B model's
+recorded questions under qa/; without it the demo's are asked.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from geometry import GEOMETRIES, photographs, questions, save_model
 
 QUESTIONS = 18  # of an optimizer step
 # Questions per image, image tokens. CLIP takes squares of patches: 34 x 34 is the nearest to 1,152 tokens.
@@ -35,7 +38,10 @@ CONTENDERS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--real-data", type=Path)
-    parser.add_argument("--full", action="store_true", help="LLaVA-Gemma-2B's whole geometry; wants a GPU")
+    parser.add_argument("--geometry", choices=GEOMETRIES, default="narrow")
+    parser.add_argument("--dtype", help="of the computation; default: bfloat16 on a GPU, else float32")
+    parser.add_argument("--image-tokens", type=int, default=576)
+    parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS))
     parser.add_argument("--grow", action="store_true", help="also vary questions per image and image tokens")
     parser.add_argument("--plot", type=Path, help="with --grow, file of the figure (SVG)")
     parser.add_argument("--steps", type=int, default=3, help="optimizer steps; the first is not timed")
@@ -43,10 +49,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.contender:
-        print(json.dumps(train(args.contender, args.folder, args.steps)))
+        print(json.dumps(train(args.contender, args.folder, args.steps, args.dtype)))
         return
-    print(f"{machine()}\n\n5 questions per image, 576 image tokens, {QUESTIONS} questions a step:\n")
-    results = compare(args, 5, 576, list(CONTENDERS), args.steps)
+    print(f"{machine()}\n\n5 questions per image, {args.image_tokens} image tokens, {QUESTIONS} questions a step:\n")
+    results = compare(args, 5, args.image_tokens, args.contenders, args.steps)
     table(results)
     if args.grow:
         grow(args)
@@ -54,25 +60,23 @@ def main() -> None:
 
 def compare(args: Any, per_image: int, image_tokens: int, contenders: list[str], steps: int) -> dict[str, Any]:
     """Prepare model and questions once, then run every contender in a process of its own."""
-    from geometry import questions, save_model
-
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         rows = questions(args.real_data, -(-QUESTIONS * steps // per_image), per_image)[: QUESTIONS * steps]
         (folder / "rows.json").write_text(json.dumps(rows))
-        save_model(folder / "model", rows, args.full, image_tokens)
+        save_model(folder / "model", rows, args.geometry, image_tokens)
         results = {}
         for contender in contenders:
             command = [sys.executable, __file__, "--contender", contender, "--folder", str(folder)]
-            done = subprocess.run([*command, "--steps", str(steps)], stdout=subprocess.PIPE, text=True, check=True)
+            command += ["--steps", str(steps), *(["--dtype", args.dtype] if args.dtype else [])]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
             results[contender] = json.loads(done.stdout.splitlines()[-1])
     return results
 
 
-def train(contender: str, folder: Path, steps: int) -> dict[str, Any]:
+def train(contender: str, folder: Path, steps: int, dtype: str | None) -> dict[str, Any]:
     """Train on the prepared questions; return seconds per step, peak memory, tokens, losses and the work done."""
     import torch
-    from geometry import photographs
     from transformers import TrainerCallback
 
     from abo_vqa.common.params import read_params
@@ -84,7 +88,9 @@ def train(contender: str, folder: Path, steps: int) -> dict[str, Any]:
     images = photographs({row["image_id"] for row in rows})
     params = read_params(Path(__file__).parents[1] / "params.yaml")
     cuda = torch.cuda.is_available()
-    quantization = params.model.quantization.model_copy(update={"compute_dtype": "bfloat16" if cuda else "float32"})
+    quantization = params.model.quantization.model_copy(
+        update={"compute_dtype": dtype or ("bfloat16" if cuda else "float32")}
+    )
     model_params = params.model.model_copy(update={"base": str(folder / "model"), "quantization": quantization})
     lora = params.train.lora.model_copy(update={"dropout": 0.0})
     passes = {"batch_size": 3, "accumulation": 6} if contender in (STOCK, NAIVE) and not cuda else {}
@@ -221,15 +227,24 @@ def ours(
 
 
 def table(results: dict[str, Any]) -> None:
-    """Print one row per contender; "by operations": the ratio that floating-point operations alone would give."""
-    reference = results[STOCK]
-    print("| | s/step | questions/s | ratio | by operations | tokens/step | peak MB | loss at step 1 | last |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|")
+    """Print one row per contender.
+
+    by operations: the ratio that floating-point operations alone would give. of the peak: those of a step in its time,
+    against the processor's or GPU's peak (`abo-vqa plan`).
+    """
+    from abo_vqa.planning.cards import card
+
+    reference, peak = results[STOCK], card(None).operations
+    print(
+        "| | s/step | questions/s | ratio | by operations | of the peak | tokens/step | peak MB | first loss | last |"
+    )
+    print("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|")
     for name, row in results.items():
         print(
             f"| {CONTENDERS[name]} | {row['seconds']:.2f} | {QUESTIONS / row['seconds']:.2f} "
             f"| {reference['seconds'] / row['seconds']:.1f} | {reference['flops'] / row['flops']:.1f} "
-            f"| {row['tokens']:,.0f} | {row['peak_mb']:,.0f} | {row['losses'][0]:.5f} | {row['losses'][-1]:.5f} |"
+            f"| {row['flops'] / row['seconds'] / peak:.0%} | {row['tokens']:,.0f} | {row['peak_mb']:,.0f} "
+            f"| {row['losses'][0]:.5f} | {row['losses'][-1]:.5f} |"
         )
 
 

@@ -6,6 +6,7 @@ Whatever imports torch, MLflow or the demo is imported inside the fixtures, so t
 import gc
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,7 @@ from filelock import FileLock
 from ruamel.yaml import YAML
 
 from paths import ROOT, SUPPORT
-from project import clone_project, commit, run, scale
+from project import FADING, clone_project, commit, copy_project, experiment, run, scale
 
 if TYPE_CHECKING:
     from abo_vqa.common.params import Params
@@ -132,9 +133,9 @@ def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_next(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny untrained LLaVA-NeXT in the published file layout."""
-    from tiny_llava_next import save_tiny_llava_next
+    from abo_demo.llava_next import save_llava_next
 
-    return save_tiny_llava_next(tmp_path_factory.mktemp("next"), spread=0.05)
+    return save_llava_next(tmp_path_factory.mktemp("next"), spread=0.05)
 
 
 @pytest.fixture
@@ -166,23 +167,51 @@ def rows(images: dict[str, bytes]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def repro_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A clone in which `dvc repro` has run once on small.yaml, its results committed; what it printed is in repro.log.
+    """A clone in which `dvc repro` has run once on small.yaml, its results committed; its output is in printed.log.
 
     Copy it (project.copy_project) rather than change it.
     """
-    shared = tmp_path_factory.getbasetemp()
+
+    def make(folder: Path) -> str:
+        clone_project(ROOT, folder)
+        scale(folder, SUPPORT / "small.yaml")
+        said = run("dvc repro", folder)
+        commit(folder, "results")
+        return said
+
+    return _made_once(tmp_path_factory, "finished", make)
+
+
+@pytest.fixture(scope="session")
+def queued_once(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of repro_once in which DVC's queue has run the experiment `fading`; its log is in printed.log. Copy it."""
+
+    def make(folder: Path) -> str:
+        copy_project(repro_once, folder)
+        run(f"dvc exp run --queue --name fading {FADING}", folder)
+        run("dvc queue start", folder)
+        # The queue says "Success" before the experiment's commit has reached this repository: wait for the commit.
+        while not experiment(folder, "fading"):
+            assert "Failed" not in run("dvc queue status", folder), run("dvc queue logs fading", folder)
+            time.sleep(2)
+        said = run("dvc queue logs fading", folder)
+        run("dvc queue remove --all", folder)
+        return said
+
+    return _made_once(tmp_path_factory, "queued", make)
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], str]) -> Path:
+    """Return a folder that one of the test processes makes for all of them; what `make` returns is in printed.log."""
+    shared = factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:
         shared = shared.parent  # of all workers
-    folder, printed = shared / "finished/abo-vqa", shared / "finished/repro.log"
-    with FileLock(shared / "finished.lock"):
+    folder, printed = shared / name / "abo-vqa", shared / name / "printed.log"
+    with FileLock(shared / f"{name}.lock"):
         if not printed.is_file():
             shutil.rmtree(folder.parent, ignore_errors=True)
             folder.parent.mkdir()
-            clone_project(ROOT, folder)
-            scale(folder, SUPPORT / "small.yaml")
-            said = run("dvc repro", folder)
-            commit(folder, "results")
-            printed.write_text(said)
+            printed.write_text(make(folder))
     return folder
 
 

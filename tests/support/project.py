@@ -10,6 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+# A float in the form that YAML 1.1 takes for text, and another of a stage whose outputs it does not change.
+FADING = "-S arms.options.options_last=1e-5 -S validate.max_quarantined=0.8"
+
 
 def environment() -> dict[str, str]:
     """Return a user's environment with this test's interpreter first on the path."""
@@ -84,6 +87,11 @@ def scale(folder: Path, overrides: Path) -> None:
 def stages_run(output: str) -> list[str]:
     """Return the stages that DVC says it ran, in order."""
     return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage '")]
+
+
+def experiment(folder: Path, name: str) -> str:
+    """Return the commit of an experiment, empty until it is there."""
+    return run(f"git for-each-ref --format='%(objectname)' 'refs/exps/*/*/{name}'", folder).strip()
 
 
 def chromium() -> str:

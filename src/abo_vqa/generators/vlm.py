@@ -50,7 +50,7 @@ def generate(
     from abo_vqa.generators.vlm_writer import Picture, most_new_tokens
 
     vlm = params.generate.vlm
-    prompt = _read_prompt(vlm)
+    prompt = read_prompt(vlm)
     pictures = [Picture(row["image_path"], data) for row, data in zip(rows, images, strict=True)]
     name, _ = model_source(vlm.base, "generate.vlm.base")
     model = model_identity(vlm.base, "generate.vlm.base")
@@ -146,7 +146,8 @@ class _Progress:
         self._run.log_metrics({**rates, **failures}, self._resumed + self._images)
 
 
-def _read_prompt(vlm: VlmParams) -> str:
+def read_prompt(vlm: VlmParams) -> str:
+    """Return the text that asks the model for questions; InputError if its file cannot be read."""
     try:
         return Path(vlm.prompt).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:

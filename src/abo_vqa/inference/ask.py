@@ -47,11 +47,8 @@ def ask_all(
     option's log-probability without image and question.
     """
     known = known or {}
-    by_image: dict[str, dict[Prompt, None]] = {}
-    for questions in asked.values():
-        for question in questions:
-            by_image.setdefault(question.shown_image, {}).update(dict.fromkeys(_prompts(question, prompt)))
     answers: dict[tuple[str, Prompt], Answer] = {}
+    by_image = prompts_by_image(asked, prompt)
     for image, distinct in tqdm(by_image.items(), desc=label, unit=" images", mininterval=2):
         entry = known.get(image)
         if entry is None:
@@ -73,6 +70,15 @@ def ask_all(
             for question in questions
         ]
     )
+
+
+def prompts_by_image(asked: Mapping[str, Sequence[Asked]], prompt: PromptParams) -> dict[str, dict[Prompt, None]]:
+    """Return the distinct prompts about every image that is shown, over all conditions."""
+    by_image: dict[str, dict[Prompt, None]] = {}
+    for questions in asked.values():
+        for question in questions:
+            by_image.setdefault(question.shown_image, {}).update(dict.fromkeys(_prompts(question, prompt)))
+    return by_image
 
 
 def _prompts(question: Asked, prompt: PromptParams) -> list[Prompt]:

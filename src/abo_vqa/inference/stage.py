@@ -92,9 +92,10 @@ def _left_out(asked: Mapping[str, Sequence[Asked]]) -> str:
 
 def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]], images: Mapping[str, bytes]) -> Path:
     """Return the journal of this evaluation, named by a digest of everything that its answers depend on."""
-    from abo_vqa.model.base.loading import compute_dtype
-    from abo_vqa.model.memory import gpu_memory
+    from abo_vqa.model.base.loading import compute_dtype, load_config
+    from abo_vqa.model.memory import gpu_memory, pass_tokens
 
+    vocabulary = load_config(params.model).get_text_config().vocab_size
     inputs = [
         model_identity(params.model.base, "model.base"),
         None if name == BASE else folder_digest(adapter_folder(name)),
@@ -102,7 +103,7 @@ def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]
         str(compute_dtype(params.model.quantization)),  # `auto` resolves differently on different GPUs
         params.prompt_of(params.arm_of(name)).model_dump(),
         # The grouping of an image's prompts changes the last bits of their scores.
-        [params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass, gpu_memory()],
+        [params.evaluate.max_new_tokens, pass_tokens(params.evaluate.tokens_per_pass, vocabulary, gpu_memory())],
         {condition: [asdict(question) for question in questions] for condition, questions in asked.items()},
         {image: sha256(data).hexdigest() for image, data in images.items()},
         code_digest("abo_vqa.inference.stage"),

@@ -1,13 +1,18 @@
-"""The plan as a Markdown table."""
+"""The plan, and what was tried of it, as Markdown tables."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from abo_vqa.planning.cards import GIB, Card
 from abo_vqa.planning.plan import Planned
 from abo_vqa.planning.work import Work
+
+if TYPE_CHECKING:
+    from abo_vqa.planning.trial import Trial
 
 
 def plan_markdown(planned: Planned, card: Card, work: Work) -> str:
@@ -47,6 +52,25 @@ def plan_markdown(planned: Planned, card: Card, work: Work) -> str:
             "true; for evaluate lower evaluate.tokens_per_pass; for generate lower generate.vlm.batch_size."
         )
     return "\n\n".join(lines)
+
+
+def trials_markdown(trials: "Sequence[Trial]") -> str:
+    """Return what was measured of each stage, and the hours of the whole run that follow from it."""
+    rows = [
+        {
+            "stage": trial.stage,
+            "tried": trial.did,
+            "loading": f"{trial.loading:.1f} s",
+            "took": f"{trial.seconds:.2f} s",
+            "peak memory": _gib(trial.memory),
+            "runs": trial.runs,
+            "time each": _time(trial.loading + trial.seconds * trial.steps),
+        }
+        for trial in trials
+    ]
+    table = pd.DataFrame(rows).to_markdown(index=False, disable_numparse=True)
+    total = _time(sum(trial.runs * (trial.loading + trial.seconds * trial.steps) for trial in trials))
+    return f"# Tried on this machine (measured)\n\n{table}\n\nAll runs one after another, from these steps: {total}."
 
 
 def _gib(size: float) -> str:

@@ -25,9 +25,11 @@ class AverageWeights(TrainerCallback):
         self._mean = AveragedModel(self._weights)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        """Add the step's weights to the mean if it is one of the last."""
+        """Add the step's weights to the mean if it is one of the last; leave out the very last step's validation."""
         if state.global_step > min((1 - self._share) * state.max_steps, state.max_steps - 1):
             self._mean.update_parameters(self._weights)
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = False  # the mean is validated instead, once it has replaced the last weights
 
     def apply(self) -> None:
         """Replace the model's weights by their mean."""

@@ -238,7 +238,7 @@ def train_arm(
     """Train one adapter on the quantized base, resuming from the last complete checkpoint in `scratch`.
 
     The adapter is the average over the last `train.average` of the steps. validation: the collator's batches, asked
-    every `save_steps` and of the result; nothing is chosen by it. on_row: called with every new row of the curve,
+    every `save_steps` and last of the average; nothing is chosen by it. on_row: called with every new row of the curve,
     restored rows first. Raises InputError if the dataset is empty, a step is unsound or the loss scaler skipped all of
     them.
     """
@@ -279,10 +279,11 @@ def train_arm(
             "so that the loss scaler finds its scale, or set train.mixed_precision to bf16 or no"
         )
     trainer.average.apply()
+    accuracy = trainer.evaluate()["eval_accuracy"] if validation else None
     return TrainingResult(
         model,
         curve(trainer.state.log_history),
         *model.get_nb_trainable_parameters(),
-        accuracy=trainer.validation_accuracy() if validation else None,
+        accuracy=accuracy,
         resumed_step=max((int(row["step"]) for row in restored), default=0),
     )

@@ -20,6 +20,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from abo_demo.llava_next import save_llava_next
 from abo_demo.scene import draw_scene, sample_scene
 from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.draws import derive_rng
@@ -30,7 +31,6 @@ from abo_vqa.generators import vlm
 from abo_vqa.generators import vlm_writer as generating
 from abo_vqa.generators.stage import COLUMNS, main
 from abo_vqa.questions.parse import parse_output
-from tiny_llava_next import save_tiny_llava_next
 
 safe = YAML(typ="safe", pure=True)
 
@@ -41,7 +41,7 @@ MADE = ("tables/raw.jsonl", "reports/generate.json")
 @pytest.fixture(scope="module")
 def project(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Return a function that makes a folder with parameters, sample and prompt, all for one tiny model."""
-    model = save_tiny_llava_next(tmp_path_factory.mktemp("vlm"))
+    model = save_llava_next(tmp_path_factory.mktemp("vlm"))
 
     def make(**changes: Any) -> Path:
         folder = tmp_path_factory.mktemp("project")

@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer, LlavaNextForConditionalGeneration
 
+from abo_demo.llava_next import TEMPLATE, TINY, save_llava_next
 from abo_demo.scene import draw_scene, sample_scene
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import InputError
@@ -46,7 +47,6 @@ from abo_vqa.generators.vlm_writer import (
     most_new_tokens,
 )
 from paths import ROOT
-from tiny_llava_next import PADDED, TEMPLATE, save_tiny_llava_next
 
 PROMPT = "Write five questions as JSON."
 LONGEST = {"longest_question": 24, "longest_word": 5}
@@ -54,7 +54,7 @@ LONGEST = {"longest_question": 24, "longest_word": 5}
 
 @pytest.fixture(scope="session")
 def tiny_vlm(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_tiny_llava_next(tmp_path_factory.mktemp("vlm"))
+    return save_llava_next(tmp_path_factory.mktemp("vlm"))
 
 
 @pytest.fixture(scope="session")
@@ -117,7 +117,7 @@ def test_every_output_of_random_weights_is_valid(tiny_vlm: Path, pictures: list[
 @pytest.mark.parametrize("spread", [0.001, 3.0])
 def test_timid_and_wild_weights_write_valid_outputs_too(tmp_path: Path, pictures: list[Picture], spread: float) -> None:
     """Nearly equal scores, and scores so far apart that one token takes it all."""
-    params = vlm_params(save_tiny_llava_next(tmp_path, seed=1, spread=spread))
+    params = vlm_params(save_llava_next(tmp_path, seed=1, spread=spread))
     for text in texts(QuestionWriter(params, PROMPT, seed=1), pictures[:4], 4):
         check_questions(text)
 
@@ -399,7 +399,7 @@ def test_weights_that_are_no_numbers_are_refused(tiny_vlm: Path, tmp_path: Path,
     index = json.loads((broken / "model.safetensors.index.json").read_text())["weight_map"]
     [head] = [name for name in index if name.endswith("lm_head.weight")]
     shard = broken / index[head]
-    save_file(load_file(shard) | {head: torch.full((PADDED, 64), float("nan"))}, shard, {"format": "pt"})
+    save_file(load_file(shard) | {head: torch.full((TINY.rows, 64), float("nan"))}, shard, {"format": "pt"})
     with pytest.raises(InputError, match="compute_dtype"):
         QuestionWriter(vlm_params(broken), PROMPT, seed=1)(pictures[:1])
 

@@ -92,21 +92,19 @@ def test_a_checkpoint_cut_off_in_writing_is_not_used(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(tiny_params: Params, tmp_path: Path) -> None:
     lora = tiny_params.train.lora.model_copy(update={"dropout": 0.0})
-    curves = {}
-    for processes in (1, 2):
-        folder = tmp_path / str(processes)
+    one, two = tmp_path / "one", tmp_path / "two"
+    for folder in (one, two):
         folder.mkdir()
-        params = with_train(tiny_params, lora=lora, epochs=2, processes=processes)
-        (folder / "params.json").write_text(params.model_dump_json(by_alias=True))
-        launch = [] if processes == 1 else ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-        script = SUPPORT / "arm_run.py"
-        command = [sys.executable, *launch, str(script), str(folder), str(folder / "params.json")]
-        paths = os.pathsep.join([*sys.path, str(script.parent)])
-        done = subprocess.run(
-            command, env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        curves[processes] = json.loads((folder / "curve.json").read_text())
+    params = with_train(tiny_params, lora=lora, epochs=2)
+    run_arm(one, params)
+    (two / "params.json").write_text(with_train(params, processes=2).model_dump_json(by_alias=True))
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(SUPPORT / "arm_run.py")]
+    command = [sys.executable, *launch, str(two), str(two / "params.json")]
+    paths = os.pathsep.join([*sys.path, str(SUPPORT)])
+    environ = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    curves = {1: json.loads((one / "curve.json").read_text()), 2: json.loads((two / "curve.json").read_text())}
     assert len(curves[1]) == len(curves[2]) == 4
     for one, two in zip(curves[1], curves[2], strict=True):
         for name in ("loss", PRE_CLIP, "learning_rate"):

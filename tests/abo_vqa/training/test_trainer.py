@@ -17,7 +17,7 @@ from transformers import (
 )
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.layout import POST_CLIP, PRE_CLIP
+from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.model.adapters import attach_adapters, save_adapter
@@ -28,7 +28,7 @@ from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.training.plan import training_questions
 from abo_vqa.training.settings import lora_config
 from abo_vqa.training.soundness import check_step
-from abo_vqa.training.trainer import TrainingResult, train_arm
+from abo_vqa.training.trainer import TrainingResult, greedy_hits, train_arm
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 
@@ -168,6 +168,21 @@ def test_the_adapter_is_the_mean_of_the_last_steps(
     weights = [weight for weight in result.model.parameters() if weight.requires_grad]
     for weight, last in zip(weights, zip(*kept.steps[-steps:], strict=True), strict=True):
         torch.testing.assert_close(weight.detach(), torch.stack(last).mean(0))
+
+
+def test_the_mean_is_validated_last_and_the_last_weights_are_not(
+    tiny_params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path
+) -> None:
+    settings = tiny_params.train.model_copy(update={"average": 1.0, "epochs": 3, "save_steps": 2})
+    collator = image_collator(tiny_params, images, tmp_path)
+    dataset = training_questions(rows, ALWAYS, 3, 3, by_image=True)
+    asked, seen = collator([dataset[place] for place in range(6)]), list[dict[str, float]]()
+    base = load_base(tiny_params.model)
+    result = train_arm(base, collator, dataset, [asked], settings, 3, tmp_path / "scratch", seen.append)
+    validated = [row for row in seen if ACCURACY in row]
+    assert [row["step"] for row in validated] == [2, 4, 6]
+    hits = greedy_hits(result.model.eval(), asked, collator.processor.ends)
+    assert result.curve[-1][ACCURACY] == validated[-1][ACCURACY] == result.accuracy == sum(hits) / len(hits)
 
 
 def digests(folder: Path) -> dict[str, str]:

@@ -42,7 +42,7 @@ def load_processor(params: ModelParams) -> Any:
     attribute `ends` has the tokens that end an answer, the one to train first. Raises InputError if the model cannot be
     found or its chat template has no place for an image.
     """
-    config = _load_config(params)
+    config = load_config(params)
     name, commit = model_source(params.base, "model.base")
     source: dict[str, Any] = {"pretrained_model_name_or_path": name, "revision": commit}
     if config.model_type == "llava":
@@ -100,7 +100,7 @@ def load_base(params: WeightsParams, attention: str = "sdpa") -> PreTrainedModel
 
     attention: transformers' name of the implementation. Raises InputError if the model cannot be found.
     """
-    config = _load_config(params)
+    config = load_config(params)
     warn_of_unusable_gpus()
     name, commit = model_source(params.base, "model.base")
     if not torch.cuda.is_available() and config.get_text_config().hidden_size < NARROW:
@@ -150,7 +150,8 @@ def guard_cpu_quantization(model: torch.nn.Module) -> None:
             module.support_avx512bf16_for_cpu = False
 
 
-def _load_config(params: WeightsParams) -> Any:
+def load_config(params: WeightsParams) -> Any:
+    """Return the base model's configuration, without its weights; InputError if it cannot be opened."""
     name, commit = model_source(params.base, "model.base")
     try:
         return AutoConfig.from_pretrained(name, revision=commit)

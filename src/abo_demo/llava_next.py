@@ -1,7 +1,9 @@
-"""A tiny LlavaNext with random weights, in the file layout and the classes of llava-hf/llava-v1.6-mistral-7b-hf."""
+"""A LlavaNext with random weights, in the file layout and the classes of llava-hf/llava-v1.6-mistral-7b-hf."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -14,10 +16,39 @@ from transformers import (
     MistralConfig,
 )
 
-TILE, PATCH = 28, 14
-# The published ones with 28 for 336.
-PINPOINTS = [[28, 56], [56, 28], [56, 56], [84, 28], [28, 84]]
-VOCABULARY, PADDED = 700, 768  # the published head, too, is wider than its tokenizer
+PATCH, VOCABULARY = 14, 700
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The geometry: an image's tile, the embedding's rows, more than the tokenizer has, and both towers' settings."""
+
+    tile: int
+    rows: int
+    vision: dict[str, Any]
+    text: dict[str, Any]
+
+    def pinpoints(self) -> list[list[int]]:
+        """Return the published aspect ratios, in tiles of this size."""
+        return [[self.tile * high, self.tile * wide] for high, wide in ((1, 2), (2, 1), (2, 2), (3, 1), (1, 3))]
+
+
+TINY = Sizes(
+    28, 768,
+    {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 2},
+    {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 4096,
+    },
+)  # fmt: skip
+PUBLISHED = Sizes(
+    336, 32064,
+    {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},
+    {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "max_position_embeddings": 32768, "rope_theta": 1e6,
+    },
+)  # fmt: skip
 IMAGE, PAD = "<image>", "<pad>"
 TEMPLATE = (
     "{% for message in messages %}[INST] "
@@ -32,18 +63,26 @@ PHRASES = [
 ]
 
 
-def save_tiny_llava_next(folder: Path, seed: int = 0, spread: float = 0.3) -> Path:
-    """Save model and processor files; `spread` is the standard deviation of the random weights."""
+def save_llava_next(folder: Path, seed: int = 0, spread: float = 0.3, sizes: Sizes = TINY) -> Path:
+    """Save model and processor files; `spread` is the standard deviation of the random weights.
+
+    The published sizes are made on the GPU, in bfloat16.
+    """
     tokenizer = _tokenizer()
     torch.manual_seed(seed)
-    model = LlavaNextForConditionalGeneration(_config(tokenizer))
+    whole = sizes is PUBLISHED
+    usual = torch.get_default_dtype()
+    torch.set_default_dtype(torch.bfloat16 if whole else torch.float32)
+    with torch.device("cuda" if whole else "cpu"):
+        model = LlavaNextForConditionalGeneration(_config(tokenizer, sizes))
+    torch.set_default_dtype(usual)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=spread)
     model.generation_config.eos_token_id = tokenizer.eos_token_id
     # Small shards, so that there are several and an index, as published.
-    model.save_pretrained(folder, max_shard_size="200KB")
+    model.save_pretrained(folder, max_shard_size="5GB" if whole else "200KB")
     tokenizer.save_pretrained(folder)
-    _image_processor().save_pretrained(folder)
+    _image_processor(sizes).save_pretrained(folder)
     processor = {
         "image_token": IMAGE,
         "num_additional_image_tokens": 1,
@@ -77,39 +116,28 @@ def _tokenizer() -> LlamaTokenizer:
     return tokenizer
 
 
-def _image_processor() -> LlavaNextImageProcessorPil:
-    square = {"height": TILE, "width": TILE}
-    return LlavaNextImageProcessorPil(size={"shortest_edge": TILE}, crop_size=square, image_grid_pinpoints=PINPOINTS)
-
-
-def _config(tokenizer: LlamaTokenizer) -> LlavaNextConfig:
-    vision = CLIPVisionConfig(
-        hidden_size=32,
-        intermediate_size=64,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        image_size=TILE,
-        patch_size=PATCH,
-        projection_dim=32,
+def _image_processor(sizes: Sizes) -> LlavaNextImageProcessorPil:
+    square = {"height": sizes.tile, "width": sizes.tile}
+    return LlavaNextImageProcessorPil(
+        size={"shortest_edge": sizes.tile}, crop_size=square, image_grid_pinpoints=sizes.pinpoints()
     )
+
+
+def _config(tokenizer: LlamaTokenizer, sizes: Sizes) -> LlavaNextConfig:
+    vision = CLIPVisionConfig(image_size=sizes.tile, patch_size=PATCH, projection_dim=32, **sizes.vision)
     text = MistralConfig(
-        vocab_size=PADDED,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=4096,
+        vocab_size=sizes.rows,
         sliding_window=None,
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **sizes.text,
     )
     return LlavaNextConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids(IMAGE),
-        image_grid_pinpoints=PINPOINTS,
+        image_token_index=tokenizer.get_vocab()[IMAGE],
+        image_grid_pinpoints=sizes.pinpoints(),
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         tie_word_embeddings=False,

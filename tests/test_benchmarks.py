@@ -1,0 +1,43 @@
+"""Benchmarks are run by hand, on machines that others have: what they import is there, and the one for GPUs works."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paths import ROOT
+
+FILES = sorted((ROOT / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
+def test_what_a_benchmark_imports_of_us_is_there(file: Path) -> None:
+    missing = []
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in ("abo_vqa", "abo_demo"):
+            module = importlib.import_module(str(node.module))
+            missing += [f"{node.module}.{name.name}" for name in node.names if not hasattr(module, name.name)]
+    assert missing == []
+
+
+@pytest.mark.slow
+def test_everything_for_a_gpu_works_on_tiny_models(tmp_path: Path) -> None:
+    out = tmp_path / "gpu.md"
+    command = [sys.executable, str(ROOT / "benchmarks/gpu.py"), "--small", "--out", str(out)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    said = out.read_text()
+    assert done.returncode == 0, said
+    titles = [line for line in said.splitlines() if line.startswith("## ")]
+    assert [title.split(",")[0] for title in titles] == [
+        "## Evaluation against the stock stack", "## Training against TRL", "## Writing questions"
+    ]  # fmt: skip
+    assert "answers the same token by token" in said
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in said.splitlines()
+        if "SFTTrainer" in line or "ours, a seq" in line
+    ]
+    assert len(rows) == 2 and rows[0][-2:] == rows[1][-2:], "the same losses"
