@@ -35,9 +35,5 @@ def test_everything_for_a_gpu_works_on_tiny_models(tmp_path: Path) -> None:
         "## Evaluation against the stock stack", "## Training against TRL", "## Writing questions"
     ]  # fmt: skip
     assert "answers the same token by token" in said
-    rows = [
-        [cell.strip() for cell in line.split("|")[1:-1]]
-        for line in said.splitlines()
-        if "SFTTrainer" in line or "ours, a seq" in line
-    ]
-    assert len(rows) == 2 and rows[0][-2:] == rows[1][-2:], "the same losses"
+    trained = [line.split("|") for line in said.splitlines() if "SFTTrainer" in line or "ours, a sequence" in line]
+    assert len(trained) == 2 and trained[0][-3:] == trained[1][-3:], "the same losses"
