@@ -10,6 +10,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from abo_vqa.common.params.data import VlmParams
+
 DISTRACTORS = 3
 COUNTS = [str(number) for number in range(11)]
 YES_NO = (("yes", "no"), ("no", "yes"))
@@ -86,3 +88,13 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
 
 def _tuple(items: list[dict[str, Any]]) -> dict[str, Any]:
     return {"type": "array", "prefixItems": items, "items": False, "minItems": len(items), "maxItems": len(items)}
+
+
+def most_new_tokens(params: VlmParams) -> int:
+    """Return the maximum number of tokens of an output.
+
+    A constrained output must be able to finish for any weights: a token is at least one byte, then the end token.
+    """
+    if not params.constrained:
+        return params.max_new_tokens
+    return len(longest_output(params.longest_question, params.longest_word)) + 1

@@ -22,7 +22,7 @@ from abo_vqa.common.params import Params
 from abo_vqa.common.params.data import VlmParams
 from abo_vqa.common.project import model_source, project_root
 from abo_vqa.common.schema import RawOutput
-from abo_vqa.generators.output_schema import count_questions
+from abo_vqa.generators.output_schema import count_questions, most_new_tokens
 
 if TYPE_CHECKING:
     from abo_vqa.common.tracking.run import Run
@@ -47,7 +47,7 @@ def generate(
     InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and reused.
     """
     # Imported here: the other sources do not need torch.
-    from abo_vqa.generators.vlm_writer import Picture, most_new_tokens
+    from abo_vqa.generators.vlm_writer import Picture
 
     vlm = params.generate.vlm
     prompt = read_prompt(vlm)
@@ -83,15 +83,18 @@ def generate(
 def _inputs_digest(vlm: VlmParams, prompt: str, seed: int, model: str, pictures: "Sequence[Picture]") -> str:
     """Return the digest of everything that the outputs depend on.
 
-    It includes vlm.batch_size: the last bits of the scores depend on the batch's shape (see vlm_writer), so another
-    size can draw other tokens.
+    It includes vlm.batch_size, or the GPU's memory that decides it: the last bits of the scores depend on the batch's
+    shape (see vlm_writer), so another size can draw other tokens.
     """
     from abo_vqa.model.base.loading import compute_dtype
+    from abo_vqa.model.base.memory import gpu_memory
 
     contents = [[picture.path, hashlib.sha256(picture.data).hexdigest()] for picture in pictures]
     code = code_digest("abo_vqa.generators.vlm_writer")
     # `prompt` and `base` count by content, not by path.
     settings = vlm.model_dump(mode="json", exclude={"base", "prompt"})
+    if vlm.batch_size == "auto":
+        settings["batch_size"] = gpu_memory()
     settings["quantization"]["compute_dtype"] = str(compute_dtype(vlm.quantization))
     return digest([settings, prompt, seed, model, code, package_versions(PACKAGES), contents])
 
@@ -108,12 +111,12 @@ def _write_missing(
     if done == len(pictures):
         print(f"generate: all {done} outputs are in {journal.path} already")
         return
-    batch_size = batches[-1]["batch_size"] if batches else vlm.batch_size
     with (
         tracked("generate vlm", params, {"source": GENERATOR, "model": vlm.base}) as run,
         tqdm(total=len(pictures), initial=done, desc="generate", unit=" images", mininterval=1) as bar,
     ):
         writer = QuestionWriter(vlm, prompt, params.seed)
+        batch_size = batches[-1]["batch_size"] if batches else writer.batch_size(pictures)
         progress = _Progress(run, done)
         for batch in generate_batches(writer, pictures[done:], batch_size):
             journal.append(str(done), asdict(batch))  # the key is the place of its first picture

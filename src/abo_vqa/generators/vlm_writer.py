@@ -22,12 +22,15 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import VlmParams
 from abo_vqa.common.project import model_source
 from abo_vqa.common.storage import open_image
-from abo_vqa.generators.output_schema import failure_of, longest_output, question_schema
+from abo_vqa.generators.output_schema import failure_of, most_new_tokens, question_schema
 from abo_vqa.generators.sampling import logits_processors
 from abo_vqa.model.base.loading import load_base
+from abo_vqa.model.base.memory import cache_bytes, gpu_memory, images_at_once
 from abo_vqa.model.base.prompts import adds_begin_token, render_prompt
 
 OUT_OF_MEMORY = "out_of_memory"
+# Images whose prompts are measured: LLaVA-NeXT's tiles depend on the shape.
+MEASURED = 16
 
 
 @dataclass(frozen=True)
@@ -131,16 +134,29 @@ class QuestionWriter:
         vocabulary = self._model.config.get_text_config().vocab_size
         self._grammar = compile_grammar(tokenizer, vocabulary, self._ends, self._schema) if params.constrained else None
 
-    @torch.inference_mode()
-    def __call__(self, pictures: Sequence[Picture]) -> list[Output]:
-        """Write the outputs of one batch; raises InputError for an unreadable image or too long a prompt."""
-        encoded = self._processor(
+    def batch_size(self, pictures: Sequence[Picture]) -> int:
+        """Return how many images to write about at once; `auto` measures the prompts of the first of them."""
+        setting, memory = self._params.batch_size, gpu_memory()
+        if setting != "auto" or memory is None:
+            return images_at_once(setting, 0, 0, 0, 0, None)
+        longest = max(self._encode([picture])["input_ids"].shape[1] for picture in pictures[:MEASURED])
+        tokens, config = longest + most_new_tokens(self._params), self._model.config
+        weights, vocabulary = self._model.get_memory_footprint(), config.get_text_config().vocab_size
+        return images_at_once(setting, tokens, cache_bytes(config, self._model.dtype), vocabulary, weights, memory)
+
+    def _encode(self, pictures: Sequence[Picture]) -> Any:
+        return self._processor(
             images=[open_image(picture.path, picture.data) for picture in pictures],
             text=[self._prompt] * len(pictures),
             padding=True,
             add_special_tokens=self._add_begin,
             return_tensors="pt",
         )
+
+    @torch.inference_mode()
+    def __call__(self, pictures: Sequence[Picture]) -> list[Output]:
+        """Write the outputs of one batch; raises InputError for an unreadable image or too long a prompt."""
+        encoded = self._encode(pictures)
         length = encoded["input_ids"].shape[1]
         self._check_length(length)
         rngs = [derive_rng(self._seed, "generate", picture.path) for picture in pictures]
@@ -174,13 +190,3 @@ def compile_grammar(
     tokens = xgrammar.TokenizerInfo.from_huggingface(tokenizer, vocab_size=vocabulary, stop_token_ids=ends)
     # Free whitespace could go on forever.
     return xgrammar.GrammarCompiler(tokens).compile_json_schema(schema, any_whitespace=False)
-
-
-def most_new_tokens(params: VlmParams) -> int:
-    """Return the maximum number of tokens of an output.
-
-    A constrained output must be able to finish for any weights: a token is at least one byte, then the end token.
-    """
-    if not params.constrained:
-        return params.max_new_tokens
-    return len(longest_output(params.longest_question, params.longest_word)) + 1

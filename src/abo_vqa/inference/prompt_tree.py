@@ -16,10 +16,10 @@ import torch
 from transformers import DynamicCache
 
 from abo_vqa.common.errors import InputError
+from abo_vqa.model.base.memory import free_memory, gpu_memory, pass_tokens
 from abo_vqa.model.collators import check_length
 from abo_vqa.model.features import as_model_input
 from abo_vqa.model.finite import check_finite
-from abo_vqa.model.memory import free_memory, gpu_memory, pass_tokens
 from abo_vqa.model.shared_image import ImageCollator
 
 PREFIX = 0  # owner of the shared image's tokens

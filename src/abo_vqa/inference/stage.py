@@ -93,7 +93,7 @@ def _left_out(asked: Mapping[str, Sequence[Asked]]) -> str:
 def _journal_path(name: str, params: Params, asked: Mapping[str, Sequence[Asked]], images: Mapping[str, bytes]) -> Path:
     """Return the journal of this evaluation, named by a digest of everything that its answers depend on."""
     from abo_vqa.model.base.loading import compute_dtype, load_config
-    from abo_vqa.model.memory import gpu_memory, pass_tokens
+    from abo_vqa.model.base.memory import gpu_memory, pass_tokens
 
     vocabulary = load_config(params.model).get_text_config().vocab_size
     inputs = [

@@ -11,7 +11,8 @@ from transformers import AutoConfig
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import TrainParams, WeightsParams
-from abo_vqa.model.memory import pass_tokens
+from abo_vqa.generators.output_schema import most_new_tokens
+from abo_vqa.model.base.memory import cache_bytes, images_at_once, pass_tokens
 from abo_vqa.planning.cards import Card
 from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
 from abo_vqa.planning.work import ANSWER, OPTIONS, QUESTION, Work, image_tokens, prompts_per_question
@@ -76,8 +77,7 @@ class _Model:
         # The head is used for few tokens; the embedding is a table.
         blocks = (p for name, p in self.model.get_decoder().named_parameters() if "embed_tokens" not in name)
         self.operations = 2 * sum(parameter.numel() for parameter in blocks)
-        heads = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
-        self.cache = 2 * text.num_hidden_layers * text.num_key_value_heads * heads * self.dtype.itemsize
+        self.cache = cache_bytes(self.config, self.dtype)
         published = getattr(self.config, "dtype", None) or torch.float32
         self.download = 0 if local else sum(p.numel() for p in self.model.parameters()) * published.itemsize
 
@@ -107,16 +107,16 @@ def _dtype(params: WeightsParams, card: Card) -> torch.dtype:
 
 def _generation(params: Params, work: Work, writer: _Model, card: Card) -> Step:
     settings = params.generate.vlm
-    length = writer.most_image + WRITER_PROMPT + settings.max_new_tokens
-    logits = settings.batch_size * writer.vocabulary * 8
-    memory = writer.weights + settings.batch_size * length * writer.cache + logits + RUNTIME
+    length = writer.most_image + WRITER_PROMPT + most_new_tokens(settings)
+    whole = None if card.name == "cpu" else int(card.memory)
+    images = images_at_once(settings.batch_size, length, writer.cache, writer.vocabulary, int(writer.weights), whole)
+    memory = writer.weights + images * (length * writer.cache + writer.vocabulary * 8) + RUNTIME
     read = work.images * (writer.mean_image + WRITER_PROMPT) * writer.operations / (REACHED * card.operations)
-    steps = work.images / settings.batch_size * WRITER_OUTPUT
+    steps = work.images / images * WRITER_OUTPUT
     written = steps * max(
-        writer.weights / (READ * card.bandwidth),
-        settings.batch_size * writer.operations / (REACHED * card.operations),
+        writer.weights / (READ * card.bandwidth), images * writer.operations / (REACHED * card.operations)
     )
-    note = f"{work.images:,} images, {settings.batch_size} at once, {WRITER_OUTPUT} tokens each"
+    note = f"{work.images:,} images, {images} at once, {WRITER_OUTPUT} tokens each"
     return Step("generate", 1, memory, read + written, work.images * 1500, "by image", note)
 
 

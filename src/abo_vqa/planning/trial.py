@@ -22,9 +22,9 @@ from abo_vqa.inference.ask import BLANK, prompts_by_image
 from abo_vqa.inference.conditions import questions_asked
 from abo_vqa.inference.prompt_tree import Scorer
 from abo_vqa.model.base.loading import compute_dtype, load_base, load_processor
+from abo_vqa.model.base.memory import free_memory
 from abo_vqa.model.collators import QuestionCollator
 from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.memory import free_memory
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.planning.work import Work, prompts_per_question
 from abo_vqa.training.launch import use_gpus
@@ -99,8 +99,9 @@ def _generation(params: Params, work: Work) -> Trial:
     started = time.monotonic()
     writer = QuestionWriter(vlm, read_prompt(vlm), params.seed)
     loaded = time.monotonic()
-    pictures = [Picture(f"drawn-{place}.jpg", drawn_image()) for place in range(vlm.batch_size)]
-    batches = list(generate_batches(writer, pictures, vlm.batch_size))
+    number = writer.batch_size([Picture("drawn.jpg", drawn_image())])
+    pictures = [Picture(f"drawn-{place}.jpg", drawn_image()) for place in range(number)]
+    batches = list(generate_batches(writer, pictures, number))
     seconds = time.monotonic() - loaded
     if any(output.failure == OUT_OF_MEMORY for batch in batches for output in batch.outputs):
         raise InputError("generate.vlm: a single image does not fit into memory; set generate.vlm.quantization")

@@ -8,7 +8,7 @@ import torch
 from trl import SFTTrainer
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.model.memory import free_memory, gpu_memory
+from abo_vqa.model.base.memory import free_memory, gpu_memory
 from abo_vqa.training.passes import RandomState, gradients, kept_bytes, passes, tokens_that_fit
 
 

@@ -27,6 +27,7 @@ from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import check_params
 from abo_vqa.common.params.data import VlmParams
+from abo_vqa.generators import vlm_writer
 from abo_vqa.generators.output_schema import (
     NOT_JSON,
     OTHER_FORM,
@@ -34,6 +35,7 @@ from abo_vqa.generators.output_schema import (
     count_questions,
     failure_of,
     longest_output,
+    most_new_tokens,
     question_schema,
 )
 from abo_vqa.generators.sampling import DrawPerRow
@@ -44,8 +46,8 @@ from abo_vqa.generators.vlm_writer import (
     QuestionWriter,
     compile_grammar,
     generate_batches,
-    most_new_tokens,
 )
+from abo_vqa.model.base.memory import FILLED, cache_bytes
 from paths import ROOT
 
 PROMPT = "Write five questions as JSON."
@@ -452,3 +454,18 @@ def test_an_unreadable_image_is_named(tiny_vlm: Path) -> None:
 )
 def test_questions_of_an_output_are_counted(text: str, count: int) -> None:
     assert count_questions(text) == count
+
+
+def test_as_many_images_at_once_as_the_memory_holds(
+    tiny_vlm: Path, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = vlm_params(tiny_vlm, batch_size="auto")
+    writer = QuestionWriter(params, PROMPT, seed=1)
+    assert writer.batch_size(pictures) == 8, "without a GPU"
+    # The narrow pictures have the most tiles, and are among the first.
+    longest = max(writer._encode([picture])["input_ids"].shape[1] for picture in pictures[:5])
+    each = (longest + most_new_tokens(params)) * cache_bytes(writer._model.config, torch.float32) + 8 * TINY.rows
+    for images, expected in ((5, 4), (4, 4), (3, 2), (0, 1)):
+        memory = int((writer._model.get_memory_footprint() + images * each) / FILLED) + 1
+        monkeypatch.setattr(vlm_writer, "gpu_memory", lambda memory=memory: memory)
+        assert writer.batch_size(pictures) == expected

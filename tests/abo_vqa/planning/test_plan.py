@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 from collections.abc import Callable
 from itertools import islice
 from pathlib import Path
@@ -10,9 +11,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoTokenizer, CLIPVisionConfig, GemmaConfig, LlavaConfig
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    CLIPVisionConfig,
+    GemmaConfig,
+    LlavaConfig,
+    LlavaNextConfig,
+    MistralConfig,
+)
 from typer.testing import CliRunner
 
+from abo_demo.llava_next import PUBLISHED
 from abo_vqa.commands.app import app
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
@@ -64,6 +74,31 @@ def of_paper(make_params: Callable[..., Params], base: Path, **train: Any) -> Pa
     values["train"] |= train
     params = make_params(values)
     return params.model_copy(update={"model": params.model.model_copy(update={"base": str(base)})})
+
+
+def test_more_images_are_written_about_at_once_on_a_larger_card(make_params: Any, tmp_path: Path) -> None:
+    """The published writer, LLaVA-v1.6-Mistral-7B, by its configuration."""
+    vision = CLIPVisionConfig(image_size=336, patch_size=14, **PUBLISHED.vision)
+    text = MistralConfig(vocab_size=PUBLISHED.rows, **PUBLISHED.text)
+    LlavaNextConfig(vision_config=vision, text_config=text).save_pretrained(tmp_path)
+    made = make_params({"generate": {"source": "vlm"}})
+    vlm = made.generate.vlm.model_copy(update={"base": str(tmp_path)})
+
+    def written(card: str, batch_size: Any) -> tuple[Step, float]:
+        generate = made.generate.model_copy(update={"vlm": vlm.model_copy(update={"batch_size": batch_size})})
+        planned = plan(made.model_copy(update={"generate": generate}), work_of(made, {}), CARDS[card])
+        assert planned.steps[0].stage == "generate"
+        return planned.steps[0], planned.usable
+
+    numbers = []
+    for card in ("T4", "A100", "H100"):
+        step, usable = written(card, "auto")
+        numbers.append(int(re.search(r"(\d+) at once", step.note)[1]))
+        assert step.memory <= usable
+        one, ten = (written(card, count)[0] for count in (1, 10))
+        assert step.memory == pytest.approx(one.memory + (numbers[-1] - 1) * (ten.memory - one.memory) / 9)
+        assert step.seconds < one.seconds, "the weights are read once for all images of a batch"
+    assert numbers == sorted(numbers) and numbers[0] >= 8 and numbers[-1] > numbers[0]
 
 
 def test_tables_of_the_same_sample_are_counted_and_others_are_not(make_params: Callable[..., Params]) -> None:

@@ -64,7 +64,7 @@ class VlmParams(WeightsParams):
     longest_question: Annotated[int, Field(ge=20, le=128)]
     longest_word: Annotated[int, Field(ge=3, le=128)]
     max_new_tokens: Count
-    batch_size: Count
+    batch_size: Count | Literal["auto"]
     sampling: SamplingParams
 
 
