@@ -39,7 +39,7 @@ def main(
     chosen = known_card(card)
     import pyarrow.parquet as pq
 
-    from abo_vqa.common.layout import split_table
+    from abo_vqa.common.layout import read_image_bytes, read_questions, split_table
     from abo_vqa.common.params import read_params
     from abo_vqa.planning.markdown import plan_markdown, trials_markdown
     from abo_vqa.planning.plan import plan
@@ -53,4 +53,5 @@ def main(
     if tried:
         from abo_vqa.planning.trial import try_stages
 
-        print(f"\n{trials_markdown(list(try_stages(params, work)))}")
+        rows = {split: read_questions(split) for split in ("train", "test")} if work.measured else None
+        print(f"\n{trials_markdown(list(try_stages(params, work, (rows, read_image_bytes) if rows else None)))}")

@@ -4,7 +4,7 @@ import io
 import resource
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.layout import read_image_bytes, read_questions, with_options
+from abo_vqa.common.layout import with_options
 from abo_vqa.common.params import Params
 from abo_vqa.generators.vlm import read_prompt
 from abo_vqa.generators.vlm_writer import OUT_OF_MEMORY, Picture, QuestionWriter, generate_batches
@@ -33,7 +33,7 @@ from abo_vqa.training.settings import attention, autocast
 from abo_vqa.training.trainer import train_arm
 
 Row = dict[str, Any]
-SPLITS = ("train", "test")
+Images = Callable[[set[str]], Mapping[str, bytes]]
 # The first step compiles and allocates, the second is timed. A loss scaler skips steps until it has found its scale.
 STEPS, SCALED_STEPS = 2, 8
 COLORS = ("black", "white", "blue", "red", "green", "brown", "gray", "yellow")
@@ -55,19 +55,24 @@ class Trial:
     steps: float
 
 
-def try_stages(params: Params, work: Work) -> Iterator[Trial]:
+def try_stages(
+    params: Params, work: Work, tables: tuple[Mapping[str, Sequence[Row]], Images] | None = None
+) -> Iterator[Trial]:
     """Run one step of each stage that needs a model, on this machine; nothing of the project is changed.
 
-    The questions are those of the run's tables if `work` was counted in them, otherwise drawn. Raises InputError where
-    a model does not load, memory does not suffice for a single prompt or image, or what it computes is not finite.
+    tables: the run's questions by split, `train` and `test`, and a function that reads images; None: they are drawn.
+    Raises InputError where a model does not load, memory does not suffice for a single prompt or image, or what it
+    computes is not finite.
     """
     settings = use_gpus(params.train.model_copy(update={"processes": 1}))
     params = params.model_copy(update={"train": settings})
     if params.generate.source == "vlm":
         yield _generation(params, work)
         free_memory()
-    rows = {split: read_questions(split) if work.measured else drawn_questions(params, work) for split in SPLITS}
-    yield from _training_and_evaluation(params, work, rows)
+    if tables is None:
+        drawn = drawn_questions(params, work)
+        tables = {"train": drawn, "test": drawn}, lambda ids: dict.fromkeys(ids, drawn_image())
+    yield from _training_and_evaluation(params, work, *tables)
 
 
 def drawn_image() -> bytes:
@@ -109,7 +114,9 @@ def _generation(params: Params, work: Work) -> Trial:
     return Trial("generate", did, loaded - started, seconds, _peak(), 1, work.images / len(pictures))
 
 
-def _training_and_evaluation(params: Params, work: Work, rows: Mapping[str, Sequence[Row]]) -> Iterator[Trial]:
+def _training_and_evaluation(
+    params: Params, work: Work, rows: Mapping[str, Sequence[Row]], read_images: Images
+) -> Iterator[Trial]:
     """Load the base once; train a step of the arm that shows the options most, then ask about one image."""
     settings, runs = params.train, len(params.arms) * len(params.train.replicates)
     name = max(params.arms, key=lambda arm: params.arm(arm).options_first + params.arm(arm).options_last)
@@ -120,7 +127,7 @@ def _training_and_evaluation(params: Params, work: Work, rows: Mapping[str, Sequ
     prompts = prompts_by_image(questions_asked(params, rows["test"], rows["train"]), prompt)
     asked = max(prompts.keys() - {BLANK}, key=lambda image: (len(prompts[image]), image))
     seen = {questions[place]["image"] for place in largest}
-    images = read_image_bytes(seen | {asked}) if work.measured else dict.fromkeys(seen | {asked}, drawn_image())
+    images = read_images(seen | {asked})
 
     _forget_peak()
     started = time.monotonic()
