@@ -26,11 +26,12 @@ repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print
 	abo-vqa repro
 	@cat reports/comparison.md
 
+# Three processes even on two cores: tests of whole pipelines wait a third of the time, for DVC, servers and the disk.
 test: $(VENV)/installed ## set up and run every test
-	pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=40
+	pytest -n 3 --dist loadfile --no-loadscope-reorder --durations=40
 
 test-fast: $(VENV)/installed ## run the tests that are not marked slow
-	pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
+	pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/installed ## ruff and mypy
 	ruff check .

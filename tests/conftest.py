@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-# Two test processes on two cores: more threads each would only wait for one another.
+# More test processes than cores: more threads each would only wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # A busy machine must not fail a test: no example has a time limit.
