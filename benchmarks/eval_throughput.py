@@ -22,7 +22,7 @@ from train_throughput import machine
 from abo_vqa.common.params import read_params
 from abo_vqa.common.params.model import PAPER_PROMPT
 from abo_vqa.inference.ask import BLANK, blank_image
-from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
+from abo_vqa.inference.prompt_tree.scorer import Answer, Prompt, Scorer
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.collators import Question, encode_prompts
 from abo_vqa.model.features import ImageFeatures

@@ -26,7 +26,7 @@ from scipy.stats import t
 from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.layout import feature_folder, read_image_bytes, read_questions
 from abo_vqa.common.params import Params, read_params
-from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
 from abo_vqa.metrics.answers import exact_match
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures

@@ -1,6 +1,7 @@
 """Predictions of models that were never asked: they know as much as a test wants them to."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -179,7 +180,7 @@ def options_help() -> dict[str, Any]:
 def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame], store: bytes) -> None:
     """Write parameters, store, scored answers, a test split and an audit as the stages before `compare` leave them."""
     (folder / "mlflow.db").write_bytes(store)
-    (folder / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
+    write_params(folder, root)
     for name in ("tables/predictions", "tables/splits", "reports/training"):
         (folder / name).mkdir(parents=True)
     asked_now = read_params(root / "params.yaml").conditions()
@@ -195,6 +196,13 @@ def write_project(folder: Path, root: Path, tables: Mapping[str, pd.DataFrame], 
     test.merge(matched[["qa_id", "matched_options"]], how="left").to_parquet(folder / "tables/splits/test.parquet")
     (folder / "reports/audit.json").write_text(json.dumps(audited(0.3), sort_keys=True))
     write_scores(folder, tables)
+
+
+def write_params(folder: Path, root: Path) -> None:
+    """Write the project's parameters with the training seeds SEEDS."""
+    text, changed = re.subn(r"replicates: \[.*?\]", f"replicates: {list(SEEDS)}", (root / "params.yaml").read_text())
+    assert changed == 1
+    (folder / "params.yaml").write_text(text)
 
 
 def write_scores(folder: Path, tables: Mapping[str, pd.DataFrame]) -> None:

@@ -168,7 +168,7 @@ def run(args: SimpleNamespace) -> None:
     from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, QuantizationParams
     from abo_vqa.inference.ask import BLANK, ask_all, blank_image
     from abo_vqa.inference.conditions import Distractors, ask_under
-    from abo_vqa.inference.prompt_tree import Scorer
+    from abo_vqa.inference.prompt_tree.scorer import Scorer
     from abo_vqa.metrics.answers import score_answers
     from abo_vqa.metrics.bertscore import BertScorer
     from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from abo_vqa.common.params.model import PromptParams
 from abo_vqa.inference.conditions import BLANK, Asked, identity
-from abo_vqa.inference.prompt_tree import Answer, Prompt, Scorer
+from abo_vqa.inference.prompt_tree.scorer import Answer, Prompt, Scorer
 
 _PRIOR = "prior"  # entry of the options' prior log-probabilities; all other entries belong to an image
 _OPTIONS_TOGETHER = 64
@@ -49,12 +49,20 @@ def ask_all(
     known = known or {}
     answers: dict[tuple[str, Prompt], Answer] = {}
     by_image = prompts_by_image(asked, prompt)
-    for image, distinct in tqdm(by_image.items(), desc=label, unit=" images", mininterval=2):
-        entry = known.get(image)
-        if entry is None:
-            entry = [asdict(answer) for answer in model.ask(image, list(distinct))]
-            keep(image, entry)
-        answers |= {(image, p): _answer(values) for p, values in zip(distinct, entry, strict=True)}
+    with tqdm(total=len(by_image), desc=label, unit=" images", mininterval=2) as bar:
+        for images in model.together(by_image):
+            entries: dict[str, Any] = {image: known.get(image) for image in images}
+            # Images of a group that was interrupted are asked again with the others: alone, last bits would differ.
+            if None in entries.values():
+                found = model.ask_together({image: list(by_image[image]) for image in images})
+                entries = {image: [asdict(answer) for answer in given] for image, given in found.items()}
+                for image in images:
+                    if image not in known:
+                        keep(image, entries[image])
+            for image in images:
+                pairs = zip(by_image[image], entries[image], strict=True)
+                answers |= {(image, p): _answer(values) for p, values in pairs}
+            bar.update(len(images))
     options = sorted({o for questions in asked.values() for q in questions for o in q.options})
     prior = known.get(_PRIOR)
     if prior is None:

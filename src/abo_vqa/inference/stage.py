@@ -47,7 +47,7 @@ def evaluate(name: str, params: Params) -> None:
     # Imported here: a wrong parameter is reported before seconds of importing torch.
     from abo_vqa.common.tracking.run import model_tags, tracked_run
     from abo_vqa.inference.ask import BLANK, ask_all, blank_image
-    from abo_vqa.inference.prompt_tree import Scorer
+    from abo_vqa.inference.prompt_tree.scorer import Scorer
     from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter
     from abo_vqa.model.base.loading import load_base, load_processor
     from abo_vqa.model.features import ImageFeatures

@@ -20,7 +20,7 @@ from abo_vqa.generators.vlm import read_prompt
 from abo_vqa.generators.vlm_writer import OUT_OF_MEMORY, Picture, QuestionWriter, generate_batches
 from abo_vqa.inference.ask import BLANK, prompts_by_image
 from abo_vqa.inference.conditions import questions_asked
-from abo_vqa.inference.prompt_tree import Scorer
+from abo_vqa.inference.prompt_tree.scorer import Scorer
 from abo_vqa.model.base.loading import compute_dtype, load_base, load_processor
 from abo_vqa.model.base.memory import free_memory
 from abo_vqa.model.collators import QuestionCollator

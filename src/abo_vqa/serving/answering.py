@@ -9,7 +9,7 @@ import torch
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, PromptParams
-from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
 from abo_vqa.model.adapters import attach_adapters, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.shared_image import ImageCollator

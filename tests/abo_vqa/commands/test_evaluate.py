@@ -15,7 +15,7 @@ import pytest
 from abo_vqa.commands import evaluate as command
 from abo_vqa.commands.app import main
 from abo_vqa.common.params import Params
-from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
 from abo_vqa.model.adapters import attach_adapters, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.features import ImageFeatures

@@ -1,6 +1,6 @@
 """Asking everything: each image once, and an interrupted call goes on where it stopped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.common.params.model import PAPER_PROMPT, PromptParams
 from abo_vqa.inference.ask import BLANK, ask_all
 from abo_vqa.inference.conditions import Asked, Distractors, ask_under
-from abo_vqa.inference.prompt_tree import Answer, Prompt
+from abo_vqa.inference.prompt_tree.scorer import Answer, Prompt
 
 CONDITIONS = {
     "open": ConditionParams(options="none"),
@@ -25,11 +25,21 @@ PRIOR = "prior"
 
 
 class Pretended:
-    """A model whose answers are made of what it is asked; it stops before the given number of calls is exceeded."""
+    """A model whose answers are made of what it is asked; it stops before the given number of calls is exceeded.
 
-    def __init__(self, calls: int | None = None) -> None:
-        self.calls = calls
+    group: the images that it is asked about together.
+    """
+
+    def __init__(self, calls: int | None = None, group: int = 1) -> None:
+        self.calls, self.group = calls, group
         self.asked: list[tuple[str, tuple[Prompt, ...]]] = []
+
+    def together(self, prompts: Mapping[str, Any]) -> list[list[str]]:
+        images = list(prompts)
+        return [images[start : start + self.group] for start in range(0, len(images), self.group)]
+
+    def ask_together(self, prompts: Mapping[str, Sequence[Prompt]]) -> dict[str, list[Answer]]:
+        return {image: self.ask(image, of) for image, of in prompts.items()}
 
     def ask(self, image: str, prompts: Sequence[Prompt]) -> list[Answer]:
         if len(self.asked) == self.calls:
@@ -127,3 +137,21 @@ def test_a_finished_journal_answers_everything(questions, asked, tmp_path: Path)
     none = Pretended(calls=0)
     pd.testing.assert_frame_equal(ask(none, questions, asked, known), expected)
     assert none.asked == []
+
+
+def test_a_group_that_was_interrupted_is_asked_again_as_a_whole(questions, asked):
+    expected, kept = ask(Pretended(), questions, asked), dict[str, Any]()
+
+    def keep(key: str, entry: Any) -> None:
+        if len(kept) == 4:  # in the middle of the second group of three
+            raise KeyboardInterrupt
+        kept[key] = entry
+
+    with pytest.raises(KeyboardInterrupt):
+        ask(Pretended(group=3), questions, asked, {}, keep)
+    known, again, added = dict(kept), Pretended(group=3), list[str]()
+    table = ask(again, questions, asked, known, lambda key, entry: added.append(key))
+    images = [*dict.fromkeys(row["image_id"] for row in questions), BLANK]
+    assert [image for image, _ in again.asked[:-1]] == images[3:], "the first group is known"
+    assert added == [*images[4:], PRIOR]
+    pd.testing.assert_frame_equal(table, expected)

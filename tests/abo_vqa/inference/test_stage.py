@@ -14,7 +14,7 @@ from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.common.tracking.run import find_run
 from abo_vqa.inference import stage
 from abo_vqa.inference.conditions import Asked, Distractors, ask_under
-from abo_vqa.inference.prompt_tree import Scorer
+from abo_vqa.inference.prompt_tree.scorer import Scorer
 from parameters import changed
 from paths import ROOT
 
@@ -47,18 +47,18 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(
 ) -> None:
     params, path = read_params(), answers_table("base")
     asked: list[str] = []
-    ask = Scorer.ask
+    ask = Scorer.ask_together
 
     def until(last: int | None) -> Callable[..., Any]:
-        def counted(self: Scorer, image: str, prompts: Any) -> Any:
+        def counted(self: Scorer, prompts: Any) -> Any:
             if len(asked) == last:
                 raise KeyboardInterrupt
-            asked.append(image)
-            return ask(self, image, prompts)
+            asked.extend(prompts)
+            return ask(self, prompts)
 
         return counted
 
-    monkeypatch.setattr(Scorer, "ask", until(None))
+    monkeypatch.setattr(Scorer, "ask_together", until(None))
     stage.evaluate("base", params)
     everything, whole = list(asked), path.read_bytes()
     assert len(everything) == len(set(everything)) + 1 == 10, "eight images, the blank one, and that for the priors"
@@ -67,11 +67,11 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(
 
     path.unlink()
     asked.clear()
-    monkeypatch.setattr(Scorer, "ask", until(3))
+    monkeypatch.setattr(Scorer, "ask_together", until(3))
     with pytest.raises(KeyboardInterrupt):
         stage.evaluate("base", params)
     assert not path.exists() and len(list(journal_folder().glob("base-*.db"))) == 1
-    monkeypatch.setattr(Scorer, "ask", until(None))
+    monkeypatch.setattr(Scorer, "ask_together", until(None))
     stage.evaluate("base", params)
     assert asked == everything
     assert path.read_bytes() == whole

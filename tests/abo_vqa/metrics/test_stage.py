@@ -19,7 +19,7 @@ from abo_vqa.metrics.stage import COMPARED, main
 from adapted import NoScorer
 from paths import ROOT
 from pretended import MODELS as COMPARED_MODELS
-from pretended import SEEDS
+from pretended import SEEDS, write_params
 
 WORDS = ["red", "blue", "green", "black"]
 MODELS = ["base", *(f"{arm}-{seed}" for arm in COMPARED_MODELS[1:] for seed in SEEDS)]
@@ -61,7 +61,7 @@ def answered(row: dict[str, Any], asked: Asked, condition: str, right: bool) -> 
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: bytes) -> Path:
     """A project whose models were asked: base is right once, the options arm always."""
     (tmp_path / "mlflow.db").write_bytes(empty_store)
-    (tmp_path / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+    write_params(tmp_path, ROOT)
     for folder in ("tables/answers", "tables/splits"):
         (tmp_path / folder).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)

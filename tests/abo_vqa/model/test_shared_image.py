@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ArmParams
-from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.collators import QuestionCollator
 from abo_vqa.model.features import ImageFeatures

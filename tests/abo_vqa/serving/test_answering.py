@@ -17,7 +17,7 @@ from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.common.params.model import PAPER_PROMPT, PromptParams
 from abo_vqa.inference.ask import BLANK, ask_all, blank_image
 from abo_vqa.inference.conditions import Distractors, ask_under
-from abo_vqa.inference.prompt_tree import Scorer
+from abo_vqa.inference.prompt_tree.scorer import Scorer
 from abo_vqa.metrics.answers import score_answers
 from abo_vqa.model.adapters import attach_adapters
 from abo_vqa.model.base.loading import load_base, load_processor

@@ -137,7 +137,7 @@ def test_the_version_holds_adapter_base_code_predictions_and_pinned_requirements
     folder = files_of("2")
     assert (folder / "artifacts/options-2/adapter_model.safetensors").read_text() == "options-2"
     assert (folder / "artifacts/tiny/config.json").is_file()
-    assert (folder / "code/abo_vqa/inference/prompt_tree.py").is_file()
+    assert (folder / "code/abo_vqa/inference/prompt_tree/scorer.py").is_file()
     assert not list(folder.rglob("__pycache__")) and not list(folder.rglob("*.pkl"))
     kept, ours = (pd.read_parquet(path) for path in (folder / TESTED, "tables/predictions/options-2.parquet"))
     assert list(kept) == ["qa_id", "image_id", "image_group", "condition", "correct"]

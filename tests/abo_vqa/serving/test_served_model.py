@@ -25,7 +25,7 @@ from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.inference.ask import BLANK, ask_all, blank_image
 from abo_vqa.inference.conditions import Distractors, ask_under
-from abo_vqa.inference.prompt_tree import Scorer
+from abo_vqa.inference.prompt_tree.scorer import Scorer
 from abo_vqa.metrics.answers import exact_match, score_answers, summarize
 from abo_vqa.model.adapters import attach_adapters
 from abo_vqa.model.base.loading import load_base, load_processor

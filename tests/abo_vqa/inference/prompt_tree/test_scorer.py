@@ -8,7 +8,7 @@ import torch
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
-from abo_vqa.inference.prompt_tree import Prompt, Scorer
+from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
 from abo_vqa.model.adapters import attach_adapters, save_adapter, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.collators import Question, encode_prompts
@@ -57,10 +57,10 @@ def naive(model: Any, processor: Any, image: bytes, prompt: Prompt) -> tuple[lis
     return said, scores
 
 
-@pytest.mark.parametrize("with_adapter", [False, True])
+@pytest.mark.parametrize(("with_adapter", "together"), [(False, False), (True, False), (True, True)])
 @pytest.mark.parametrize("tokens_per_pass", [40, 4096])
 def test_answers_and_probabilities_are_those_of_one_sequence_each(
-    params: Params, images: dict[str, bytes], tmp_path: Path, with_adapter: bool, tokens_per_pass: int
+    params: Params, images: dict[str, bytes], tmp_path: Path, with_adapter: bool, together: bool, tokens_per_pass: int
 ) -> None:
     base, processor = load_base(params.model), load_processor(params.model)
     features = ImageFeatures(tmp_path, images, base, processor)
@@ -68,8 +68,11 @@ def test_answers_and_probabilities_are_those_of_one_sequence_each(
     generated = []
     for known in (features, None):
         scorer = Scorer(model, ImageCollator(processor, images, known, 8192), NEW, tokens_per_pass)
-        for image in ("image-0", "image-5"):
-            for prompt, answer in zip(PROMPTS, scorer.ask(image, PROMPTS), strict=True):
+        # Several images in one cache, and fewer prompts about one of them.
+        of = {"image-0": PROMPTS, "image-5": PROMPTS, "image-3": PROMPTS[1:3]}
+        answers = scorer.ask_together(of) if together else {image: scorer.ask(image, of[image]) for image in of}
+        for image, given in answers.items():
+            for prompt, answer in zip(of[image], given, strict=True):
                 said, scores = naive(model, processor, images[image], prompt)
                 assert list(answer.tokens) == said
                 assert answer.log_probabilities == pytest.approx(scores, abs=1e-4)
@@ -124,3 +127,43 @@ def test_memory_that_runs_out_makes_the_passes_smaller_and_loses_no_answer(
     most[0] = 3
     with pytest.raises(InputError, match="image-2: out of memory although each prompt had a forward pass of its own"):
         scorer.ask("image-2", PROMPTS)
+
+
+def test_images_are_asked_together_as_far_as_their_text_fits_a_pass(
+    tiny_params: Params, images: dict[str, bytes]
+) -> None:
+    model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
+    collator = ImageCollator(processor, images, None, 8192)
+    tokens = sum(len(collator.prompt_tokens(prompt.text)) for prompt in PROMPTS[1:3])
+    tokens += sum(len(collator.tokenizer.encode(option, add_special_tokens=False)) for option in PROMPTS[1].options)
+    asked = {f"image-{number}": PROMPTS[1:3] for number in range(5)}
+    named = list(asked)
+    assert Scorer(model, collator, NEW, 10**6).together(asked) == [[image] for image in named], "without a GPU"
+    for limit, expected in ((2 * tokens, [named[:2], named[2:4], named[4:]]), (2 * tokens - 1, [[i] for i in named])):
+        assert Scorer(model, collator, NEW, limit, several_images=True).together(asked) == expected
+
+
+def test_memory_that_runs_out_makes_the_groups_of_images_smaller_first(
+    tiny_params: Params, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
+    scorer = Scorer(model, ImageCollator(processor, images, None, 8192), NEW, 4096, several_images=True)
+    asked = {f"image-{number}": PROMPTS for number in range(4)}
+    expected = {image: scorer.ask(image, PROMPTS) for image in asked}
+    forward, read = type(model).forward, list[int]()
+
+    def bounded(self: Any, input_ids: torch.Tensor, **kwargs: Any) -> Any:
+        past = kwargs["past_key_values"].get_seq_length()
+        read.append(past)
+        if past > 2 * expected_prefix:
+            raise torch.OutOfMemoryError("planted")
+        return forward(self, input_ids, **kwargs)
+
+    expected_prefix = len(scorer._collator.image_prefix("image-0")[0]) + 60
+    monkeypatch.setattr(type(model), "forward", bounded)
+    for image, answers in scorer.ask_together(asked).items():
+        for found, wanted in zip(answers, expected[image], strict=True):
+            assert found.tokens == wanted.tokens
+            assert found.log_probabilities == pytest.approx(wanted.log_probabilities, abs=1e-4)
+    assert max(read) > 2 * expected_prefix, "it did run out"
+    assert "continuing with" not in capsys.readouterr().err, "a pass of one image is as large as before"

@@ -1,28 +1,25 @@
 """Answer all prompts about an image together: the image encoded once, its prompts and their options as a tree.
 
 The image prefix stays in the key-value cache; prompts attend to it and themselves, options to it, their prompt and
-themselves. Exact: each option has the log-probability, and each prompt the greedy answer, of a separate sequence.
+themselves. On a GPU several images are asked together, each with a tree of its own in the same cache. Exact: each
+option has the log-probability, and each prompt the greedy answer, of a separate sequence.
 Options double as drafts: as long as the most likely tokens follow an option, no further forward pass is needed.
 """
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import count, islice
 from typing import Any, Literal
 
 import torch
-from transformers import DynamicCache
 
 from abo_vqa.common.errors import InputError
+from abo_vqa.inference.prompt_tree.tree import Segment, Tree, placed
 from abo_vqa.model.base.memory import free_memory, gpu_memory, pass_tokens
 from abo_vqa.model.collators import check_length
-from abo_vqa.model.features import as_model_input
-from abo_vqa.model.finite import check_finite
 from abo_vqa.model.shared_image import ImageCollator
-
-PREFIX = 0  # owner of the shared image's tokens
 
 
 @dataclass(frozen=True)
@@ -49,12 +46,13 @@ class Answer:
 
 @dataclass
 class _Branch:
-    """A prompt in a forward pass: its owner number, its length, the place of its last token, and the answer so far.
+    """A prompt in a forward pass: its owner number and its image's, its length, its last token's place, and the answer.
 
     options: token ids of each; starts: the place of each option's first token; scores: their log-probabilities.
     """
 
     owner: int
+    image: int
     length: int
     end: int
     options: list[list[int]]
@@ -67,27 +65,58 @@ class Scorer:
     """Answers prompts with one model; `tokens_per_pass` bounds the text tokens of a forward pass, and so memory."""
 
     def __init__(
-        self, model: Any, collator: ImageCollator, max_new_tokens: int, tokens_per_pass: int | Literal["auto"]
+        self,
+        model: Any,
+        collator: ImageCollator,
+        max_new_tokens: int,
+        tokens_per_pass: int | Literal["auto"],
+        several_images: bool | None = None,
     ) -> None:
-        """Take a model in evaluation mode and a collator with its images."""
+        """Take a model in evaluation mode and a collator with its images.
+
+        several_images: whether `together` fills passes with several images; None: on a GPU, where a larger pass takes
+        hardly longer.
+        """
         self._model, self._collator, self._max_new_tokens = model, collator, max_new_tokens
-        self._tokens_per_pass = pass_tokens(tokens_per_pass, model.config.get_text_config().vocab_size, gpu_memory())
+        memory = gpu_memory()
+        self._tokens_per_pass = pass_tokens(tokens_per_pass, model.config.get_text_config().vocab_size, memory)
+        self._several = memory is not None if several_images is None else several_images
         self._tokenizer, self._ends = collator.tokenizer, collator.processor.ends
         # Options recur in every order and under every condition.
         self._encoded = cache(lambda option: self._tokenizer.encode(option, add_special_tokens=False))
 
-    def ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
-        """Return the answer to each prompt about an image; InputError for a bad image or too long a prompt.
+    def together(self, prompts: Mapping[str, Iterable[Prompt]]) -> list[list[str]]:
+        """Return the images in groups to ask about together; prompts: by image."""
+        if not self._several:
+            return [[image] for image in prompts]
+        sizes = {image: sum(map(self._size, of)) for image, of in prompts.items()}
+        return _grouped(sizes, self._tokens_per_pass)
 
-        Where the GPU's memory runs out, it is tried again in passes of half the tokens, down to a prompt each.
+    def _size(self, prompt: Prompt) -> int:
+        return len(self._collator.prompt_tokens(prompt.text)) + sum(len(self._encoded(o)) for o in prompt.options)
+
+    def ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
+        """Return the answer to each prompt about an image, as `ask_together`."""
+        return self.ask_together({image_id: prompts})[image_id]
+
+    def ask_together(self, prompts: Mapping[str, Sequence[Prompt]]) -> dict[str, list[Answer]]:
+        """Return the answers to the prompts about each image; InputError for a bad image or too long a prompt.
+
+        Where the GPU's memory runs out, each half of the images is asked by itself, and a single image in passes of
+        half the tokens, down to a prompt each.
         """
         while True:
             try:
-                return self._ask(image_id, prompts)
+                return self._ask(prompts)
             except torch.OutOfMemoryError as error:
-                self._halve(image_id, error)
+                if len(prompts) == 1:
+                    self._halve(next(iter(prompts)), error)
             # Not within `except`: there, the error holds what the failed pass has computed.
             free_memory()
+            if len(prompts) > 1:
+                images = list(prompts)
+                halves = images[: len(images) // 2], images[len(images) // 2 :]
+                return {k: v for half in halves for k, v in self.ask_together({i: prompts[i] for i in half}).items()}
 
     def _halve(self, image_id: str, error: torch.OutOfMemoryError) -> None:
         whole, self._tokens_per_pass = self._tokens_per_pass, self._tokens_per_pass // 2
@@ -100,21 +129,22 @@ class Scorer:
         )
 
     @torch.inference_mode()
-    def _ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
-        distinct = list(dict.fromkeys(prompts))
-        prefix, inputs = self._collator.image_prefix(image_id)
-        asked = [self._collator.prompt_tokens(prompt.text) for prompt in distinct]
-        drafts = [[self._encoded(option) for option in prompt.options] for prompt in distinct]
-        for prompt, tokens, options in zip(distinct, asked, drafts, strict=True):
+    def _ask(self, prompts: Mapping[str, Sequence[Prompt]]) -> dict[str, list[Answer]]:
+        prefixes = {image: self._collator.image_prefix(image) for image in prompts}
+        distinct = [(-place, image, p) for place, image in enumerate(prompts) for p in dict.fromkeys(prompts[image])]
+        asked = [self._collator.prompt_tokens(prompt.text) for _, _, prompt in distinct]
+        drafts = [[self._encoded(option) for option in prompt.options] for _, _, prompt in distinct]
+        for (_, image, prompt), tokens, options in zip(distinct, asked, drafts, strict=True):
             longest = max([self._max_new_tokens, *(len(option) + 1 for option in options)])
-            check_length(
-                f"{image_id}: {prompt.text[:80]!r}", len(prefix) + len(tokens) + longest, self._collator.context
-            )
-        tree, owners = _Tree(self._model, image_id, prefix, inputs), count(PREFIX + 1)
+            length = len(prefixes[image][0]) + len(tokens) + longest
+            check_length(f"{image}: {prompt.text[:80]!r}", length, self._collator.context)
+        tree, owners = Tree(self._model, prefixes), count(1)
         branches: list[_Branch] = []
         going: list[_Branch] = []
-        for part in self._passes(asked, drafts):
-            branches += self._read(tree, [asked[place] for place in part], [drafts[place] for place in part], owners)
+        sizes = {place: len(p) + sum(map(len, o)) for place, (p, o) in enumerate(zip(asked, drafts, strict=True))}
+        for part in _grouped(sizes, self._tokens_per_pass):
+            chosen = [(distinct[place][0], asked[place], drafts[place]) for place in part]
+            branches += self._read(tree, chosen, owners)
             # Answers that are not finished go on together: the fewer the passes, the faster.
             going = [branch for branch in branches if not self._finished(branch)]
             if sum(branch.length for branch in going) > self._tokens_per_pass:
@@ -122,42 +152,33 @@ class Scorer:
                 going = []
             tree.forget_prompts(but=[branch.owner for branch in going])
         self._generate(tree, going)
-        answers = dict(zip(distinct, map(self._answered, branches), strict=True))
-        return [answers[prompt] for prompt in prompts]
-
-    def _passes(self, asked: Sequence[Sequence[int]], drafts: Sequence[Sequence[Sequence[int]]]) -> list[list[int]]:
-        """Group the prompts into forward passes of at most `tokens_per_pass` tokens, or of a single larger prompt."""
-        passes: list[list[int]] = []
-        tokens = 0
-        for place, (prompt, options) in enumerate(zip(asked, drafts, strict=True)):
-            size = len(prompt) + sum(map(len, options))
-            if not passes or tokens + size > self._tokens_per_pass:
-                passes.append([])
-                tokens = 0
-            passes[-1].append(place)
-            tokens += size
-        return passes
+        places = ((image, prompt) for _, image, prompt in distinct)
+        answers = dict(zip(places, map(self._answered, branches), strict=True))
+        return {image: [answers[image, prompt] for prompt in of] for image, of in prompts.items()}
 
     def _read(
-        self, tree: "_Tree", asked: list[list[int]], drafts: list[list[list[int]]], owners: Iterator[int]
+        self, tree: Tree, asked: Sequence[tuple[int, list[int], list[list[int]]]], owners: Iterator[int]
     ) -> list[_Branch]:
-        """Return the prompts with their options' scores and, where an option predicts it, the generated answer."""
+        """Return the prompts with their options' scores and, where an option predicts it, the generated answer.
+
+        asked: of every prompt the image's owner, its tokens and those of its options.
+        """
         branches = []
-        segments: list[_Segment] = []
-        # Owners decide which tokens attend to which (_Tree.read); places index the pass, and so its logits.
+        segments: list[Segment] = []
+        # Owners decide which tokens attend to which (Tree.read); places index the pass, and so its logits.
         place = 0
-        for prompt, options in zip(asked, drafts, strict=True):
-            segments.append(_Segment(prompt, next(owners), PREFIX, 0))
+        for image, prompt, options in asked:
+            segments.append(Segment(prompt, next(owners), image, image, 0))
             place += len(prompt)
-            branch = _Branch(segments[-1].owner, len(prompt), place - 1, options)
+            branch = _Branch(segments[-1].owner, image, len(prompt), place - 1, options)
             for option in options:
                 # All options start at the same depth: each continues the prompt as if it were the only one.
-                segments.append(_Segment(option, next(owners), branch.owner, len(prompt)))
+                segments.append(Segment(option, next(owners), branch.owner, image, len(prompt)))
                 branch.starts.append(place)
                 place += len(option)
             branches.append(branch)
         # Only a prompt's last token and its options' tokens predict answers; the LM head is skipped for the others.
-        wanted = sorted([b.end for b in branches] + [p for s, p in _placed(segments) if s.parent != PREFIX])
+        wanted = sorted([b.end for b in branches] + [p for s, p in placed(segments) if s.parent > 0])
         logits = tree.read(segments, wanted)
         likeliest = dict(zip(wanted, logits.argmax(-1).tolist(), strict=True))
         for branch, scores in zip(branches, self._option_scores(branches, wanted, logits), strict=True):
@@ -200,12 +221,13 @@ class Scorer:
                 return
             place = start + len(said) - 1
 
-    def _generate(self, tree: "_Tree", branches: Sequence[_Branch]) -> None:
+    def _generate(self, tree: Tree, branches: Sequence[_Branch]) -> None:
         """Generate the tokens that no option predicted, one per unfinished answer and pass."""
         read = dict.fromkeys((branch.owner for branch in branches), 0)
         while going := [branch for branch in branches if not self._finished(branch)]:
             segments = [
-                _Segment(b.generated[read[b.owner] :], b.owner, PREFIX, b.length + read[b.owner]) for b in going
+                Segment(b.generated[read[b.owner] :], b.owner, b.image, b.image, b.length + read[b.owner])
+                for b in going
             ]
             ends, place = [], -1
             for branch, segment in zip(going, segments, strict=True):
@@ -220,77 +242,14 @@ class Scorer:
         return len(said) == self._max_new_tokens or (bool(said) and said[-1] in self._ends)
 
 
-@dataclass(frozen=True)
-class _Segment:
-    """Consecutive tokens. owner: their number; parent: the owner that they also attend to; depth: of the first, in
-    tokens after the image."""
-
-    tokens: Sequence[int]
-    owner: int
-    parent: int
-    depth: int
-
-
-def _placed(segments: Sequence[_Segment]) -> list[tuple[_Segment, int]]:
-    """Return every token's segment and place in the pass."""
-    each = [segment for segment in segments for _ in segment.tokens]
-    return [(segment, place) for place, segment in enumerate(each)]
-
-
-class _Tree:
-    """An image in a key-value cache, then segments that attend to the image, their parent and themselves."""
-
-    def __init__(self, model: Any, image_id: str, prefix: Sequence[int], inputs: Mapping[str, Any]) -> None:
-        self._model, self._image_id, self._depth = model, image_id, len(prefix)
-        self._cache = DynamicCache()
-        self._owners = torch.full((len(prefix),), PREFIX)
-        seen = torch.ones(1, 1, len(prefix), len(prefix), dtype=torch.bool).tril()
-        positions = torch.arange(len(prefix))
-        self._forward(torch.tensor(prefix), positions, seen, torch.tensor([len(prefix) - 1]), inputs)
-
-    def read(self, segments: Sequence[_Segment], wanted: Sequence[int]) -> torch.Tensor:
-        """Append segments; return the logits at the wanted places, of shape (wanted, vocabulary)."""
-        ids = torch.tensor([token for segment in segments for token in segment.tokens])
-        owners, parents, positions = (
-            torch.tensor(values)
-            for values in zip(
-                *(
-                    (segment.owner, segment.parent, self._depth + segment.depth + place)
-                    for segment in segments
-                    for place in range(len(segment.tokens))
-                ),
-                strict=True,
-            )
-        )
-        before = self._owners
-        self._owners = torch.cat([before, owners])
-        seen = (self._owners == PREFIX) | (self._owners == owners[:, None]) | (self._owners == parents[:, None])
-        seen[:, len(before) :] &= torch.ones(len(ids), len(ids), dtype=torch.bool).tril()
-        return self._forward(ids, positions, seen[None, None], torch.tensor(wanted), {})
-
-    def forget_prompts(self, but: Sequence[int]) -> None:
-        """Reduce the cache to the image and the prompts whose owners are given."""
-        kept = torch.isin(self._owners, torch.tensor([PREFIX, *but]))
-        self._owners = self._owners[kept]
-        layers: Any = self._cache.layers
-        for layer in layers:
-            layer.keys, layer.values = (states[:, :, kept.to(states.device)] for states in (layer.keys, layer.values))
-
-    def _forward(
-        self, ids: torch.Tensor, positions: torch.Tensor, seen: torch.Tensor, wanted: torch.Tensor, inputs: Any
-    ) -> torch.Tensor:
-        device = self._model.device
-        known = {name: value.to(device) for name, value in inputs.items() if name != "image_features"}
-        if "image_features" in inputs:
-            known |= as_model_input([feature.to(device) for feature in inputs["image_features"]])
-        found = self._model(
-            input_ids=ids[None].to(device),
-            position_ids=positions[None].to(device),
-            attention_mask=seen.to(device),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=wanted.to(device),
-            **known,
-        )
-        check_finite(found.logits, "logits", self._image_id, self._model)
-        return found.logits[0]
+def _grouped(sizes: Mapping[Any, int], most: int) -> list[list[Any]]:
+    """Divide what has these sizes, in order, into groups of at most `most`, or of a single larger one."""
+    groups: list[list[Any]] = []
+    total = 0
+    for key, size in sizes.items():
+        if not groups or total + size > most:
+            groups.append([])
+            total = 0
+        groups[-1].append(key)
+        total += size
+    return groups
