@@ -78,8 +78,8 @@ def parts(small: bool, folder: Path) -> list[Part]:
     found = [
         Part(
             "What has to be right",
-            "Tests marked `gpu`: a training that is killed goes on to the losses of one that was not, passes halved by "
-            "memory that runs out leave the same adapter, a pass fits the planned memory.",
+            "Tests marked `gpu`: float16 trains with the card's own loss scaler; a training that is killed goes on to "
+            "the losses of one that was not.",
             [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "--no-header", "-p", "no:cacheprovider"],
         )
     ]

@@ -171,6 +171,21 @@ def test_the_average_goes_on_from_a_checkpoint_among_its_steps(tiny_params: Para
     assert made(tmp_path / "halved") == made(tmp_path / "whole")
 
 
+@pytest.mark.gpu
+def test_a_training_killed_on_a_gpu_goes_on_to_the_losses_of_one_that_was_not(
+    tiny_params: Params, tmp_path: Path
+) -> None:
+    # Not to the same bytes: the order in which a GPU adds is its own.
+    params = with_train(tiny_params, epochs=6, save_steps=3, validation_questions=0)
+    (tmp_path / "whole").mkdir()
+    run_arm(tmp_path / "whole", params)
+    interrupt(tmp_path / "halved", params, step=8)
+    run_arm(tmp_path / "halved", params)
+    whole, halved = (json.loads((tmp_path / name / "curve.json").read_text()) for name in ("whole", "halved"))
+    assert [row["step"] for row in halved] == [row["step"] for row in whole] == list(range(1, 13))
+    assert [row["loss"] for row in halved] == pytest.approx([row["loss"] for row in whole], rel=1e-2)
+
+
 def test_a_new_interval_holds_from_the_checkpoint_on(tiny_params: Params, tmp_path: Path) -> None:
     params = with_train(tiny_params, epochs=6, save_steps=3, log_steps=100)
     interrupt(tmp_path / "run", params, step=8)
