@@ -42,20 +42,19 @@ def main() -> None:
         parser.error("no usable GPU; --small runs the same commands with tiny models")
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True)
     title = f"# Measured on {torch.cuda.get_device_name() if torch.cuda.is_available() else 'a CPU'}"
-    made = (
-        f"`python benchmarks/gpu.py{' --small' if args.small else ''}` at commit {commit.stdout.strip() or 'unknown'}"
+    command = f"`python benchmarks/gpu.py{' --small' if args.small else ''}`"
+    lines, failed = (
+        [title, f"{machine()}; {command} at commit {commit.stdout.strip() or 'unknown'}. Random weights."],
+        0,
     )
-    lines, failed = [title, f"{machine()}; {made}. Random weights at the geometries named."], 0
     with tempfile.TemporaryDirectory() as temporary:
         for part in parts(args.small, Path(temporary)):
             started = time.perf_counter()
             done = subprocess.run(part.command, cwd=ROOT, capture_output=True, text=True)
             failed += done.returncode != 0
-            said = (
-                done.stdout
-                if done.returncode == 0
-                else f"FAILED, exit {done.returncode}:\n\n```\n{done.stderr[-3000:]}\n```"
-            )
+            said = done.stdout
+            if done.returncode:  # pytest tells on standard output what failed
+                said = f"FAILED, exit {done.returncode}:\n\n```\n{(done.stdout + done.stderr)[-3000:]}\n```"
             shown = " ".join(word.replace(f"{temporary}/", "") for word in part.command[1:])
             lines += [
                 f"## {part.title}", part.text, f"`python {shown}` ({time.perf_counter() - started:.0f} s)", said.strip()
