@@ -85,11 +85,17 @@ def score_answers(answers: pd.DataFrame, scorer: PairScorer, model: str = "the m
     return pd.concat(parts, ignore_index=True)
 
 
+def answer_pairs(answers: pd.DataFrame) -> tuple[list[str], list[str]]:
+    """Return the given and the right answers, normalized: one of each for every order of every row."""
+    said = [normalize(text) for generated in answers["generated"] for text in generated]
+    right = [normalize(answer) for answer in answers["answer"]]
+    return said, np.repeat(right, answers["generated"].map(len)).tolist()
+
+
 def _score_condition(answers: pd.DataFrame, scorer: PairScorer) -> pd.DataFrame:
     table = pd.DataFrame([_scored(row) for row in answers.to_dict("records")])
+    said, right = answer_pairs(answers)
     orders = [len(generated) for generated in answers["generated"]]
-    right = np.repeat(table["gold"], orders).tolist()
-    said = [normalize(text) for generated in answers["generated"] for text in generated]
     starts = np.cumsum([0, *orders[:-1]])
     scores = np.add.reduceat(scorer.score(said, right), starts) / np.array(orders)[:, None]
     floor = baseline(sorted(set(right)), scorer)

@@ -43,14 +43,17 @@ def main() -> None:
     # Imported here: a wrong parameter is reported before seconds of importing.
     import pandas as pd
 
-    from abo_vqa.metrics.answers import calibration, check_micro_average, score_answers, summarize
+    from abo_vqa.metrics.answers import answer_pairs, calibration, check_micro_average, score_answers, summarize
     from abo_vqa.metrics.bertscore import BertScorer
 
     scorer = BertScorer(params.evaluate.bertscore_model, params.evaluate.bertscore_layers)
-    report = {}
-    for name in params.models():
-        answers = pd.DataFrame(read_table(answers_table(name), _asked_by(name)))
+    tables = {name: pd.DataFrame(read_table(answers_table(name), _asked_by(name))) for name in params.models()}
+    for name, answers in tables.items():
         _check_asked(name, answers, asked, rows)
+    # All at once, and kept: bert-score encodes a text once a call, and the models give mostly the same answers.
+    scorer.score(*answer_pairs(pd.concat(tables.values(), ignore_index=True)))
+    report = {}
+    for name, answers in tables.items():
         predictions = score_answers(answers, scorer, name)
         with replacing(predictions_table(name)) as temporary:
             predictions.to_parquet(temporary, index=False)

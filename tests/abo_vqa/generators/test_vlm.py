@@ -24,8 +24,8 @@ from abo_demo.llava_next import save_llava_next
 from abo_demo.scene import draw_scene, sample_scene
 from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.draws import derive_rng
+from abo_vqa.common.errors import readable_errors
 from abo_vqa.common.params import Params, check_params
-from abo_vqa.common.runner import run_stage
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.generators import vlm
 from abo_vqa.generators import vlm_writer as generating
@@ -81,7 +81,8 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
 
     def run_in(folder: Path) -> None:
         monkeypatch.chdir(folder)
-        run_stage("generate", main)
+        with readable_errors("generate"):
+            main()
 
     return run_in
 
