@@ -1,25 +1,28 @@
 """Answer all prompts about an image together: the image encoded once, its prompts and their options as a tree.
 
 The image prefix stays in the key-value cache; prompts attend to it and themselves, options to it, their prompt and
-themselves. On a GPU several images are asked together, each with a tree of its own in the same cache. Exact: each
-option has the log-probability, and each prompt the greedy answer, of a separate sequence.
-Options double as drafts: as long as the most likely tokens follow an option, no further forward pass is needed.
+themselves. What prompts of an image begin with in common is read once a pass. On a GPU several images are asked
+together, each with a tree of its own in the same cache. Exact: each option has the log-probability, and each prompt the
+greedy answer, of a separate sequence. Options double as drafts: as long as the most likely tokens follow an option, no
+further forward pass is needed.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from itertools import count, islice
-from typing import Any, Literal
+from itertools import accumulate, groupby, islice, takewhile
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.inference.prompt_tree.tree import Segment, Tree, placed
+from abo_vqa.inference.prompt_tree.tree import Segment, Tree
 from abo_vqa.model.base.memory import free_memory, gpu_memory, pass_tokens
 from abo_vqa.model.collators import check_length
 from abo_vqa.model.shared_image import ImageCollator
+
+_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -46,16 +49,20 @@ class Answer:
 
 @dataclass
 class _Branch:
-    """A prompt in a forward pass: its owner number and its image's, its length, its last token's place, and the answer.
+    """A prompt of an image in a forward pass, and its answer.
 
-    options: token ids of each; starts: the place of each option's first token; scores: their log-probabilities.
+    tokens: the prompt's; options: the tokens of each; image, node, drafts: the nodes of the image, of the prompt's last
+    tokens and of the options; end, starts: the places in the pass of the prompt's last and each option's first token;
+    scores: the options' log-probabilities.
     """
 
-    owner: int
     image: int
-    length: int
-    end: int
+    prompt: Prompt
+    tokens: list[int]
     options: list[list[int]]
+    node: int = 0
+    drafts: list[int] = field(default_factory=list)
+    end: int = 0
     starts: list[int] = field(default_factory=list)
     scores: tuple[float, ...] = ()
     generated: list[int] = field(default_factory=list)
@@ -89,11 +96,15 @@ class Scorer:
         """Return the images in groups to ask about together; prompts: by image."""
         if not self._several:
             return [[image] for image in prompts]
-        sizes = {image: sum(map(self._size, of)) for image, of in prompts.items()}
-        return _grouped(sizes, self._tokens_per_pass)
+        branches = {image: self._branches(0, of) for image, of in prompts.items()}
+        sizes = {image: sum(map(_size, of, [None, *of])) for image, of in branches.items()}
+        return _grouped(sizes, self._tokens_per_pass, lambda image, _: sizes[image])
 
-    def _size(self, prompt: Prompt) -> int:
-        return len(self._collator.prompt_tokens(prompt.text)) + sum(len(self._encoded(o)) for o in prompt.options)
+    def _branches(self, image: int, prompts: Iterable[Prompt]) -> list[_Branch]:
+        """Return each distinct prompt of an image, those that begin alike side by side."""
+        encode = self._collator.prompt_tokens
+        each = (_Branch(image, p, encode(p.text), list(map(self._encoded, p.options))) for p in dict.fromkeys(prompts))
+        return sorted(each, key=lambda branch: branch.tokens)
 
     def ask(self, image_id: str, prompts: Sequence[Prompt]) -> list[Answer]:
         """Return the answer to each prompt about an image, as `ask_together`."""
@@ -131,61 +142,48 @@ class Scorer:
     @torch.inference_mode()
     def _ask(self, prompts: Mapping[str, Sequence[Prompt]]) -> dict[str, list[Answer]]:
         prefixes = {image: self._collator.image_prefix(image) for image in prompts}
-        distinct = [(-place, image, p) for place, image in enumerate(prompts) for p in dict.fromkeys(prompts[image])]
-        asked = [self._collator.prompt_tokens(prompt.text) for _, _, prompt in distinct]
-        drafts = [[self._encoded(option) for option in prompt.options] for _, _, prompt in distinct]
-        for (_, image, prompt), tokens, options in zip(distinct, asked, drafts, strict=True):
-            longest = max([self._max_new_tokens, *(len(option) + 1 for option in options)])
-            length = len(prefixes[image][0]) + len(tokens) + longest
-            check_length(f"{image}: {prompt.text[:80]!r}", length, self._collator.context)
-        tree, owners = Tree(self._model, prefixes), count(1)
-        branches: list[_Branch] = []
+        branches = {image: self._branches(node, prompts[image]) for node, image in enumerate(prompts)}
+        for image, of_image in branches.items():
+            for branch in of_image:
+                longest = max([self._max_new_tokens, *(len(option) + 1 for option in branch.options)])
+                length = len(prefixes[image][0]) + len(branch.tokens) + longest
+                check_length(f"{image}: {branch.prompt.text[:80]!r}", length, self._collator.context)
+        tree = Tree(self._model, prefixes)
         going: list[_Branch] = []
-        sizes = {place: len(p) + sum(map(len, o)) for place, (p, o) in enumerate(zip(asked, drafts, strict=True))}
-        for part in _grouped(sizes, self._tokens_per_pass):
-            chosen = [(distinct[place][0], asked[place], drafts[place]) for place in part]
-            branches += self._read(tree, chosen, owners)
+        every = [branch for of_image in branches.values() for branch in of_image]
+        for part in _grouped(every, self._tokens_per_pass, _size):
+            self._read(tree, part)
             # Answers that are not finished go on together: the fewer the passes, the faster.
-            going = [branch for branch in branches if not self._finished(branch)]
-            if sum(branch.length for branch in going) > self._tokens_per_pass:
+            going += [branch for branch in part if not self._finished(branch)]
+            if sum(len(branch.tokens) for branch in going) > self._tokens_per_pass:
                 self._generate(tree, going)
                 going = []
-            tree.forget_prompts(but=[branch.owner for branch in going])
+            tree.forget_prompts(but=[branch.node for branch in going])
         self._generate(tree, going)
-        places = ((image, prompt) for _, image, prompt in distinct)
-        answers = dict(zip(places, map(self._answered, branches), strict=True))
+        answers = {(image, b.prompt): self._answered(b) for image, of_image in branches.items() for b in of_image}
         return {image: [answers[image, prompt] for prompt in of] for image, of in prompts.items()}
 
-    def _read(
-        self, tree: Tree, asked: Sequence[tuple[int, list[int], list[list[int]]]], owners: Iterator[int]
-    ) -> list[_Branch]:
-        """Return the prompts with their options' scores and, where an option predicts it, the generated answer.
-
-        asked: of every prompt the image's owner, its tokens and those of its options.
-        """
-        branches = []
-        segments: list[Segment] = []
-        # Owners decide which tokens attend to which (Tree.read); places index the pass, and so its logits.
+    def _read(self, tree: Tree, branches: Sequence[_Branch]) -> None:
+        """Set the prompts' options' scores and, where an option predicts it, the generated answer."""
+        segments = [s for image, same in groupby(branches, lambda b: b.image) for s in _grow(tree, list(same), image)]
+        first: dict[int, int] = {}
+        last: dict[int, int] = {}
         place = 0
-        for image, prompt, options in asked:
-            segments.append(Segment(prompt, next(owners), image, image, 0))
-            place += len(prompt)
-            branch = _Branch(segments[-1].owner, image, len(prompt), place - 1, options)
-            for option in options:
-                # All options start at the same depth: each continues the prompt as if it were the only one.
-                segments.append(Segment(option, next(owners), branch.owner, image, len(prompt)))
-                branch.starts.append(place)
-                place += len(option)
-            branches.append(branch)
+        for segment in segments:
+            first[segment.node] = place
+            place += len(segment.tokens)
+            last[segment.node] = place - 1
+        for branch in branches:
+            branch.end, branch.starts = last[branch.node], [first[draft] for draft in branch.drafts]
         # Only a prompt's last token and its options' tokens predict answers; the LM head is skipped for the others.
-        wanted = sorted([b.end for b in branches] + [p for s, p in placed(segments) if s.parent > 0])
+        predicting = [range(first[draft], last[draft] + 1) for branch in branches for draft in branch.drafts]
+        wanted = sorted({branch.end for branch in branches}.union(*predicting))
         logits = tree.read(segments, wanted)
         likeliest = dict(zip(wanted, logits.argmax(-1).tolist(), strict=True))
         for branch, scores in zip(branches, self._option_scores(branches, wanted, logits), strict=True):
             branch.scores = scores
             # It needs no forward pass, so it is tried first; most answers end here.
             self._follow_options(branch, likeliest)
-        return branches
 
     def _answered(self, branch: _Branch) -> Answer:
         said = self._tokenizer.decode(branch.generated, skip_special_tokens=True).strip()
@@ -223,18 +221,15 @@ class Scorer:
 
     def _generate(self, tree: Tree, branches: Sequence[_Branch]) -> None:
         """Generate the tokens that no option predicted, one per unfinished answer and pass."""
-        read = dict.fromkeys((branch.owner for branch in branches), 0)
+        # A node of their own: other prompts may share the prompt's.
+        for branch in branches:
+            branch.node = tree.grow(branch.node)
+        read = dict.fromkeys((branch.node for branch in branches), 0)
         while going := [branch for branch in branches if not self._finished(branch)]:
-            segments = [
-                Segment(b.generated[read[b.owner] :], b.owner, b.image, b.image, b.length + read[b.owner])
-                for b in going
-            ]
-            ends, place = [], -1
-            for branch, segment in zip(going, segments, strict=True):
-                place += len(segment.tokens)
-                ends.append(place)
-                read[branch.owner] = len(branch.generated)
+            segments = [Segment(branch.generated[read[branch.node] :], branch.node) for branch in going]
+            ends = [end - 1 for end in accumulate(len(segment.tokens) for segment in segments)]
             for branch, row in zip(going, tree.read(segments, ends), strict=True):
+                read[branch.node] = len(branch.generated)
                 branch.generated.append(int(row.argmax()))
 
     def _finished(self, branch: _Branch) -> bool:
@@ -242,14 +237,45 @@ class Scorer:
         return len(said) == self._max_new_tokens or (bool(said) and said[-1] in self._ends)
 
 
-def _grouped(sizes: Mapping[Any, int], most: int) -> list[list[Any]]:
-    """Divide what has these sizes, in order, into groups of at most `most`, or of a single larger one."""
-    groups: list[list[Any]] = []
+def _grow(tree: Tree, branches: Sequence[_Branch], above: int, depth: int = 0) -> Iterator[Segment]:
+    """Yield the segments of prompts, in their order, and of their options; set their nodes.
+
+    depth: how many tokens all of them begin with; above: the node that ends with these.
+    """
+    for branch in branches:
+        if len(branch.tokens) == depth:
+            branch.node, branch.drafts = above, [tree.grow(above) for _ in branch.options]
+            # All options start at the same depth: each continues the prompt as if it were the only one.
+            yield from map(Segment, branch.options, branch.drafts)
+    longer = (branch for branch in branches if len(branch.tokens) > depth)
+    for _, alike in groupby(longer, lambda branch: branch.tokens[depth]):
+        same = list(alike)
+        shared = _alike(same[0].tokens, same[-1].tokens)  # the first and the last of a sorted list
+        node = tree.grow(above)
+        yield Segment(same[0].tokens[depth:shared], node)
+        yield from _grow(tree, same, node, shared)
+
+
+def _size(branch: _Branch, before: _Branch | None) -> int:
+    """Return how many tokens a prompt and its options add to a pass, behind another prompt."""
+    shared = _alike(branch.tokens, before.tokens) if before and before.image == branch.image else 0
+    return len(branch.tokens) - shared + sum(map(len, branch.options))
+
+
+def _alike(one: Sequence[int], other: Sequence[int]) -> int:
+    """Return how many tokens both begin with."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _grouped(items: Iterable[_Item], most: int, size: Callable[[_Item, _Item | None], int]) -> list[list[_Item]]:
+    """Divide items, in order, into groups of at most `most`, or of a larger one alone; size: of one behind another."""
+    groups: list[list[_Item]] = []
     total = 0
-    for key, size in sizes.items():
-        if not groups or total + size > most:
+    for item in items:
+        more = size(item, groups[-1][-1] if groups else None)
+        if not groups or total + more > most:
             groups.append([])
-            total = 0
-        groups[-1].append(key)
-        total += size
+            total, more = 0, size(item, None)
+        groups[-1].append(item)
+        total += more
     return groups

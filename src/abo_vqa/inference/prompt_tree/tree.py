@@ -1,6 +1,6 @@
-"""A forest in a key-value cache: images as roots, prompts on an image, options on a prompt."""
+"""A forest in a key-value cache: images as roots, beginnings of prompts under them, options under prompts."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,69 +13,69 @@ from abo_vqa.model.finite import check_finite
 
 @dataclass(frozen=True)
 class Segment:
-    """Consecutive tokens. owner: their number, from 1; parent: the owner that they also attend to; image: that of their
-    image, which is a prompt's parent; depth: of the first token, in tokens after the image."""
+    """Consecutive tokens of a node of the tree."""
 
     tokens: Sequence[int]
-    owner: int
-    parent: int
-    image: int
-    depth: int
-
-
-def placed(segments: Iterable[Segment]) -> list[tuple[Segment, int]]:
-    """Return every token's segment and place in the pass."""
-    each = [segment for segment in segments for _ in segment.tokens]
-    return [(segment, place) for place, segment in enumerate(each)]
+    node: int
 
 
 class Tree:
-    """Images in a key-value cache, then segments that attend to their image, their parent and themselves.
+    """Images in a key-value cache, then segments that attend to their node and the nodes above it, up to their image.
 
-    Images have the owners 0, -1, -2 ..., in their order.
+    Images are the nodes 0, 1, 2 ..., in their order; `grow` makes the others.
     """
 
     def __init__(self, model: Any, images: Mapping[str, tuple[Sequence[int], Mapping[str, Any]]]) -> None:
         """Read the images; images: by id, the tokens of each prefix and the model's further inputs."""
         self._model, self._ids = model, list(images)
-        self._depths = {-place: len(prefix) for place, (prefix, _) in enumerate(images.values())}
+        # Of every node: the nodes from its image to itself, and the position behind its last token.
+        self._paths = [[image] for image in range(len(images))]
+        self._ends: dict[int, int] = {}
         self._cache = DynamicCache()
-        self._owners = torch.empty(0, dtype=torch.long)
-        for place, (prefix, inputs) in enumerate(images.values()):
+        self._nodes = torch.empty(0, dtype=torch.long)  # of every token in the cache
+        for image, (prefix, inputs) in enumerate(images.values()):
+            self._ends[image] = len(prefix)
+            seen = self._seen([image] * len(prefix))
             positions = torch.arange(len(prefix))
-            own = torch.full((len(prefix),), -place)
-            seen = self._seen(own, own, own)
             self._forward(torch.tensor(prefix), positions, seen, torch.tensor([len(prefix) - 1]), inputs)
 
-    def read(self, segments: Sequence[Segment], wanted: Sequence[int]) -> torch.Tensor:
-        """Append segments; return the logits at the wanted places, of shape (wanted, vocabulary)."""
-        ids, owners, parents, images, positions = (
-            torch.tensor(values)
-            for values in zip(
-                *(
-                    (token, s.owner, s.parent, s.image, self._depths[s.image] + s.depth + place)
-                    for s in segments
-                    for place, token in enumerate(s.tokens)
-                ),
-                strict=True,
-            )
-        )
-        return self._forward(ids, positions, self._seen(owners, parents, images), torch.tensor(wanted), {})
+    def grow(self, above: int) -> int:
+        """Return a new node under a node."""
+        self._paths.append([*self._paths[above], len(self._paths)])
+        return len(self._paths) - 1
 
-    def _seen(self, owners: torch.Tensor, parents: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
-        """Append the owners of new tokens; return which tokens each of these attends to."""
-        before, new = len(self._owners), len(owners)
-        self._owners = torch.cat([self._owners, owners])
-        seen = (
-            (self._owners == images[:, None]) | (self._owners == owners[:, None]) | (self._owners == parents[:, None])
-        )
+    def read(self, segments: Sequence[Segment], wanted: Sequence[int]) -> torch.Tensor:
+        """Append segments, each behind what its node has, or behind the node above; return the logits at the wanted
+        places of the pass, of shape (wanted, vocabulary)."""
+        ids: list[int] = []
+        nodes: list[int] = []
+        positions: list[int] = []
+        for segment in segments:
+            start = self._ends.get(segment.node, self._ends[self._paths[segment.node][-2]])
+            self._ends[segment.node] = start + len(segment.tokens)
+            ids += segment.tokens
+            nodes += [segment.node] * len(segment.tokens)
+            positions += range(start, self._ends[segment.node])
+        seen = self._seen(nodes)
+        return self._forward(torch.tensor(ids), torch.tensor(positions), seen, torch.tensor(wanted), {})
+
+    def _seen(self, nodes: Sequence[int]) -> torch.Tensor:
+        """Append the nodes of new tokens; return which tokens each of these attends to."""
+        before, new = len(self._nodes), len(nodes)
+        self._nodes = torch.cat([self._nodes, torch.tensor(nodes)])
+        rows = {node: row for row, node in enumerate(dict.fromkeys(nodes))}
+        above = [(row, other) for node, row in rows.items() for other in self._paths[node]]
+        on_path = torch.zeros(len(rows), len(self._paths), dtype=torch.bool)
+        on_path[tuple(torch.tensor(above).T)] = True
+        seen = on_path[:, self._nodes][[rows[node] for node in nodes]]
         seen[:, before:] &= torch.ones(new, new, dtype=torch.bool).tril()
         return seen[None, None]
 
     def forget_prompts(self, but: Sequence[int]) -> None:
-        """Reduce the cache to the images and the prompts whose owners are given."""
-        kept = (self._owners <= 0) | torch.isin(self._owners, torch.tensor(but, dtype=torch.long))
-        self._owners = self._owners[kept]
+        """Reduce the cache to the images, the given nodes and those above them."""
+        wanted = {*range(len(self._ids)), *(node for one in but for node in self._paths[one])}
+        kept = torch.isin(self._nodes, torch.tensor(sorted(wanted)))
+        self._nodes = self._nodes[kept]
         layers: Any = self._cache.layers
         for layer in layers:
             layer.keys, layer.values = (states[:, :, kept.to(states.device)] for states in (layer.keys, layer.values))

@@ -1,5 +1,6 @@
 """Asking all prompts of an image together is exact: probabilities and answers are those of one sequence each."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import torch
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
+from abo_vqa.inference.prompt_tree.tree import Segment, Tree
 from abo_vqa.model.adapters import attach_adapters, save_adapter, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.collators import Question, encode_prompts
@@ -24,6 +26,8 @@ PROMPTS = [
     Prompt("Options?", ()),
     Prompt("What color is it?\nAnswer with just one word.", OPTIONS),
     Prompt("What color is it?\nOptions: red, blue\nAnswer with just one option.", OPTIONS[::-1]),
+    Prompt("What color is it?\nAnswer with just one word.", OPTIONS[2:]),
+    Prompt("What color has the lid?\nAnswer with just one word.", ()),
 ]
 
 
@@ -134,13 +138,57 @@ def test_images_are_asked_together_as_far_as_their_text_fits_a_pass(
 ) -> None:
     model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
     collator = ImageCollator(processor, images, None, 8192)
-    tokens = sum(len(collator.prompt_tokens(prompt.text)) for prompt in PROMPTS[1:3])
+    first, second = (collator.prompt_tokens(prompt.text) for prompt in PROMPTS[1:3])
+    alike = next(place for place, (one, other) in enumerate(zip(first, second, strict=False)) if one != other)
+    tokens = len(first) + len(second) - alike
     tokens += sum(len(collator.tokenizer.encode(option, add_special_tokens=False)) for option in PROMPTS[1].options)
     asked = {f"image-{number}": PROMPTS[1:3] for number in range(5)}
     named = list(asked)
     assert Scorer(model, collator, NEW, 10**6).together(asked) == [[image] for image in named], "without a GPU"
     for limit, expected in ((2 * tokens, [named[:2], named[2:4], named[4:]]), (2 * tokens - 1, [[i] for i in named])):
         assert Scorer(model, collator, NEW, limit, several_images=True).together(asked) == expected
+
+
+@pytest.mark.parametrize("tokens_per_pass", [100, 4096])
+def test_what_prompts_begin_with_in_common_is_read_once_a_pass(
+    tiny_params: Params, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, tokens_per_pass: int
+) -> None:
+    model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
+    scorer = Scorer(model, ImageCollator(processor, images, None, 8192), 1, tokens_per_pass)
+    passes: list[Sequence[Segment]] = []
+    read = Tree.read
+
+    def listed(tree: Tree, segments: Sequence[Segment], wanted: Sequence[int]) -> torch.Tensor:
+        passes.append(segments)
+        return read(tree, segments, wanted)
+
+    monkeypatch.setattr(Tree, "read", listed)
+    scorer.ask("image-0", PROMPTS)
+    sizes = [sum(len(segment.tokens) for segment in segments) for segments in passes]
+    prompts = [tuple(scorer._collator.prompt_tokens(prompt.text)) for prompt in PROMPTS]
+    beginnings = {prompt[:end] for prompt in prompts for end in range(1, len(prompt) + 1)}
+    options = sum(len(scorer._encoded(option)) for prompt in dict.fromkeys(PROMPTS) for option in prompt.options)
+    if tokens_per_pass == 4096:
+        assert sizes == [len(beginnings) + options]
+    else:
+        assert len(sizes) > 1 and max(sizes) <= tokens_per_pass
+    assert sum(sizes) < sum(map(len, prompts)) + options
+
+
+def test_a_prompt_that_another_begins_with_is_answered_by_itself(
+    tiny_params: Params, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
+    collator = ImageCollator(processor, images, None, 8192)
+    whole = collator.prompt_tokens(PROMPTS[0].text)
+    # A chat format ends every prompt alike; a model without one may be asked this.
+    monkeypatch.setattr(collator, "prompt_tokens", lambda text: whole[: int(text)])
+    scorer = Scorer(model, collator, NEW, 4096)
+    prompts = [Prompt(str(length), ("red",)) for length in (len(whole), 5, 9)]
+    for prompt, answer in zip(prompts, scorer.ask("image-0", prompts), strict=True):
+        (alone,) = scorer.ask("image-0", [prompt])
+        assert answer.tokens == alone.tokens and len(alone.tokens) > 1
+        assert answer.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-4)
 
 
 def test_memory_that_runs_out_makes_the_groups_of_images_smaller_first(
