@@ -176,18 +176,19 @@ def test_what_prompts_begin_with_in_common_is_read_once_a_pass(
 
 
 def test_a_prompt_that_another_begins_with_is_answered_by_itself(
-    tiny_params: Params, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    make_params: Any, root: Path, images: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, processor = load_base(tiny_params.model), load_processor(tiny_params.model)
+    params = make_params({"model": {"base": str(root / "models/demo")}})
+    model, processor = adapted(params, seed=1, spread=0.05).eval(), load_processor(params.model)
     collator = ImageCollator(processor, images, None, 8192)
     whole = collator.prompt_tokens(PROMPTS[0].text)
     # A chat format ends every prompt alike; a model without one may be asked this.
     monkeypatch.setattr(collator, "prompt_tokens", lambda text: whole[: int(text)])
     scorer = Scorer(model, collator, NEW, 4096)
-    prompts = [Prompt(str(length), ("red",)) for length in (len(whole), 5, 9)]
+    prompts = [Prompt(str(length), ("red",)) for length in range(4, len(whole) + 1)]
     for prompt, answer in zip(prompts, scorer.ask("image-0", prompts), strict=True):
         (alone,) = scorer.ask("image-0", [prompt])
-        assert answer.tokens == alone.tokens and len(alone.tokens) > 1
+        assert answer.tokens == alone.tokens
         assert answer.log_probabilities == pytest.approx(alone.log_probabilities, abs=1e-4)
 
 
