@@ -44,7 +44,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked gpu unless they are asked for; the longest come first, so that no process idles."""
+    """Leave out the tests marked gpu unless they are asked for; the longest come first, so that no process idles.
+
+    With --dist loadgroup one process runs the tests of a file, or those of a page of docs/.
+    """
     # Of these, all but the real images wait for the one run that they share; test_resume.py is what to do meanwhile.
     first = ["test_real_images.py", "test_cold_start.py", "test_resume.py"]
     items.sort(
@@ -53,6 +56,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             "pipeline" not in item.path.parts,
         )
     )
+    for item in items:
+        block = getattr(item, "callspec", None) and item.callspec.params.get("block")
+        item.add_marker(pytest.mark.xdist_group(getattr(block, "page", item.location[0])))
     if not _wants_gpu(config):
         left_out = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=left_out)
