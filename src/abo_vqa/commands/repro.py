@@ -50,9 +50,7 @@ def main(
     with _stopping_together():
         _dvc(["split"])
         run_chains(chains, devices if number > 1 else [], number)
-        _dvc(["compare"])
-        run_chains([["register"], ["report"]], devices if number > 1 else [], number)
-        _dvc([])  # stages that a user has added
+        _dvc([])
 
 
 def run_chains(chains: Sequence[Sequence[str]], devices: Sequence[str], number: int) -> None:
