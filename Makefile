@@ -28,10 +28,10 @@ repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print
 
 # Three processes even on two cores: tests of whole pipelines wait a third of the time, for DVC, servers and the disk.
 test: $(VENV)/installed ## set up and run every test
-	pytest -n 3 --dist loadgroup --no-loadscope-reorder --durations=40
+	pytest -n 3 --no-loadscope-reorder --durations=40
 
 test-fast: $(VENV)/installed ## run the tests that are not marked slow
-	pytest -n 3 --dist loadgroup --no-loadscope-reorder -m "not slow"
+	pytest -n 3 --no-loadscope-reorder -m "not slow"
 
 lint: $(VENV)/installed ## ruff and mypy
 	ruff check .

@@ -44,10 +44,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out the tests marked gpu unless they are asked for; the longest come first, so that no process idles.
-
-    With --dist loadgroup one process runs the tests of a file, or those of a page of docs/.
-    """
+    """Leave out the tests marked gpu unless they are asked for; the longest come first, so that no process idles."""
     # Of these, all but the real images wait for the one run that they share; test_resume.py is what to do meanwhile.
     first = ["test_real_images.py", "test_cold_start.py", "test_resume.py"]
     items.sort(
@@ -56,13 +53,21 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             "pipeline" not in item.path.parts,
         )
     )
-    for item in items:
-        block = getattr(item, "callspec", None) and item.callspec.params.get("block")
-        item.add_marker(pytest.mark.xdist_group(getattr(block, "page", item.location[0])))
     if not _wants_gpu(config):
         left_out = [item for item in items if item.get_closest_marker("gpu")]
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if item not in left_out]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a process the tests of a file, or of a page of docs/: its blocks are run one after the other."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileAndPage(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return nodeid.rpartition("-")[0] if ".md-" in nodeid else super()._split_scope(nodeid)
+
+    return ByFileAndPage(config, log)
 
 
 def _wants_gpu(config: pytest.Config) -> bool:
