@@ -166,9 +166,10 @@ def run(args: SimpleNamespace) -> None:
     from abo_vqa.common.layout import feature_folder
     from abo_vqa.common.params.measure import ConditionParams
     from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, QuantizationParams
-    from abo_vqa.inference.ask import BLANK, ask_all, blank_image
+    from abo_vqa.inference.ask import BLANK, ask_all, blank_image, prompts_by_image
     from abo_vqa.inference.conditions import Distractors, ask_under
     from abo_vqa.inference.prompt_tree.scorer import Scorer
+    from abo_vqa.inference.prompt_tree.self_check import check_tree
     from abo_vqa.metrics.answers import score_answers
     from abo_vqa.metrics.bertscore import BertScorer
     from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter
@@ -194,6 +195,7 @@ def run(args: SimpleNamespace) -> None:
         with use_adapter(model, name):
             collator = ImageCollator(processor, images, None if adapts_vision(model, name) else frozen, context)
             asking = Scorer(model, collator, args.max_new_tokens, args.tokens_per_pass or "auto")
+            check_tree(asking, prompts_by_image(asked, PAPER_PROMPT))
             answers = ask_all(asking, PAPER_PROMPT, rows, asked, name)
         parts.append(score_answers(answers, scorer, name).assign(model=name))
     predictions = pd.concat(parts, ignore_index=True)

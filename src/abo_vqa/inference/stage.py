@@ -46,8 +46,9 @@ def evaluate(name: str, params: Params) -> None:
     asked = questions_asked(params, rows, read_questions("train"))
     # Imported here: a wrong parameter is reported before seconds of importing torch.
     from abo_vqa.common.tracking.run import model_tags, tracked_run
-    from abo_vqa.inference.ask import BLANK, ask_all, blank_image
+    from abo_vqa.inference.ask import BLANK, ask_all, blank_image, prompts_by_image
     from abo_vqa.inference.prompt_tree.scorer import Scorer
+    from abo_vqa.inference.prompt_tree.self_check import check_tree
     from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter
     from abo_vqa.model.base.loading import load_base, load_processor
     from abo_vqa.model.features import ImageFeatures
@@ -70,6 +71,7 @@ def evaluate(name: str, params: Params) -> None:
                 features = ImageFeatures(feature_folder(), images, model, processor)
             collator = ImageCollator(processor, images, features, context)
             scorer = Scorer(model, collator, params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass)
+            check_tree(scorer, prompts_by_image(asked, prompt))
             known = dict(zip(journal.keys(), journal.read(), strict=True))
             answers = ask_all(scorer, prompt, rows, asked, name, known, journal.append)
         path = answers_table(name)

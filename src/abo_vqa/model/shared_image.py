@@ -78,7 +78,7 @@ class ImageCollator:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.context = context
-        self._images = images
+        self.images = images
         self._features = features
 
     def __call__(self, examples: Sequence[Mapping[str, str]]) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class ImageCollator:
         if self._features is not None:
             features = [self._features[image] for image in image_ids]
             return {"image_features": features}, [len(feature) for feature in features]
-        opened = [open_image(image, self._images[image]) for image in image_ids]
+        opened = [open_image(image, self.images[image]) for image in image_ids]
         alone = [self.processor.image_token] * len(opened)
         encoded = dict(
             self.processor(images=opened, text=alone, padding=True, add_special_tokens=False, return_tensors="pt")

@@ -1,15 +1,18 @@
 """Answer questions about an image with a base model and its adapters, prompted and scored as in the evaluation."""
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from PIL import Image
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, PromptParams
 from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
+from abo_vqa.inference.prompt_tree.self_check import check_tree
 from abo_vqa.model.adapters import attach_adapters, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.shared_image import ImageCollator
@@ -56,6 +59,7 @@ class Answerer:
         self._processor = load_processor(params)
         base = load_base(params)
         self._context = base.config.get_text_config().max_position_embeddings
+        _check(Scorer(base, self._collator(_gradient()), max_new_tokens, tokens_per_pass))
         self._model = attach_adapters(base, adapters)
         self.models = (BASE, *adapters)
         self._prompts = prompts or {}
@@ -73,15 +77,17 @@ class Answerer:
         """
         for question in questions:
             self._check_tokens(question)
-        collator = ImageCollator(self._processor, {_IMAGE: image}, None, self._context)
         prompt = self._prompts.get(model, PAPER_PROMPT)
         prompts = [Prompt(prompt.text(q.text, q.options), q.options or ()) for q in questions]
         with use_adapter(self._model, model):
-            said = Scorer(self._model, collator, *self._limits).ask(_IMAGE, prompts)
+            said = Scorer(self._model, self._collator(image), *self._limits).ask(_IMAGE, prompts)
         return [
             Reply(answer.text, _shares(question.options, answer.log_probabilities))
             for question, answer in zip(questions, said, strict=True)
         ]
+
+    def _collator(self, image: bytes) -> ImageCollator:
+        return ImageCollator(self._processor, {_IMAGE: image}, None, self._context)
 
     def _check_tokens(self, question: Question) -> None:
         """Raise InputError for special tokens such as `<image>` and `<eos>`, which would not be tokenized as text."""
@@ -90,6 +96,18 @@ class Answerer:
         for text in (question.text, *(question.options or ())):
             if found := next((token for token in own if token in text), None):
                 raise InputError(f"{text!r} contains {found}, a special token of the model; remove it")
+
+
+def _check(scorer: Scorer) -> None:
+    options = ("red", "blue")
+    texts = (PAPER_PROMPT.text("Which color does it have?", shown) for shown in (options, None))
+    check_tree(scorer, {_IMAGE: [Prompt(text, options) for text in texts]})
+
+
+def _gradient() -> bytes:
+    with io.BytesIO() as file:
+        Image.linear_gradient("L").convert("RGB").save(file, "PNG")
+        return file.getvalue()
 
 
 def _shares(options: tuple[str, ...] | None, scores: tuple[float, ...]) -> dict[str, float] | None:

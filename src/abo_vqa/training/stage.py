@@ -102,6 +102,7 @@ def train(name: str, params: Params) -> None:
     from abo_vqa.common.layout import with_options
     from abo_vqa.model.base.loading import compute_dtype, load_base, load_processor
     from abo_vqa.training.plan import audit_labels, training_questions, validation_questions
+    from abo_vqa.training.self_check import check_packing
     from abo_vqa.training.settings import attention
     from abo_vqa.training.trainer import train_arm
 
@@ -121,6 +122,8 @@ def train(name: str, params: Params) -> None:
     collator = _collator(params, base, load_processor(params.model), images, share)
     process.wait_for_everyone()
     label_example = audit_labels(collator, dataset)
+    if by_image:
+        check_packing(base, collator, dataset)
     torch.manual_seed(derive_seed(seed, "adapter"))
     dropout = derive_seed(seed, "dropout")
     asked = validation_questions(validation, settings.validation_questions, params.seed, prompt)

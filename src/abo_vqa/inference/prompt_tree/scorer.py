@@ -84,7 +84,7 @@ class Scorer:
         several_images: whether `together` fills passes with several images; None: on a GPU, where a larger pass takes
         hardly longer.
         """
-        self._model, self._collator, self._max_new_tokens = model, collator, max_new_tokens
+        self.model, self.collator, self._max_new_tokens = model, collator, max_new_tokens
         memory = gpu_memory()
         self._tokens_per_pass = pass_tokens(tokens_per_pass, model.config.get_text_config().vocab_size, memory)
         self._several = memory is not None if several_images is None else several_images
@@ -102,7 +102,7 @@ class Scorer:
 
     def _branches(self, image: int, prompts: Iterable[Prompt]) -> list[_Branch]:
         """Return each distinct prompt of an image, those that begin alike side by side."""
-        encode = self._collator.prompt_tokens
+        encode = self.collator.prompt_tokens
         each = (_Branch(image, p, encode(p.text), list(map(self._encoded, p.options))) for p in dict.fromkeys(prompts))
         return sorted(each, key=lambda branch: branch.tokens)
 
@@ -141,14 +141,14 @@ class Scorer:
 
     @torch.inference_mode()
     def _ask(self, prompts: Mapping[str, Sequence[Prompt]]) -> dict[str, list[Answer]]:
-        prefixes = {image: self._collator.image_prefix(image) for image in prompts}
+        prefixes = {image: self.collator.image_prefix(image) for image in prompts}
         branches = {image: self._branches(node, prompts[image]) for node, image in enumerate(prompts)}
         for image, of_image in branches.items():
             for branch in of_image:
                 longest = max([self._max_new_tokens, *(len(option) + 1 for option in branch.options)])
                 length = len(prefixes[image][0]) + len(branch.tokens) + longest
-                check_length(f"{image}: {branch.prompt.text[:80]!r}", length, self._collator.context)
-        tree = Tree(self._model, prefixes)
+                check_length(f"{image}: {branch.prompt.text[:80]!r}", length, self.collator.context)
+        tree = Tree(self.model, prefixes)
         going: list[_Branch] = []
         every = [branch for of_image in branches.values() for branch in of_image]
         for part in _grouped(every, self._tokens_per_pass, _size):

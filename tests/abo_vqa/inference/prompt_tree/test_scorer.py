@@ -165,7 +165,7 @@ def test_what_prompts_begin_with_in_common_is_read_once_a_pass(
     monkeypatch.setattr(Tree, "read", listed)
     scorer.ask("image-0", PROMPTS)
     sizes = [sum(len(segment.tokens) for segment in segments) for segments in passes]
-    prompts = [tuple(scorer._collator.prompt_tokens(prompt.text)) for prompt in PROMPTS]
+    prompts = [tuple(scorer.collator.prompt_tokens(prompt.text)) for prompt in PROMPTS]
     beginnings = {prompt[:end] for prompt in prompts for end in range(1, len(prompt) + 1)}
     options = sum(len(scorer._encoded(option)) for prompt in dict.fromkeys(PROMPTS) for option in prompt.options)
     if tokens_per_pass == 4096:
@@ -208,7 +208,7 @@ def test_memory_that_runs_out_makes_the_groups_of_images_smaller_first(
             raise torch.OutOfMemoryError("planted")
         return forward(self, input_ids, **kwargs)
 
-    expected_prefix = len(scorer._collator.image_prefix("image-0")[0]) + 60
+    expected_prefix = len(scorer.collator.image_prefix("image-0")[0]) + 60
     monkeypatch.setattr(type(model), "forward", bounded)
     for image, answers in scorer.ask_together(asked).items():
         for found, wanted in zip(answers, expected[image], strict=True):

@@ -1,0 +1,31 @@
+"""Ask a few prompts about an image both ways, on the actual weights, number format and device."""
+
+from collections.abc import Iterable, Mapping
+
+from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
+from abo_vqa.model.collators import QuestionCollator
+from abo_vqa.model.self_check import check_agreement, log_probability_alone
+
+PROMPTS = 3
+
+
+def check_tree(scorer: Scorer, prompts: Mapping[str, Iterable[Prompt]]) -> None:
+    """Raise InputError unless a tree of prompts scores their options as a sequence for each does.
+
+    prompts: by image; the first few with options about the first image are asked.
+    """
+    image_id, about_it = next(iter(prompts.items()))
+    asked = [prompt for prompt in about_it if prompt.options][:PROMPTS]
+    if not asked:
+        return
+    collator = scorer.collator
+    single = QuestionCollator(collator.processor, collator.images, collator.context)
+    examples = [
+        {"qa_id": image_id, "image": image_id, "text": prompt.text, "answer": option}
+        for prompt in asked
+        for option in prompt.options
+    ]
+    alone = [log_probability_alone(scorer.model, single, example, collator.processor.ends) for example in examples]
+    shared = [score for answer in scorer.ask(image_id, asked) for score in answer.log_probabilities]
+    remedy = "take a model.base of the LLaVA family"
+    check_agreement(scorer.model, "several prompts about an image at once", shared, alone, remedy)
