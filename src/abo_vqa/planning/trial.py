@@ -123,7 +123,7 @@ def _training_and_evaluation(
     by_image, prompt = settings.packing == "image", params.prompt_of(name)
     trained = with_options(rows["train"], settings.options_from)[: settings.max_questions]
     questions = training_questions(trained, params.arm(name), 1, params.seed, by_image, prompt, settings.batch_size)
-    largest = _largest(questions, settings.batch_size)
+    largest = largest_pass(questions, settings.batch_size)
     prompts = prompts_by_image(questions_asked(params, rows["test"], rows["train"]), prompt)
     asked = max(prompts.keys() - {BLANK}, key=lambda image: (len(prompts[image]), image))
     seen = {questions[place]["image"] for place in largest}
@@ -160,7 +160,7 @@ def _training_and_evaluation(
         yield Trial("evaluate", f"{number} prompts about an image", loaded, seconds, _peak(), 1 + runs, whole / number)
 
 
-def _largest(dataset: Any, size: int) -> list[int]:
+def largest_pass(dataset: Any, size: int) -> list[int]:
     """Return the places of the pass of `size` questions that has most images and, of these, the longest text."""
     passes = [list(range(start, min(start + size, len(dataset)))) for start in range(0, len(dataset), size)]
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from typer.testing import CliRunner
 
@@ -14,7 +15,7 @@ from abo_vqa.commands.app import app
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.generators.vlm_writer import Picture, QuestionWriter
-from abo_vqa.planning.trial import drawn_questions, try_stages
+from abo_vqa.planning.trial import drawn_questions, largest_pass, try_stages
 from abo_vqa.planning.work import Work, work_of
 
 DRAWN = Work(40, 30, 150, 5, 25, measured=False)
@@ -54,6 +55,13 @@ def test_the_largest_pass_of_the_runs_own_tables_is_trained(tiny_params: Params,
     train, _ = try_stages(tiny_params, Work(8, 8, 24, 8, 24, measured=True), tables)
     assert train.did == "4 questions about 4 images"
     assert len(read) == 1 and len(read[0]) <= 5, "no more images than are needed"
+
+
+def test_of_passes_with_as_many_images_the_longest_text_is_the_largest() -> None:
+    rows = [("a", "long enough"), ("a", "x"), ("b", "x"), ("c", "x"), ("d", "xx"), ("e", "x"), ("f", "x"), ("f", "x")]
+    dataset = Dataset.from_list([{"image": image, "text": text} for image, text in rows])
+    assert largest_pass(dataset, 2) == [4, 5]
+    assert largest_pass(dataset, 3) == [3, 4, 5]
 
 
 def test_a_batch_of_the_writing_model(tiny_params: Params, tmp_path: Path) -> None:
