@@ -1,4 +1,4 @@
-"""Train the first image's questions both ways, on the actual weights, number format and device, before hours are."""
+"""Compute the first image's losses both ways, on the actual weights, number format and device, before training."""
 
 from collections.abc import Mapping
 from itertools import islice, takewhile
