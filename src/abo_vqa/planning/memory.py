@@ -75,7 +75,7 @@ def kept_for_backward(
     # Real tensors inside the model, such as rotary frequencies, mix with fake ones.
     with disable_input_dtype_casting(model), mode, autocast, torch.autograd.graph.saved_tensors_hooks(keep, _same):
         hidden = torch.zeros(sequences, length, config.get_text_config().hidden_size, dtype=dtype)
-        seen = torch.ones(sequences, 1, length, length, dtype=torch.bool)
+        seen = torch.zeros(sequences, 1, length, length, dtype=dtype)
         places = torch.zeros(sequences, length, dtype=torch.long)
         decoder: Any = model.get_base_model().get_decoder()
         decoder(inputs_embeds=hidden, attention_mask=seen, position_ids=places, use_cache=False)

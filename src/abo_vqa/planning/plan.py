@@ -1,6 +1,7 @@
 """What each stage of the current parameters takes on a card: memory, time, disk, and what a restart keeps."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,15 @@ from abo_vqa.generators.output_schema import most_new_tokens
 from abo_vqa.model.base.memory import cache_bytes, images_at_once, pass_tokens
 from abo_vqa.planning.cards import Card
 from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
-from abo_vqa.planning.work import ANSWER, OPTIONS, QUESTION, Work, image_tokens, prompts_per_question
+from abo_vqa.planning.work import (
+    ANSWER,
+    OPTIONS,
+    QUESTION,
+    Work,
+    image_tokens,
+    prompts_per_question,
+    tokens_per_question,
+)
 from abo_vqa.training.passes import RUNTIME, USABLE, tokens_that_fit
 from abo_vqa.training.settings import lora_config
 
@@ -129,10 +138,11 @@ def _training(params: Params, work: Work, base: _Model, card: Card) -> Step:
     if tokens == "auto":
         tokens = step if card.name == "cpu" else tokens_that_fit(int(card.memory), base.weights, trainable, kept)
     largest = max(sequence, min(step, tokens))
-    if settings.gradient_checkpointing:
-        # One layer's, and every layer's input.
+    if every := int(settings.gradient_checkpointing):
+        # Of a recomputed layer its input, of the others all; and, while one is recomputed, that one.
         layers = base.config.get_text_config().num_hidden_layers
-        kept = kept / layers + layers * base.hidden * base.dtype.itemsize
+        recomputed = math.ceil(layers / every)
+        kept = kept * (layers - recomputed + 1) / layers + recomputed * base.hidden * base.dtype.itemsize
     memory = base.weights + largest * kept + 12 * trainable + RUNTIME
     questions = work.train_questions * settings.epochs
     each = base.mean_image + QUESTION + OPTIONS + ANSWER
@@ -170,7 +180,7 @@ def _evaluation(params: Params, work: Work, base: _Model, card: Card) -> Step:
     logits = most * base.vocabulary * 16  # as pass_tokens counts them
     needed = base.weights + (base.most_image + most) * (base.cache + 12 * base.hidden * 4) + logits + RUNTIME
     prompts = work.test_questions * prompts_per_question(params)
-    tokens = prompts * (QUESTION + 2 * OPTIONS) + 3 * work.test_images * base.mean_image
+    tokens = work.test_questions * tokens_per_question(params) + 3 * work.test_images * base.mean_image
     seconds = tokens * base.operations / (REACHED * card.operations)
     runs = 1 + len(params.arms) * len(params.train.replicates)
     note = f"{prompts:,} prompts about {work.test_images:,.0f} images, {most:,} text tokens a pass"

@@ -63,3 +63,15 @@ def prompts_per_question(params: Params) -> int:
     """Return how many prompts the evaluation asks of one model for each test question."""
     rotations = (params.validate_.options if one.order == "rotated" else 1 for one in params.conditions().values())
     return sum(rotations)
+
+
+def tokens_per_question(params: Params) -> int:
+    """Return how many tokens the evaluation of one model reads for each test question, its images not counted.
+
+    What prompts about an image begin with in common, the question, is read once.
+    """
+    conditions = params.conditions().values()
+    asked = {(one.image, one.question) for one in conditions}
+    with_options = prompts_per_question(params) - sum(one.options == "none" for one in conditions)
+    # The options are in the prompt, and each is scored behind it.
+    return len(asked) * QUESTION + (prompts_per_question(params) + with_options) * OPTIONS

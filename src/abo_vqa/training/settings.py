@@ -51,8 +51,11 @@ def trainer_arguments(params: TrainParams, dtype: torch.dtype, seed: int, scratc
         optim=optimizer,
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        activation_checkpointing=params.gradient_checkpointing,
-        activation_checkpointing_kwargs={"use_reentrant": False} if params.gradient_checkpointing else None,
+        activation_checkpointing=bool(params.gradient_checkpointing),
+        # True is 1: every layer.
+        activation_checkpointing_kwargs={"use_reentrant": False, "every_n_layers": int(params.gradient_checkpointing)}
+        if params.gradient_checkpointing
+        else None,
         save_steps=params.save_steps,
         save_total_limit=1,
         eval_strategy="steps" if validated else "no",

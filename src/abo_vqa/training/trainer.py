@@ -186,11 +186,18 @@ class UseCurrentSteps(TrainerCallback):
 def answer_logits(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits that predict the labeled tokens, of shape (labeled, vocabulary), and these tokens."""
     rest = {name: value for name, value in inputs.items() if name not in ("labels", "image_features")}
+    if inputs["attention_mask"].dim() == 4:
+        rest["attention_mask"] = additive(inputs["attention_mask"], getattr(model, "module", model).dtype)
     if "image_features" in inputs:
         rest |= as_model_input(inputs["image_features"])
     following = pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
     asked = following != IGNORED
     return model(**rest, use_cache=False, logits_to_keep=asked).logits, following[asked]
+
+
+def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """Return a boolean mask as what is added to attention scores: once, where each layer would make and keep its own."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -math.inf)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ from abo_vqa.model.base.loading import load_base
 from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
 from abo_vqa.training.passes import kept_bytes
 from abo_vqa.training.settings import lora_config
+from abo_vqa.training.trainer import additive
 
 
 def stored(model: Any) -> int:
@@ -41,7 +42,7 @@ def test_a_pass_keeps_what_a_real_one_keeps(
     model: Any = get_peft_model(base, lora_config(lora)).train()
     side = base.config.vision_config.image_size
     hidden = torch.randn(sequences, length, base.config.get_text_config().hidden_size)
-    seen = torch.ones(sequences, 1, length, length, dtype=torch.bool).tril()
+    seen = additive(torch.ones(sequences, 1, length, length, dtype=torch.bool).tril(), torch.float32)
     places = torch.arange(length).expand(sequences, -1)
 
     def forward() -> torch.Tensor:

@@ -136,6 +136,7 @@ def interrupt(folder: Path, params: Params, step: int) -> None:
     [
         {"batch_size": 2, "accumulation": 4},
         {"batch_size": 1, "accumulation": 8, "gradient_checkpointing": True},
+        {"batch_size": 2, "accumulation": 4, "gradient_checkpointing": 2},
         {"batch_size": 8, "accumulation": 1, "save_steps": 4, "log_steps": 3},
     ],
 )

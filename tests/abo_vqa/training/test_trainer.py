@@ -28,7 +28,7 @@ from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.training.plan import training_questions
 from abo_vqa.training.settings import lora_config
 from abo_vqa.training.soundness import check_step
-from abo_vqa.training.trainer import TrainingResult, greedy_hits, train_arm
+from abo_vqa.training.trainer import TrainingResult, answer_logits, greedy_hits, train_arm
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 
@@ -243,6 +243,40 @@ def test_an_unsound_step_stops_the_run(row: dict[str, float], says: str) -> None
     with pytest.raises(InputError, match=says):
         check_step(row)
     check_step({"step": 7, "loss": 0.0, PRE_CLIP: 0.0})  # learned by heart, later on: no fault
+
+
+def test_a_pass_keeps_one_mask_for_all_layers(
+    tiny_params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path
+) -> None:
+    batch = image_collator(tiny_params, images, tmp_path)(training_questions(rows, ALWAYS, 1, 3, by_image=True))
+    length = batch["input_ids"].shape[1]
+    model = get_peft_model(load_base(tiny_params.model), lora_config(tiny_params.train.lora)).train()
+    masks: set[int] = set()
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.shape[-2:] == (length, length):
+            masks.add(tensor.untyped_storage().data_ptr())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        logits, _ = answer_logits(model, batch)
+    assert logits.requires_grad
+    assert len(masks) == 1
+
+
+@pytest.mark.parametrize(("every", "recomputed"), [(True, 4), (2, 2)])
+def test_as_many_layers_are_recomputed_as_asked(
+    tiny_params: Params,
+    rows: list[dict[str, Any]],
+    images: dict[str, bytes],
+    tmp_path: Path,
+    every: int,
+    recomputed: int,
+) -> None:
+    settings = tiny_params.train.model_copy(update={"gradient_checkpointing": every, "epochs": 1})
+    result = train(tiny_params.model_copy(update={"train": settings}), rows, images, tmp_path)
+    layers = result.model.get_base_model().model.language_model.layers
+    assert sum(layer.gradient_checkpointing for layer in layers) == recomputed
 
 
 @pytest.mark.parametrize(

@@ -113,7 +113,7 @@ class TrainParams(Group):
     average: Share
     optimizer: str
     mixed_precision: Literal["auto", "no", "bf16", "fp16"]
-    gradient_checkpointing: bool
+    gradient_checkpointing: bool | Count
     attention: Literal["auto", "sdpa", "flash_attention_2"]
     feature_cache: bool
     save_steps: Count

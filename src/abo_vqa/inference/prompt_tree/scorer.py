@@ -96,9 +96,13 @@ class Scorer:
         """Return the images in groups to ask about together; prompts: by image."""
         if not self._several:
             return [[image] for image in prompts]
-        branches = {image: self._branches(0, of) for image, of in prompts.items()}
-        sizes = {image: sum(map(_size, of, [None, *of])) for image, of in branches.items()}
+        sizes = self.sizes(prompts)
         return _grouped(sizes, self._tokens_per_pass, lambda image, _: sizes[image])
+
+    def sizes(self, prompts: Mapping[str, Iterable[Prompt]]) -> dict[str, int]:
+        """Return how many tokens the prompts about each image take with their options; prompts: by image."""
+        branches = {image: self._branches(0, of) for image, of in prompts.items()}
+        return {image: sum(map(_size, of, [None, *of])) for image, of in branches.items()}
 
     def _branches(self, image: int, prompts: Iterable[Prompt]) -> list[_Branch]:
         """Return each distinct prompt of an image, those that begin alike side by side."""
