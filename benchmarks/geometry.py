@@ -20,7 +20,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from abo_demo.base_model import SPECIAL, train_tokenizer
 from abo_demo.llava_next import PUBLISHED, TINY, save_llava_next
 from abo_vqa.common.schema import RawOutput
-from abo_vqa.model.base.loading import CHAT_TEMPLATE
+from abo_vqa.model.families.llava import Llava
 from abo_vqa.questions.parse import flatten
 
 PATCH = 14
@@ -73,7 +73,7 @@ def save_model(folder: Path, rows: list[Row], geometry: str, image_tokens: int) 
         patch_size=PATCH,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE.read_text(),
+        chat_template=Llava.template,
     ).save_pretrained(folder)
     torch.manual_seed(0)
     cuda = torch.cuda.is_available()

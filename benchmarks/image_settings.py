@@ -18,7 +18,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from abo_demo.scene import draw_scene, sample_scene
 from abo_vqa.common.draws import derive_rng
-from abo_vqa.model.base.loading import image_settings
+from abo_vqa.model.families.llava import image_settings
 
 DEMO = Path(__file__).parents[1] / "data/abo-images-small.tar"
 SIDE, SHAPES = 112, ((256, 256), (256, 150), (110, 256))

@@ -186,7 +186,7 @@ def stock(
     arguments.logging_steps = 1
     trainer = SFTTrainer(
         model=base, args=arguments, train_dataset=Dataset.from_list(examples), processing_class=processor,
-        peft_config=lora_config(settings.lora), callbacks=[clock],
+        peft_config=lora_config(settings.lora, base), callbacks=[clock],
     )  # fmt: skip
     trainer.data_collator = count.watch(trainer.data_collator, base.config, not torch.cuda.is_available())
     trainer.train()

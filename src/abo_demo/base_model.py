@@ -15,7 +15,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from abo_vqa.model.base.loading import CHAT_TEMPLATE
+from abo_vqa.model.families.llava import Llava
 
 IMAGE_SIZE = 112  # pixels; with 14-pixel patches an image has 64 tokens; the real model's 336 pixels make 576
 PATCH_SIZE = 14
@@ -71,7 +71,7 @@ def build_processor(tokenizer: GemmaTokenizer) -> LlavaProcessor:
         patch_size=PATCH_SIZE,
         vision_feature_select_strategy="default",
         num_additional_image_tokens=1,
-        chat_template=CHAT_TEMPLATE.read_text(),
+        chat_template=Llava.template,
     )
 
 

@@ -15,7 +15,8 @@ from abo_vqa.training.settings import lora_config
 def adapted(params: Params, seed: int, spread: float) -> Any:
     """Return the base of the parameters with random LoRA weights over it; spread: the standard deviation of B."""
     torch.manual_seed(seed)
-    model = get_peft_model(load_base(params.model), lora_config(params.train.lora))
+    base = load_base(params.model)
+    model = get_peft_model(base, lora_config(params.train.lora, base))
     for name, parameter in model.named_parameters():
         if ".lora_B." in name:  # zero at the start, which would be no adapter at all, and would hide A
             torch.nn.init.normal_(parameter, std=spread)

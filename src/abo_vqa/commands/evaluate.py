@@ -168,14 +168,11 @@ def run(args: SimpleNamespace) -> None:
     from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, QuantizationParams
     from abo_vqa.inference.ask import BLANK, ask_all, blank_image, prompts_by_image
     from abo_vqa.inference.conditions import Distractors, ask_under
-    from abo_vqa.inference.prompt_tree.scorer import Scorer
-    from abo_vqa.inference.prompt_tree.self_check import check_tree
+    from abo_vqa.inference.prompt_tree.choose import scorer_for
     from abo_vqa.metrics.answers import score_answers
     from abo_vqa.metrics.bertscore import BertScorer
     from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter
     from abo_vqa.model.base.loading import load_base, load_processor
-    from abo_vqa.model.features import ImageFeatures
-    from abo_vqa.model.shared_image import ImageCollator
 
     quantization = QuantizationParams(
         load_in_4bit=not args.no_4bit, quant_type="nf4", double_quant=True, compute_dtype=args.dtype
@@ -183,19 +180,19 @@ def run(args: SimpleNamespace) -> None:
     settings = ModelParams(base=args.base, image=args.image, quantization=quantization)
     base, processor = load_base(settings), load_processor(settings)
     images |= {BLANK: blank_image()}
-    frozen = ImageFeatures(feature_folder(), images, base, processor)
     scorer = BertScorer(args.bertscore, args.bertscore_layers)
     distractors = Distractors(rows)
     shown = {name: ConditionParams(**CONDITIONS[name]) for name in args.conditions}
     asked = {name: ask_under(rows, name, condition, distractors, args.seed) for name, condition in shown.items()}
-    context = base.config.get_text_config().max_position_embeddings
     parts = []
     model = attach_adapters(base, adapters)
     for name in (BASE, *adapters):
         with use_adapter(model, name):
-            collator = ImageCollator(processor, images, None if adapts_vision(model, name) else frozen, context)
-            asking = Scorer(model, collator, args.max_new_tokens, args.tokens_per_pass or "auto")
-            check_tree(asking, prompts_by_image(asked, PAPER_PROMPT))
+            cache = None if adapts_vision(model, name) else feature_folder()
+            asking = scorer_for(
+                model, processor, images, prompts_by_image(asked, PAPER_PROMPT), cache, args.max_new_tokens,
+                args.tokens_per_pass or "auto",
+            )  # fmt: skip
             answers = ask_all(asking, PAPER_PROMPT, rows, asked, name)
         parts.append(score_answers(answers, scorer, name).assign(model=name))
     predictions = pd.concat(parts, ignore_index=True)

@@ -12,6 +12,7 @@ from tqdm import tqdm
 from abo_vqa.common.params.model import PromptParams
 from abo_vqa.inference.conditions import BLANK, Asked, identity
 from abo_vqa.inference.prompt_tree.scorer import Answer, Prompt, Scorer
+from abo_vqa.inference.prompt_tree.single import SingleScorer
 
 _PRIOR = "prior"  # entry of the options' prior log-probabilities; all other entries belong to an image
 _OPTIONS_TOGETHER = 64
@@ -27,7 +28,7 @@ def blank_image() -> bytes:
 
 
 def ask_all(
-    model: Scorer,
+    model: Scorer | SingleScorer,
     prompt: PromptParams,
     rows: Sequence[Mapping[str, Any]],
     asked: Mapping[str, Sequence[Asked]],
@@ -109,7 +110,7 @@ def _scores(answers: Sequence[Answer]) -> Entry:
     }
 
 
-def _prior(model: Scorer, prompt: PromptParams, options: Sequence[str]) -> dict[str, float]:
+def _prior(model: Scorer | SingleScorer, prompt: PromptParams, options: Sequence[str]) -> dict[str, float]:
     """Return each option's prior log-probability (blank image, no question), the PMI baseline.
 
     The domain premise of Holtzman et al. 2021; the ranking by pointwise mutual information subtracts it.

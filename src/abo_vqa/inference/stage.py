@@ -47,12 +47,9 @@ def evaluate(name: str, params: Params) -> None:
     # Imported here: a wrong parameter is reported before seconds of importing torch.
     from abo_vqa.common.tracking.run import model_tags, tracked_run
     from abo_vqa.inference.ask import BLANK, ask_all, blank_image, prompts_by_image
-    from abo_vqa.inference.prompt_tree.scorer import Scorer
-    from abo_vqa.inference.prompt_tree.self_check import check_tree
+    from abo_vqa.inference.prompt_tree.choose import scorer_for
     from abo_vqa.model.adapters import adapts_vision, attach_adapters, use_adapter
     from abo_vqa.model.base.loading import load_base, load_processor
-    from abo_vqa.model.features import ImageFeatures
-    from abo_vqa.model.shared_image import ImageCollator
 
     images = read_image_bytes(row["image_id"] for row in rows) | {BLANK: blank_image()}
     prompt = params.prompt_of(params.arm_of(name))
@@ -62,16 +59,12 @@ def evaluate(name: str, params: Params) -> None:
         run.log_dataset(split_table("test"), "evaluation", len(rows))
         processor = load_processor(params.model)
         base: Any = load_base(params.model)
-        context = base.config.get_text_config().max_position_embeddings
         model = attach_adapters(base, {} if name == BASE else {name: adapter_folder(name)})
         with use_adapter(model, name):
             # Cached features are valid only while the vision tower is frozen.
-            features = None
-            if not adapts_vision(model, name):
-                features = ImageFeatures(feature_folder(), images, model, processor)
-            collator = ImageCollator(processor, images, features, context)
-            scorer = Scorer(model, collator, params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass)
-            check_tree(scorer, prompts_by_image(asked, prompt))
+            cache = None if adapts_vision(model, name) else feature_folder()
+            limits = params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass
+            scorer = scorer_for(model, processor, images, prompts_by_image(asked, prompt), cache, *limits)
             known = dict(zip(journal.keys(), journal.read(), strict=True))
             answers = ask_all(scorer, prompt, rows, asked, name, known, journal.append)
         path = answers_table(name)

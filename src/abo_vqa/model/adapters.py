@@ -11,6 +11,7 @@ from peft import PeftModel
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import BASE
+from abo_vqa.model.base.parts import vision_parts
 
 
 def save_adapter(model: PeftModel, folder: Path, base: str, card: str) -> None:
@@ -64,5 +65,8 @@ def use_adapter(model: Any, name: str) -> AbstractContextManager[None]:
 
 def adapts_vision(model: Any, name: str) -> bool:
     """Return whether the adapter changes the vision tower, which invalidates the base's cached features."""
+    if not isinstance(model, PeftModel):
+        return False
+    parts = vision_parts(model.get_base_model())
     keys = (key for key, _ in model.named_parameters() if f".lora_A.{name}." in key)
-    return any("vision_tower" in key for key in keys)
+    return any(f".{part}." in key for key in keys for part in parts)

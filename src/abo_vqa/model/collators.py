@@ -9,6 +9,8 @@ import torch
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.storage import open_image
 from abo_vqa.model.base.prompts import adds_begin_token, render_prompt
+from abo_vqa.model.families.family import Tensors
+from abo_vqa.model.images import IMAGES, split_inputs
 
 IGNORED = -100  # label of tokens without a loss
 
@@ -35,26 +37,34 @@ class QuestionCollator:
         self.processor = processor
         self.tokenizer = processor.tokenizer
         self.context = context
-        self._images = images
+        self.images = images
 
-    def __call__(self, examples: Sequence[Mapping[str, str]]) -> dict[str, torch.Tensor]:
-        """Return `input_ids`, `attention_mask`, `labels` of shape (questions, length) and the image inputs."""
-        questions = [Question(e["qa_id"], self._images[e["image"]], e["text"], e["answer"]) for e in examples]
-        inputs = encode_prompts(self.processor, questions, padding_side="right")
-        attended = inputs["attention_mask"].bool()
-        prompts = [ids[real].tolist() for ids, real in zip(inputs["input_ids"], attended, strict=True)]
-        answers = [answer_tokens(self.processor, question.answer) for question in questions]
-        length = max(len(p) + len(a) for p, a in zip(prompts, answers, strict=True))
-        ids = torch.full((len(questions), length), self.tokenizer.pad_token_id)
-        labels = torch.full((len(questions), length), IGNORED)
-        mask = torch.zeros((len(questions), length), dtype=torch.long)
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            end = len(prompt) + len(answer)
-            check_length(questions[row].qa_id, end, self.context)
-            ids[row, :end] = torch.tensor(prompt + answer)
-            labels[row, len(prompt) : end] = torch.tensor(answer)
-            mask[row, :end] = 1
-        return {**inputs, "input_ids": ids, "attention_mask": mask, "labels": labels}
+    def __call__(self, examples: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+        """Return `input_ids`, `attention_mask`, `labels` of shape (questions, length), and `images`, the inputs of
+        each; also the types of tokens, where the processor has them."""
+        encoded = [self._encode(example) for example in examples]
+        prompts = [by_token["input_ids"][0].tolist() for by_token, _ in encoded]
+        answers = [answer_tokens(self.processor, example["answer"]) for example in examples]
+        lengths = [len(p) + len(a) for p, a in zip(prompts, answers, strict=True)]
+        for example, length in zip(examples, lengths, strict=True):
+            check_length(example["qa_id"], length, self.context)
+        size = (len(examples), max(lengths))
+        batch = {name: torch.zeros(size, dtype=torch.long) for name in encoded[0][0]}
+        batch |= {"input_ids": torch.full(size, self.tokenizer.pad_token_id), "labels": torch.full(size, IGNORED)}
+        for row, ((by_token, _), answer, end) in enumerate(zip(encoded, answers, lengths, strict=True)):
+            start = end - len(answer)
+            for name, values in by_token.items():
+                batch[name][row, :start] = values[0]
+                batch[name][row, start:end] = 1 if name == "attention_mask" else self.processor.family.answer_type
+            batch["input_ids"][row, start:end] = torch.tensor(answer)
+            batch["labels"][row, start:end] = torch.tensor(answer)
+        return batch | {IMAGES: [image for _, image in encoded]}
+
+    def _encode(self, example: Mapping[str, str]) -> tuple[Tensors, Tensors]:
+        question = Question(example["qa_id"], self.images[example["image"]], example["text"], example["answer"])
+        by_token, image = split_inputs(encode_prompts(self.processor, [question], padding_side="right"))
+        by_token.pop("labels", None)
+        return by_token, image
 
 
 def encode_prompts(processor: Any, questions: Sequence[Question], padding_side: str) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""On-disk cache of the frozen vision tower's projected image features.
+"""On-disk cache of the frozen vision tower's image features, as the language model takes them.
 
 Exact while tower and projector are frozen. Keyed by model and image bytes, so that epochs, arms, experiments and
 evaluation share entries. Images are encoded one at a time: the last bits of a result depend on the rest of its batch.
@@ -6,24 +6,27 @@ evaluation share entries. Images are encoded one at a time: the last bits of a r
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from tqdm import tqdm
-from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from abo_vqa.common.digests import package_versions
-from abo_vqa.common.storage import open_image, replacing
+from abo_vqa.common.storage import replacing
+from abo_vqa.model.base.parts import HEAD, language_part
+from abo_vqa.model.families.lookup import family_of
 from abo_vqa.model.finite import check_finite
+from abo_vqa.model.images import ImagePart, read_image
 
-NAME = "features"
+_TEXT = "text"
 
 
-class ImageFeatures(Mapping[str, torch.Tensor]):
-    """Maps image ids to projected features of shape (image tokens, hidden size), read from disk on access."""
+class ImageFeatures(Mapping[str, ImagePart]):
+    """Maps image ids to their part of a prompt with features instead of pixels, read from disk on access."""
 
     def __init__(
         self, folder: Path, images: Mapping[str, bytes], model: Any, processor: Any, share: tuple[int, int] = (0, 1)
@@ -37,13 +40,15 @@ class ImageFeatures(Mapping[str, torch.Tensor]):
         mine = sorted(images)[share[0] :: share[1]]
         absent = {self._files[name]: name for name in mine if not self._files[name].is_file()}
         for path, name in tqdm(absent.items(), desc="image features", unit=" images", mininterval=2):
-            features = image_features(model, processor, name, images[name])
-            check_finite(features, "image features", name, model)
+            found = image_features(model, processor, name, images[name])
+            for features in found.inputs.values():
+                check_finite(features, "image features", name, model)
             with replacing(path) as temporary:
-                save_file({NAME: features.contiguous().cpu()}, temporary)
+                save_file(found.inputs, temporary, {_TEXT: found.text})
 
-    def __getitem__(self, image_id: str) -> torch.Tensor:
-        return load_file(self._files[image_id])[NAME]
+    def __getitem__(self, image_id: str) -> ImagePart:
+        with safe_open(self._files[image_id], "pt") as file:
+            return ImagePart(file.metadata()[_TEXT], {name: file.get_tensor(name) for name in file.keys()})
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._files)
@@ -53,35 +58,29 @@ class ImageFeatures(Mapping[str, torch.Tensor]):
 
 
 @torch.no_grad()
-def image_features(model: Any, processor: Any, name: str, data: bytes) -> torch.Tensor:
-    """Return one image's projected features, of shape (image tokens, hidden size); InputError for a bad image."""
-    text = processor.image_token
-    inputs = processor(images=[open_image(name, data)], text=[text], add_special_tokens=False, return_tensors="pt")
-    known = {key: inputs[key].to(model.device) for key in ("pixel_values", "image_sizes") if key in inputs}
+def image_features(model: Any, processor: Any, name: str, data: bytes) -> ImagePart:
+    """Return one image's features, and of the processor's outputs what is none of its pixels.
+
+    Raises InputError for an image that cannot be read.
+    """
+    image = read_image(processor, name, data)
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    known["pixel_values"] = known["pixel_values"].to(base.model.vision_tower.dtype)
-    return base.model.get_image_features(**known, return_dict=True).pooler_output[0]
-
-
-def as_model_input(features: Iterable[torch.Tensor]) -> dict[str, Any]:
-    """Return the keyword argument that passes cached features instead of pixels to transformers' LLaVA models."""
-    each: Any = list(features)  # annotated as one tensor, but the models index one per image
-    return {"mm_encoder_outputs": {"image": BaseModelOutputWithPooling(pooler_output=each)}}
+    found = family_of(base.config).features(base, image.inputs)
+    shapes = {key: value for key, value in image.inputs.items() if not key.startswith("pixel")}
+    return ImagePart(image.text, {key: value.contiguous().cpu() for key, value in (shapes | found).items()})
 
 
 def vision_key(model: Any, processor: Any) -> str:
     """Return a digest of all that determines the features: weights, geometry, preprocessing, versions and kernels."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     digest = hashlib.sha256()
-    config = {
-        key: base.config.to_dict().get(key)
-        for key in ("model_type", "vision_config", "vision_feature_layer", "vision_feature_select_strategy")
-    }
+    config = {key: value for key, value in base.config.to_dict().items() if key != "text_config"}
     config["pixels"] = processor.image_processor.to_dict()
     config["versions"] = [package_versions(("torch", "transformers", "pillow")), model.device.type]
     digest.update(json.dumps(config, sort_keys=True, default=str).encode())
-    for name, weight in sorted(base.model.state_dict().items()):
-        if not name.startswith("language_model."):
+    language = f"{language_part(base)}."
+    for name, weight in sorted(base.state_dict().items()):
+        if not name.startswith((language, HEAD)):
             digest.update(f"{name} {weight.dtype} {tuple(weight.shape)}".encode())
             digest.update(weight.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()[:16]

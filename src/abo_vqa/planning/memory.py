@@ -7,10 +7,9 @@ from peft import get_peft_model
 from peft.helpers import disable_input_dtype_casting
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
-from transformers import AutoModelForImageTextToText
 
 from abo_vqa.common.params.model import LoraParams, QuantizationParams
-from abo_vqa.model.base.loading import NOT_QUANTIZED
+from abo_vqa.model.base.parts import HEAD, empty_model, vision_parts
 from abo_vqa.training.settings import lora_config
 
 # bitsandbytes: one scale per 64 weights; with double quantization in 8 bits, and one more per 256 of these.
@@ -18,17 +17,12 @@ BLOCK, OUTER_BLOCK = 64, 256
 CPU = torch.device("cpu")
 
 
-def empty_model(config: Any, dtype: torch.dtype) -> Any:
-    """Return a model of this configuration without weights (PyTorch's device `meta`)."""
-    with torch.device("meta"):
-        return AutoModelForImageTextToText.from_config(config, dtype=dtype, attn_implementation="sdpa")
-
-
 def weight_bytes(model: Any, quantization: QuantizationParams) -> int:
     """Return the bytes of a model's weights as `load_base` loads them."""
     counted: dict[int, int] = {}
+    unpacked = (*vision_parts(model), HEAD)
     for name, module in model.named_modules():
-        linear = isinstance(module, torch.nn.Linear) and not name.startswith(tuple(NOT_QUANTIZED))
+        linear = isinstance(module, torch.nn.Linear) and not name.startswith(unpacked)
         for parameter in module.parameters(recurse=False):
             # Tied weights are one tensor.
             packed = linear and quantization.load_in_4bit and parameter.dim() == 2
@@ -50,7 +44,9 @@ def kept_for_backward(
     That is the language model's, and the vision tower's of an image a sequence where it is adapted too.
     gpu: dropout keeps one byte an element there, and one element of the computation's number format on a CPU.
     """
-    model: Any = get_peft_model(empty_model(config, dtype), lora_config(lora))
+    empty = empty_model(config, dtype)
+    vision = vision_parts(empty)
+    model: Any = get_peft_model(empty, lora_config(lora, empty))
     model.train()
     mode = FakeTensorMode()
     for module in model.modules():
@@ -81,11 +77,11 @@ def kept_for_backward(
         decoder(inputs_embeds=hidden, attention_mask=seen, position_ids=places, use_cache=False)
         if lora.vision_tower:
             side = config.vision_config.image_size
-            tower: Any = model.get_base_model().model.vision_tower
+            tower: Any = model.get_base_model().get_submodule(vision[0])
             tower(torch.zeros(sequences, 3, side, side, dtype=dtype))
     if gpu:
         patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2 + 1
-        smaller = _dropout_difference(model, dtype)
+        smaller = _dropout_difference(model, dtype, vision)
         return sum(kept.values()) - sequences * (length * smaller["language"] + patches * smaller["vision"])
     return sum(kept.values())
 
@@ -94,12 +90,12 @@ def _same(tensor: torch.Tensor) -> torch.Tensor:
     return tensor
 
 
-def _dropout_difference(model: Any, dtype: torch.dtype) -> dict[str, int]:
+def _dropout_difference(model: Any, dtype: torch.dtype, vision: list[str]) -> dict[str, int]:
     """Return by how many bytes a token the masks of the adapters' dropout are smaller on a GPU, in either component."""
     smaller = {"language": 0, "vision": 0}
     for name, module in model.named_modules():
         if hasattr(module, "lora_dropout"):
             masks = sum(bool(getattr(dropout, "p", 0)) for dropout in module.lora_dropout.values())
-            component = "vision" if ".vision_tower." in name else "language"
+            component = "vision" if any(f"{part}." in name for part in vision) else "language"
             smaller[component] += masks * module.in_features * (dtype.itemsize - 1)
     return smaller

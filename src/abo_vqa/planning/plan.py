@@ -14,8 +14,9 @@ from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import TrainParams, WeightsParams
 from abo_vqa.generators.output_schema import most_new_tokens
 from abo_vqa.model.base.memory import cache_bytes, images_at_once, pass_tokens
+from abo_vqa.model.base.parts import empty_model
 from abo_vqa.planning.cards import Card
-from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
+from abo_vqa.planning.memory import kept_for_backward, weight_bytes
 from abo_vqa.planning.work import (
     ANSWER,
     OPTIONS,
@@ -146,11 +147,11 @@ def _training(params: Params, work: Work, base: _Model, card: Card) -> Step:
     memory = base.weights + largest * kept + 12 * trainable + RUNTIME
     questions = work.train_questions * settings.epochs
     each = base.mean_image + QUESTION + OPTIONS + ANSWER
-    if settings.packing == "image":
+    if settings.packing != "question":
         each = round(base.mean_image / work.per_image) + QUESTION + OPTIONS + ANSWER
     seconds = questions * each * 2 * base.operations / (REACHED * card.operations)
     features = work.train_images * base.mean_image * base.hidden * base.dtype.itemsize
-    cached = settings.feature_cache and settings.packing == "image" and not settings.lora.vision_tower
+    cached = settings.feature_cache and settings.packing != "question" and not settings.lora.vision_tower
     disk = (features if cached else 0) + 16 * trainable
     runs = len(params.arms) * len(settings.replicates)
     note = f"{questions:,.0f} questions, {largest:,} tokens a pass, {kept / 1e6:.2f} MB a token"
@@ -169,8 +170,9 @@ def _sequences(settings: TrainParams, work: Work, base: _Model) -> tuple[int, in
 def _trainable(base: _Model, settings: TrainParams) -> int:
     from peft import get_peft_model
 
+    empty = empty_model(base.config, base.dtype)
     with torch.device("meta"):
-        adapted = get_peft_model(empty_model(base.config, base.dtype), lora_config(settings.lora))
+        adapted = get_peft_model(empty, lora_config(settings.lora, empty))
     return adapted.get_nb_trainable_parameters()[0]
 
 

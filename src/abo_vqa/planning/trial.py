@@ -20,13 +20,11 @@ from abo_vqa.generators.vlm import read_prompt
 from abo_vqa.generators.vlm_writer import OUT_OF_MEMORY, Picture, QuestionWriter, generate_batches
 from abo_vqa.inference.ask import BLANK, prompts_by_image
 from abo_vqa.inference.conditions import questions_asked
-from abo_vqa.inference.prompt_tree.scorer import Scorer
+from abo_vqa.inference.prompt_tree.choose import scorer_for
 from abo_vqa.model.base.loading import compute_dtype, load_base, load_processor
 from abo_vqa.model.base.memory import free_memory
-from abo_vqa.model.collators import QuestionCollator
-from abo_vqa.model.features import ImageFeatures
-from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.planning.work import Work, prompts_per_question
+from abo_vqa.training.choose import collator_for
 from abo_vqa.training.launch import use_gpus
 from abo_vqa.training.plan import training_questions
 from abo_vqa.training.settings import attention, autocast
@@ -120,7 +118,7 @@ def _training_and_evaluation(
     """Load the base once; train a step of the arm that shows the options most, then ask about one image."""
     settings, runs = params.train, len(params.arms) * len(params.train.replicates)
     name = max(params.arms, key=lambda arm: params.arm(arm).options_first + params.arm(arm).options_last)
-    by_image, prompt = settings.packing == "image", params.prompt_of(name)
+    by_image, prompt = settings.packing != "question", params.prompt_of(name)
     trained = with_options(rows["train"], settings.options_from)[: settings.max_questions]
     questions = training_questions(trained, params.arm(name), 1, params.seed, by_image, prompt, settings.batch_size)
     largest = largest_pass(questions, settings.batch_size)
@@ -134,12 +132,9 @@ def _training_and_evaluation(
     base: Any = load_base(params.model, attention(settings, compute_dtype(params.model.quantization)))
     processor = load_processor(params.model)
     loaded = time.monotonic() - started
-    context = base.config.get_text_config().max_position_embeddings
     with tempfile.TemporaryDirectory() as folder:
-        frozen = settings.feature_cache and not settings.lora.vision_tower
-        features = ImageFeatures(Path(folder, "features"), images, base, processor) if frozen else None
-        shared = ImageCollator(processor, images, features, context)
-        collator = shared if by_image else QuestionCollator(processor, images, context)
+        cache = Path(folder, "features")
+        collator = collator_for(settings, base, processor, images, questions, cache)
         steps = SCALED_STEPS if autocast(settings, base.dtype) == "fp16" else STEPS
         one_pass = {"batch_size": len(largest), "accumulation": 1, "log_steps": 1, "save_steps": 10**6}
         ends = [time.monotonic()]
@@ -153,7 +148,10 @@ def _training_and_evaluation(
         free_memory()
         _forget_peak()
         result.model.eval()
-        scorer = Scorer(result.model, shared, params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass)
+        scorer = scorer_for(
+            result.model, processor, images, {asked: prompts[asked]}, None if settings.lora.vision_tower else cache,
+            params.evaluate.max_new_tokens, params.evaluate.tokens_per_pass,
+        )  # fmt: skip
         started, number = time.monotonic(), len(prompts[asked])
         scorer.ask(asked, list(prompts[asked]))
         seconds, whole = time.monotonic() - started, work.test_questions * prompts_per_question(params)

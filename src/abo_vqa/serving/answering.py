@@ -11,10 +11,12 @@ from PIL import Image
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, PromptParams
+from abo_vqa.inference.prompt_tree.choose import scorer_for
 from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
-from abo_vqa.inference.prompt_tree.self_check import check_tree
+from abo_vqa.inference.prompt_tree.single import SingleScorer
 from abo_vqa.model.adapters import attach_adapters, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
+from abo_vqa.model.collators import QuestionCollator
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.serving.checks import check_image, check_options, check_question
 
@@ -59,7 +61,9 @@ class Answerer:
         self._processor = load_processor(params)
         base = load_base(params)
         self._context = base.config.get_text_config().max_position_embeddings
-        _check(Scorer(base, self._collator(_gradient()), max_new_tokens, tokens_per_pass))
+        images, limits = {_IMAGE: _gradient()}, (max_new_tokens, tokens_per_pass)
+        chosen = scorer_for(base, self._processor, images, _trial(), None, *limits)
+        self._shares = isinstance(chosen, Scorer)
         self._model = attach_adapters(base, adapters)
         self.models = (BASE, *adapters)
         self._prompts = prompts or {}
@@ -80,14 +84,18 @@ class Answerer:
         prompt = self._prompts.get(model, PAPER_PROMPT)
         prompts = [Prompt(prompt.text(q.text, q.options), q.options or ()) for q in questions]
         with use_adapter(self._model, model):
-            said = Scorer(self._model, self._collator(image), *self._limits).ask(_IMAGE, prompts)
+            said = self._scorer(image).ask(_IMAGE, prompts)
         return [
             Reply(answer.text, _shares(question.options, answer.log_probabilities))
             for question, answer in zip(questions, said, strict=True)
         ]
 
-    def _collator(self, image: bytes) -> ImageCollator:
-        return ImageCollator(self._processor, {_IMAGE: image}, None, self._context)
+    def _scorer(self, image: bytes) -> Scorer | SingleScorer:
+        known, (max_new_tokens, tokens_per_pass) = {_IMAGE: image}, self._limits
+        if not self._shares:
+            return SingleScorer(self._model, QuestionCollator(self._processor, known, self._context), max_new_tokens)
+        collator = ImageCollator(self._processor, known, None, self._context)
+        return Scorer(self._model, collator, max_new_tokens, tokens_per_pass)
 
     def _check_tokens(self, question: Question) -> None:
         """Raise InputError for special tokens such as `<image>` and `<eos>`, which would not be tokenized as text."""
@@ -98,10 +106,10 @@ class Answerer:
                 raise InputError(f"{text!r} contains {found}, a special token of the model; remove it")
 
 
-def _check(scorer: Scorer) -> None:
+def _trial() -> dict[str, list[Prompt]]:
     options = ("red", "blue")
     texts = (PAPER_PROMPT.text("Which color does it have?", shown) for shown in (options, None))
-    check_tree(scorer, {_IMAGE: [Prompt(text, options) for text in texts]})
+    return {_IMAGE: [Prompt(text, options) for text in texts]}
 
 
 def _gradient() -> bytes:

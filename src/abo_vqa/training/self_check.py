@@ -5,6 +5,7 @@ from itertools import islice, takewhile
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch.nn.functional import cross_entropy
 
 from abo_vqa.model.collators import QuestionCollator
@@ -17,7 +18,7 @@ QUESTIONS = 4
 
 @torch.no_grad()
 def check_packing(model: Any, collator: ImageCollator, dataset: Any) -> None:
-    """Raise InputError unless questions that share an image have the losses of a sequence each.
+    """Raise CannotShare unless questions that share an image have the losses of a sequence each.
 
     dataset: as training_questions returns it; its first few questions are taken, as far as they are about one image.
     """
@@ -27,15 +28,8 @@ def check_packing(model: Any, collator: ImageCollator, dataset: Any) -> None:
     end = collator.processor.ends[0]
     single = QuestionCollator(collator.processor, collator.images, collator.context)
     alone = [log_probability_alone(model, single, example, [end]) for example in examples]
-    logits, targets = answer_logits(model, _on_device(collator(examples), model.device))
+    logits, targets = answer_logits(model, send_to_device(collator(examples), model.device))
     losses = cross_entropy(logits.float(), targets, reduction="none")
     ends = (targets == end).nonzero()[:, 0] + 1
     shared = [-float(part.sum()) for part in losses.tensor_split(ends[:-1].cpu())]
-    check_agreement(model, "several questions in one sequence", shared, alone, "set train.packing: question")
-
-
-def _on_device(batch: dict[str, Any], device: Any) -> dict[str, Any]:
-    return {
-        name: [each.to(device) for each in value] if isinstance(value, list) else value.to(device)
-        for name, value in batch.items()
-    }
+    check_agreement(model, shared, alone)

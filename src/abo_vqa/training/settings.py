@@ -1,7 +1,9 @@
 """Settings of the Trainer, the adapter and the attention implementation, from the parameters."""
 
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig
@@ -10,6 +12,7 @@ from trl import SFTConfig
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import LoraParams, TrainParams
+from abo_vqa.model.base.parts import vision_parts
 
 # A pass of several questions takes a GPU longer than two processes need to prepare the next.
 GPU_WORKERS = 2
@@ -79,18 +82,20 @@ def trainer_arguments(params: TrainParams, dtype: torch.dtype, seed: int, scratc
     )
 
 
-def attention(params: TrainParams, dtype: torch.dtype) -> str:
-    """Return the attention implementation to train with: the configured one, or the fastest available.
+def attention(params: TrainParams, dtype: torch.dtype) -> str | None:
+    """Return the attention implementation to train with: the configured one, or the fastest; None: as load_base has it.
 
     dtype: the base model computes in it. Flash attention supports causal masks only; questions packed behind a shared
     image need SDPA. Raises InputError if it is configured and cannot be used.
     """
-    if params.attention == "sdpa" or (params.attention == "auto" and params.packing == "image"):
+    if params.attention == "sdpa":
         return "sdpa"
+    if params.attention == "auto" and params.packing != "question":
+        return None
     lacking = _flash_attention_lacks(dtype)
     if lacking and params.attention == "flash_attention_2":
         raise InputError(f"train.attention: flash_attention_2 {lacking}; set it to sdpa or auto")
-    return "sdpa" if lacking else "flash_attention_2"
+    return None if lacking else "flash_attention_2"
 
 
 def _flash_attention_lacks(dtype: torch.dtype) -> str:
@@ -106,18 +111,19 @@ def _flash_attention_lacks(dtype: torch.dtype) -> str:
     return ""
 
 
-def lora_config(params: LoraParams) -> LoraConfig:
-    """Return the adapter settings (paper, listing 3).
+def lora_config(params: LoraParams, model: Any) -> LoraConfig:
+    """Return the adapter settings (paper, listing 3); model: the base.
 
     The paper's suffix targets also match q, k and v of the vision tower, whose last layer never gets a gradient; they
     are excluded unless `vision_tower` is set.
     """
+    vision = "|".join(map(re.escape, vision_parts(model)))
     return LoraConfig(
         r=params.r,
         lora_alpha=params.alpha,
         lora_dropout=params.dropout,
         target_modules=params.targets,
-        exclude_modules=None if params.vision_tower else r".*vision_tower.*",
+        exclude_modules=None if params.vision_tower else rf"({vision})\..*",
         bias=params.bias,
         task_type="CAUSAL_LM",
     )

@@ -101,8 +101,8 @@ def train(name: str, params: Params) -> None:
 
     from abo_vqa.common.layout import with_options
     from abo_vqa.model.base.loading import compute_dtype, load_base, load_processor
+    from abo_vqa.training.choose import collator_for
     from abo_vqa.training.plan import audit_labels, training_questions, validation_questions
-    from abo_vqa.training.self_check import check_packing
     from abo_vqa.training.settings import attention
     from abo_vqa.training.trainer import train_arm
 
@@ -113,17 +113,13 @@ def train(name: str, params: Params) -> None:
     images = read_image_bytes(row["image_id"] for row in [*rows, *validation])
     data = _data_digest(rows, images)
     scratch = checkpoint_folder(name, params, data)
-    by_image, prompt = settings.packing == "image", params.prompt_of(arm_name)
+    by_image, prompt = settings.packing != "question", params.prompt_of(arm_name)
     order, per_step = derive_seed(seed, "order"), settings.batch_size * settings.accumulation
     dataset = training_questions(rows, arm, settings.epochs, order, by_image, prompt, per_step)
     process = PartialState(cpu=not torch.cuda.is_available(), timeout=WAITING)
     base = load_base(params.model, attention(settings, compute_dtype(params.model.quantization)))
-    share = process.process_index, process.num_processes
-    collator = _collator(params, base, load_processor(params.model), images, share)
-    process.wait_for_everyone()
+    collator = collator_for(settings, base, load_processor(params.model), images, dataset, feature_folder())
     label_example = audit_labels(collator, dataset)
-    if by_image:
-        check_packing(base, collator, dataset)
     torch.manual_seed(derive_seed(seed, "adapter"))
     dropout = derive_seed(seed, "dropout")
     asked = validation_questions(validation, settings.validation_questions, params.seed, prompt)
@@ -151,20 +147,6 @@ def train(name: str, params: Params) -> None:
         f"{cost['seconds']:.0f} s, {cost['questions_per_second']:.1f} questions/s, {cost['peak_memory_mb']:,.0f} MB"
     )
     shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _collator(params: Params, base: Any, processor: Any, images: Mapping[str, bytes], share: tuple[int, int]) -> Any:
-    """Return the collator, for which this process caches its share of the image features."""
-    from abo_vqa.model.collators import QuestionCollator
-    from abo_vqa.model.features import ImageFeatures
-    from abo_vqa.model.shared_image import ImageCollator
-
-    context = base.config.get_text_config().max_position_embeddings
-    if params.train.packing == "question":
-        return QuestionCollator(processor, images, context)
-    frozen = params.train.feature_cache and not params.train.lora.vision_tower
-    features = ImageFeatures(feature_folder(), images, base, processor, share) if frozen else None
-    return ImageCollator(processor, images, features, context)
 
 
 def _batches(asked: list[dict[str, str]], collator: Any, size: int) -> list[Any]:

@@ -1,7 +1,7 @@
 """QLoRA training of one arm with TRL's SFTTrainer, recording gradient norms before and after clipping."""
 
 import math
-from collections.abc import Callable, Sequence, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,17 +18,18 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP, SKIPPED
 from abo_vqa.common.params.model import TrainParams
 from abo_vqa.model.base.loading import guard_cpu_quantization
+from abo_vqa.model.base.parts import language_part, vision_parts
 from abo_vqa.model.collators import IGNORED
-from abo_vqa.model.features import as_model_input
 from abo_vqa.model.finite import check_finite
+from abo_vqa.model.images import model_inputs
 from abo_vqa.training.averaging import AverageWeights
 from abo_vqa.training.bounded_trainer import BoundedTrainer
 from abo_vqa.training.history import Row, applied, curve, history, last_checkpoint
 from abo_vqa.training.settings import lora_config, trainer_arguments
 from abo_vqa.training.soundness import NO_GRADIENT, check_skipped, check_step
 
-# Component of a trainable parameter, by a part of its name.
-COMPONENTS = {"language": ".language_model.", "vision": ".vision_tower.", "lora_A": ".lora_A.", "lora_B": ".lora_B."}
+# Components of trainable parameters, beside those of language model and vision tower, by a part of their names.
+ADAPTERS = {"lora_A": ".lora_A.", "lora_B": ".lora_B."}
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,8 @@ class ArmTrainer(BoundedTrainer):
         for parameter in model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
+        base = cast(PeftModel, self.model).get_base_model()
+        self._components = {"language": f"{language_part(base)}.", "vision": f"{vision_parts(base)[0]}."} | ADAPTERS
         self.average = AverageWeights(model, average)
         self.add_callback(self.average)
         self._on_row = on_row
@@ -116,10 +119,10 @@ class ArmTrainer(BoundedTrainer):
         # Under float16 the gradients are multiplied by the loss scale, which max_grad_norm does not expect.
         self.accelerator.unscale_gradients()
         # Clipping changes the gradients in place and the optimizer discards them: record both norms here.
-        before = component_norms(model)
+        before = component_norms(model, self._components)
         # Not accelerate's function, which unscales again.
         returned = torch.nn.utils.clip_grad_norm_(model.parameters(), self.args.max_grad_norm)
-        after = component_norms(model)
+        after = component_norms(model, self._components)
         assert self.lr_scheduler is not None
         # Each process summed the loss of its questions only, times the number of processes (compute_loss).
         loss = float(self.accelerator.reduce(self._step_loss, "mean"))
@@ -185,19 +188,10 @@ class UseCurrentSteps(TrainerCallback):
 
 def answer_logits(model: Any, inputs: dict[str, Any]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits that predict the labeled tokens, of shape (labeled, vocabulary), and these tokens."""
-    rest = {name: value for name, value in inputs.items() if name not in ("labels", "image_features")}
-    if inputs["attention_mask"].dim() == 4:
-        rest["attention_mask"] = additive(inputs["attention_mask"], getattr(model, "module", model).dtype)
-    if "image_features" in inputs:
-        rest |= as_model_input(inputs["image_features"])
     following = pad(inputs["labels"][:, 1:], (0, 1), value=IGNORED)
     asked = following != IGNORED
-    return model(**rest, use_cache=False, logits_to_keep=asked).logits, following[asked]
-
-
-def additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """Return a boolean mask as what is added to attention scores: once, where each layer would make and keep its own."""
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -math.inf)
+    rest = {name: value for name, value in inputs.items() if name != "labels"}
+    return model(**model_inputs(model, rest), use_cache=False, logits_to_keep=asked).logits, following[asked]
 
 
 @torch.no_grad()
@@ -220,11 +214,14 @@ def greedy_hits(model: Any, batch: dict[str, Any], ends: Sequence[int]) -> list[
     return right
 
 
-def component_norms(model: torch.nn.Module) -> Row:
-    """Return the gradient norm of each component with gradients, and the global one as "all"."""
+def component_norms(model: torch.nn.Module, components: Mapping[str, str]) -> Row:
+    """Return the gradient norm of each component with gradients, and the global one as "all".
+
+    components: a part of its parameters' names, by component.
+    """
     gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     parts = {"all": list(gradients.values())}
-    for component, part in COMPONENTS.items():
+    for component, part in components.items():
         if inside := [gradient for name, gradient in gradients.items() if part in name]:
             parts[component] = inside
     # All gradients in a few kernels, and one transfer: an adapter has hundreds of weights.
@@ -264,7 +261,7 @@ def train_arm(
             eval_dataset=dataset if validation else None,  # unused by our evaluate(), but required by the Trainer
             data_collator=collator,
             processing_class=collator.processor,
-            peft_config=lora_config(params.lora),
+            peft_config=lora_config(params.lora, base),
             callbacks=[UseCurrentSteps(), *callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
         )
     except ValueError as error:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abo_vqa.inference.other_images import other_images
+from abo_vqa.inference.conditions.other_images import other_images
 
 Row = dict[str, Any]
 

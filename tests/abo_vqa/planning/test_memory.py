@@ -39,7 +39,7 @@ def test_a_pass_keeps_what_a_real_one_keeps(
 ) -> None:
     base = load_base(tiny_params.model)
     lora = tiny_params.train.lora.model_copy(update={"vision_tower": vision})
-    model: Any = get_peft_model(base, lora_config(lora)).train()
+    model: Any = get_peft_model(base, lora_config(lora, base)).train()
     side = base.config.vision_config.image_size
     hidden = torch.randn(sequences, length, base.config.get_text_config().hidden_size)
     seen = additive(torch.ones(sequences, 1, length, length, dtype=torch.bool).tril(), torch.float32)

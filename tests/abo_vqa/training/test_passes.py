@@ -29,16 +29,14 @@ def batch_of(lengths: list[list[int]]) -> dict[str, Any]:
     """One sequence per list: an image of 3 tokens and questions of these lengths, with features to tell them apart."""
     sequences = [SharedSequence([7] * 3, [Segment([number] * length, [1]) for length in of_image])
                  for number, of_image in enumerate(lengths)]  # fmt: skip
-    return shared_image_batch(sequences, PAD) | {
-        "image_features": [torch.full((3, 2), float(n)) for n in range(len(lengths))]
-    }
+    return shared_image_batch(sequences, PAD) | {"images": [torch.full((3, 2), float(n)) for n in range(len(lengths))]}
 
 
 def real_tokens(part: dict[str, Any], row: int) -> dict[str, Any]:
     mask = part["attention_mask"][row, 0]
     length = int(mask[:, 0].sum())
     ids = {name: part[name][row, :length].tolist() for name in ("input_ids", "position_ids", "labels")}
-    return ids | {"mask": mask[:length, :length].tolist(), "features": part["image_features"][row].tolist()}
+    return ids | {"mask": mask[:length, :length].tolist(), "features": part["images"][row].tolist()}
 
 
 @given(st.lists(st.lists(st.integers(1, 9), min_size=1, max_size=4), min_size=1, max_size=8), st.integers(1, 120))

@@ -250,7 +250,8 @@ def test_a_pass_keeps_one_mask_for_all_layers(
 ) -> None:
     batch = image_collator(tiny_params, images, tmp_path)(training_questions(rows, ALWAYS, 1, 3, by_image=True))
     length = batch["input_ids"].shape[1]
-    model = get_peft_model(load_base(tiny_params.model), lora_config(tiny_params.train.lora)).train()
+    base = load_base(tiny_params.model)
+    model = get_peft_model(base, lora_config(tiny_params.train.lora, base)).train()
     masks: set[int] = set()
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
@@ -325,7 +326,8 @@ def test_the_adapter_on_the_published_geometry_has_the_papers_size(
 
     lora = read_params(root / "params.yaml").train.lora.model_copy(update={"vision_tower": vision_tower})
     with torch.device("meta"):
-        model = get_peft_model(LlavaForConditionalGeneration(published_geometry()), lora_config(lora))
+        base = LlavaForConditionalGeneration(published_geometry())
+        model = get_peft_model(base, lora_config(lora, base))
     assert model.get_nb_trainable_parameters()[0] == trainable
     if vision_tower:
         assert model.get_nb_trainable_parameters()[1] == 2_838_077_440

@@ -99,7 +99,7 @@ class TrainParams(Group):
     replicates: Annotated[list[Annotated[int, Field(ge=0, lt=2**32)]], Field(min_length=1)]
     options_from: Literal["given", "matched"]
     epochs: Positive
-    packing: Literal["image", "question"]
+    packing: Literal["image", "question", "auto"]
     batch_size: Count
     accumulation: Count
     tokens_per_pass: Count | Literal["auto"]
@@ -132,9 +132,10 @@ class TrainParams(Group):
 
     @model_validator(mode="after")
     def _attention_takes_a_mask(self) -> "TrainParams":
-        if self.packing == "image" and self.attention == "flash_attention_2":
+        if self.packing != "question" and self.attention == "flash_attention_2":
             raise ValueError(
-                "attention: flash_attention_2 does not support the mask that packing: image needs; change one of them"
+                f"attention: flash_attention_2 does not support the mask that packing: {self.packing} needs; change "
+                "one of them"
             )
         return self
 

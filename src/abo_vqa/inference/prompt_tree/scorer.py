@@ -150,7 +150,7 @@ class Scorer:
         for image, of_image in branches.items():
             for branch in of_image:
                 longest = max([self._max_new_tokens, *(len(option) + 1 for option in branch.options)])
-                length = len(prefixes[image][0]) + len(branch.tokens) + longest
+                length = len(prefixes[image][0].prefix) + len(branch.tokens) + longest
                 check_length(f"{image}: {branch.prompt.text[:80]!r}", length, self.collator.context)
         tree = Tree(self.model, prefixes)
         going: list[_Branch] = []

@@ -7,17 +7,16 @@ from abo_vqa.model.collators import QuestionCollator
 from abo_vqa.model.self_check import check_agreement, log_probability_alone
 
 PROMPTS = 3
+ANSWERS = ("yes", "no")  # to prompts without options
 
 
 def check_tree(scorer: Scorer, prompts: Mapping[str, Iterable[Prompt]]) -> None:
-    """Raise InputError unless a tree of prompts scores their options as a sequence for each does.
+    """Raise CannotShare unless a tree of prompts scores their options as a sequence for each does.
 
-    prompts: by image; the first few with options about the first image are asked.
+    prompts: by image; the first few about the first image are asked.
     """
     image_id, about_it = next(iter(prompts.items()))
-    asked = [prompt for prompt in about_it if prompt.options][:PROMPTS]
-    if not asked:
-        return
+    asked = [Prompt(prompt.text, prompt.options or ANSWERS) for prompt in list(about_it)[:PROMPTS]]
     collator = scorer.collator
     single = QuestionCollator(collator.processor, collator.images, collator.context)
     examples = [
@@ -27,5 +26,4 @@ def check_tree(scorer: Scorer, prompts: Mapping[str, Iterable[Prompt]]) -> None:
     ]
     alone = [log_probability_alone(scorer.model, single, example, collator.processor.ends) for example in examples]
     shared = [score for answer in scorer.ask(image_id, asked) for score in answer.log_probabilities]
-    remedy = "take a model.base of the LLaVA family"
-    check_agreement(scorer.model, "several prompts about an image at once", shared, alone, remedy)
+    check_agreement(scorer.model, shared, alone)

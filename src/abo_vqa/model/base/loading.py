@@ -1,6 +1,5 @@
-"""Load a LLaVA-family base model, optionally quantized, and its processor."""
+"""Load a base model, optionally quantized, and its processor."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,73 +7,44 @@ from bitsandbytes.nn import Linear4bit
 from transformers import (
     AutoConfig,
     AutoModelForImageTextToText,
-    AutoProcessor,
-    AutoTokenizer,
     BitsAndBytesConfig,
     GenerationConfig,
-    LlavaProcessor,
     PreTrainedModel,
 )
-from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import ModelParams, QuantizationParams, WeightsParams
 from abo_vqa.common.project import model_source
 from abo_vqa.model.base.devices import warn_of_unusable_gpus
+from abo_vqa.model.base.parts import HEAD, empty_model, vision_parts
 from abo_vqa.model.base.prompts import check_template, turn_end
-
-# transformers 5 matches these from the root of the model; "vision_tower" alone would match nothing, and CLIP and the
-# projector would be quantized too. Any list replaces the default one, so it must name the head as well.
-NOT_QUANTIZED = ["model.vision_tower", "model.multi_modal_projector", "lm_head"]
+from abo_vqa.model.families.lookup import family_of
 
 # Below this width, splitting an operation between CPU cores costs more than it saves: the demo's evaluation of a model
 # takes 35 s with one thread and 55 s with two; its training takes the same time with either.
 NARROW = 256
 
-CHAT_TEMPLATE = Path(__file__).with_name("chat_template.jinja")
-
 
 def load_processor(params: ModelParams) -> Any:
     """Return the base model's processor, with images processed by Pillow so that pixels are equal on every machine.
 
-    For LLaVA it is assembled from its parts: the published LLaVA-Gemma repository has no processor that recent
-    transformers can load, and without patch size and the extra class token the image would be one token short. Its
-    attribute `ends` has the tokens that end an answer, the one to train first. Raises InputError if the model cannot be
-    found or its chat template has no place for an image.
+    Beside the processor's own, it has the attributes `family`, and `ends`, the tokens that end an answer, the one to
+    train first. Raises InputError if the model cannot be found or its chat template has no place for an image.
     """
     config = load_config(params)
+    family = family_of(config)
     name, commit = model_source(params.base, "model.base")
     source: dict[str, Any] = {"pretrained_model_name_or_path": name, "revision": commit}
-    if config.model_type == "llava":
-        tokenizer = AutoTokenizer.from_pretrained(**source)
-        saved, _ = LlavaProcessor.get_processor_dict(name, revision=commit)
-        processor: Any = LlavaProcessor(
-            image_processor=LlavaImageProcessorPil.from_pretrained(
-                **source, **image_settings(params.image, config.vision_config.image_size)
-            ),
-            tokenizer=tokenizer,
-            patch_size=config.vision_config.patch_size,
-            vision_feature_select_strategy=config.vision_feature_select_strategy,
-            num_additional_image_tokens=1,
-            image_token=tokenizer.convert_ids_to_tokens(config.image_token_id),
-            chat_template=saved.get("chat_template") or tokenizer.chat_template or CHAT_TEMPLATE.read_text(),
-        )
-    else:
-        processor = AutoProcessor.from_pretrained(**source, backend="pil")
+    try:
+        processor = family.load_processor(source, params.image)
+    except (OSError, ValueError, ImportError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"model.base: the processor of {params.base!r} cannot be loaded: {reason}") from error
+    processor.family = family
+    processor.chat_template = processor.chat_template or processor.tokenizer.chat_template or family.template
     check_template(processor, params.base)
     processor.ends = answer_ends(processor, _generation_ends(source))
     return processor
-
-
-def image_settings(fit: str, side: int) -> dict[str, Any]:
-    """Return the image processor's settings that bring a photograph to `side` x `side` pixels.
-
-    pad: to a square with bars of the mean color, as LLaVA was trained; crop: the middle of it, as CLIP's processor
-    does; resize: squeezed.
-    """
-    square = {"height": side, "width": side}
-    size = {"shortest_edge": side} if fit == "crop" else square
-    return {"do_pad": fit == "pad", "do_center_crop": fit == "crop", "size": size, "crop_size": square}
 
 
 def answer_ends(processor: Any, generation: list[int]) -> tuple[int, ...]:
@@ -95,10 +65,11 @@ def _generation_ends(source: dict[str, Any]) -> list[int]:
     return ends.eos_token_id if isinstance(ends.eos_token_id, list) else [ends.eos_token_id]
 
 
-def load_base(params: WeightsParams, attention: str = "sdpa") -> PreTrainedModel:
+def load_base(params: WeightsParams, attention: str | None = None) -> PreTrainedModel:
     """Return the base model in evaluation mode, quantized as configured, on the GPU if available.
 
-    attention: transformers' name of the implementation. Raises InputError if the model cannot be found.
+    attention: transformers' name of the implementation; None: SDPA, or eager where the model has no other. Raises
+    InputError if the model cannot be found.
     """
     config = load_config(params)
     warn_of_unusable_gpus()
@@ -111,7 +82,7 @@ def load_base(params: WeightsParams, attention: str = "sdpa") -> PreTrainedModel
         name,
         revision=commit,
         dtype=compute_dtype(quantization),
-        quantization_config=bitsandbytes_config(quantization) if quantization.load_in_4bit else None,
+        quantization_config=bitsandbytes_config(quantization, config) if quantization.load_in_4bit else None,
         device_map=device,
         attn_implementation=attention,
     )
@@ -128,14 +99,19 @@ def compute_dtype(params: QuantizationParams) -> torch.dtype:
     return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
 
 
-def bitsandbytes_config(params: QuantizationParams) -> BitsAndBytesConfig:
-    """Return the 4-bit settings (paper, listing 2); bitsandbytes has no field `quantize_kv_cache`."""
+def bitsandbytes_config(params: QuantizationParams, config: Any) -> BitsAndBytesConfig:
+    """Return the 4-bit settings (paper, listing 2) of a model's language part; the rest stays as it is.
+
+    bitsandbytes has no field `quantize_kv_cache`.
+    """
     return BitsAndBytesConfig(
         load_in_4bit=params.load_in_4bit,
         bnb_4bit_quant_type=params.quant_type,
         bnb_4bit_use_double_quant=params.double_quant,
         bnb_4bit_compute_dtype=compute_dtype(params),
-        llm_int8_skip_modules=NOT_QUANTIZED,
+        # transformers 5 matches these from the root of the model. Any list replaces the default one, so it must name
+        # the head as well.
+        llm_int8_skip_modules=[*vision_parts(empty_model(config, torch.float32)), HEAD],
     )
 
 

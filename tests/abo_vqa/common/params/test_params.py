@@ -9,12 +9,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
+from transformers import AutoConfig
 
 from abo_vqa.commands.preset import apply_overrides
 from abo_vqa.common.params import Params, check_params, read_params
 from abo_vqa.common.params.group import ParamsError
 from abo_vqa.common.params.measure import counterparts
 from abo_vqa.model.base.loading import bitsandbytes_config
+from abo_vqa.model.base.parts import empty_model
 from abo_vqa.training.settings import autocast, lora_config, trainer_arguments
 from parameters import changed
 from paths import ROOT
@@ -160,7 +162,8 @@ def test_the_paper_scale_samples_as_the_paper(paper: Params) -> None:
 
 
 def test_the_paper_scale_quantizes_as_listing_2(root: Path, paper: Params) -> None:
-    config = bitsandbytes_config(paper.model.quantization)
+    demo = AutoConfig.from_pretrained(root / "models/demo")
+    config = bitsandbytes_config(paper.model.quantization, demo)
     assert json.loads((root / paper.model.base).read_text())["id"] == "Intel/llava-gemma-2b"
     assert config.load_in_4bit and config.bnb_4bit_use_double_quant
     assert config.bnb_4bit_quant_type == "nf4"
@@ -168,13 +171,14 @@ def test_the_paper_scale_quantizes_as_listing_2(root: Path, paper: Params) -> No
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: True)
         patch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
-        config = bitsandbytes_config(paper.model.quantization)
+        config = bitsandbytes_config(paper.model.quantization, demo)
         assert autocast(paper.train, config.bnb_4bit_compute_dtype) == "fp16"
     assert config.bnb_4bit_compute_dtype == torch.float16
 
 
-def test_the_paper_scale_adapts_as_listing_3(paper: Params) -> None:
-    config = lora_config(paper.train.lora)
+def test_the_paper_scale_adapts_as_listing_3(root: Path, paper: Params) -> None:
+    demo = AutoConfig.from_pretrained(root / "models/demo")
+    config = lora_config(paper.train.lora, empty_model(demo, torch.float32))
     assert (config.r, config.lora_alpha, config.lora_dropout, config.bias) == (16, 32, 0.075, "none")
     assert config.target_modules == {
         "q_proj",

@@ -10,7 +10,7 @@ from abo_vqa.common.errors import InputError, choose
 from abo_vqa.common.layout import with_options
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.measure import ConditionParams
-from abo_vqa.inference.other_images import other_images
+from abo_vqa.inference.conditions.other_images import other_images
 
 Row = Mapping[str, Any]
 
