@@ -41,6 +41,14 @@ TINY = Sizes(
         "num_key_value_heads": 2, "max_position_embeddings": 4096,
     },
 )  # fmt: skip
+NARROW = Sizes(
+    336, 768,
+    {"hidden_size": 96, "intermediate_size": 384, "num_hidden_layers": 6, "num_attention_heads": 4},
+    {
+        "hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 6, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 16384,
+    },
+)  # fmt: skip
 PUBLISHED = Sizes(
     336, 32064,
     {"hidden_size": 1024, "intermediate_size": 4096, "num_hidden_layers": 24, "num_attention_heads": 16},

@@ -54,8 +54,8 @@ def test_stages_depend_on_the_code_that_they_run(root: Path) -> None:
     [
         ("      - src/abo_vqa/metrics\n", "", "score runs src/abo_vqa/metrics/answers.py"),
         ("      - src/abo_vqa/common\n", "", "sample runs src/abo_vqa/common/draws.py"),
-        ("abo_vqa/inference/conditions.py", "abo_vqa/inference", "score does not run src/abo_vqa/inference/ask.py"),
-        ("- src/abo_vqa/model/base", "- src/abo_vqa/model", "generate does not run src/abo_vqa/model/collators.py"),
+        ("abo_vqa/inference/conditions\n", "abo_vqa/inference\n", "score does not run src/abo_vqa/inference/ask.py"),
+        ("- src/abo_vqa/model/base\n", "- src/abo_vqa/model\n", "generate does not run src/abo_vqa/model/collators.py"),
         ("- src/abo_vqa/catalog\n", "- src/abo_vqa/drawings\n", "sample: src/abo_vqa/drawings is not there"),
     ],
 )
@@ -88,7 +88,7 @@ def finished(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     [
         ("src/abo_vqa/metrics/answers.py", "# x\n", {"score"}),
         ("src/abo_vqa/report/report.html.jinja", "{# x #}\n", {"report"}),
-        ("src/abo_vqa/inference/conditions.py", "# x\n", EVALUATE | {"score"}),
+        ("src/abo_vqa/inference/conditions/__init__.py", "# x\n", EVALUATE | {"score"}),
         ("src/abo_vqa/serving/checks.py", "# x\n", {"register"}),
         ("src/abo_vqa/questions/parse.py", "# x\n", {"validate"}),
         ("models/demo/README.md", "x\n", set()),

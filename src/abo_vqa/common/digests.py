@@ -43,7 +43,8 @@ def code_files(module: str, src: Path = SRC, without: Iterable[str] = ()) -> lis
     """Return the files in `src` that a module runs: itself, its transitive imports, their packages and data files.
 
     Imports inside functions count, type-only imports do not. A data file counts if a module in its folder names it in a
-    string. without: modules and packages to exclude, with imports that only they need.
+    string; the string "*.py" stands for all modules of the folder, which a registry imports. without: modules and
+    packages to exclude, with imports that only they need.
     """
     left_out, files, waiting, seen = tuple(without), set(), [module], set()
     while waiting:
@@ -55,6 +56,8 @@ def code_files(module: str, src: Path = SRC, without: Iterable[str] = ()) -> lis
         tree = code_of(path)
         files |= {path, *_data_files(tree, path.parent)}
         waiting += _parents(name)
+        if _imports_its_folder(tree):
+            waiting += [f"{name.rpartition('.')[0]}.{beside.stem}" for beside in path.parent.glob("*.py")]
         for source, imported in imports(tree, name, is_package=path.name == "__init__.py"):
             waiting += [source, f"{source}.{imported}"] if imported else [source]
     return sorted(files)
@@ -149,6 +152,10 @@ def md5_of(path: Path) -> str:
 def _parents(module: str) -> Iterator[str]:
     while module := module.rpartition(".")[0]:
         yield module
+
+
+def _imports_its_folder(tree: ast.Module) -> bool:
+    return any(isinstance(node, ast.Constant) and node.value == "*.py" for node in ast.walk(tree))
 
 
 def _data_files(tree: ast.Module, folder: Path) -> Iterator[Path]:

@@ -69,6 +69,8 @@ class ArmTrainer(BoundedTrainer):
         as train.tokens_per_pass.
         """
         super().__init__(tokens_per_pass, **kwargs)
+        # Not every model counts the step's answer tokens; we do (compute_loss).
+        self.model_accepts_loss_kwargs = True
         self._validation, self._ends = validation, kwargs["processing_class"].ends
         # TRL casts the adapters of a quantized model to bfloat16; float32 keeps the training exact.
         model = cast(torch.nn.Module, self.model)

@@ -158,7 +158,7 @@ def test_swapped_text_and_image_change_the_digest(src: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "file", ["common/draws.py", "model/base/prompts.py", "model/base/loading.py", "model/base/chat_template.jinja"]
+    "file", ["common/draws.py", "model/base/prompts.py", "model/families/gemma3.py", "model/families/llava.jinja"]
 )
 @pytest.mark.parametrize("module", [WRITER, TRAINING])
 def test_what_both_depend_on(src: Path, module: str, file: str) -> None:

@@ -14,7 +14,7 @@ from abo_vqa.common.params.measure import ConditionParams
 from abo_vqa.common.tracking.run import find_run
 from abo_vqa.inference import stage
 from abo_vqa.inference.conditions import Asked, Distractors, ask_under
-from abo_vqa.inference.prompt_tree import self_check
+from abo_vqa.inference.prompt_tree import choose
 from abo_vqa.inference.prompt_tree.scorer import Scorer
 from parameters import changed
 from paths import ROOT
@@ -59,7 +59,7 @@ def test_a_killed_evaluation_goes_on_and_ends_with_the_same_bytes(
 
         return counted
 
-    monkeypatch.setattr(self_check, "check_tree", lambda scorer, prompts: None)  # it asks about one image, too
+    monkeypatch.setattr(choose, "check_tree", lambda scorer, prompts: None)  # it asks about one image, too
     monkeypatch.setattr(Scorer, "ask_together", until(None))
     stage.evaluate("base", params)
     everything, whole = list(asked), path.read_bytes()

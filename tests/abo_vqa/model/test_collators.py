@@ -48,7 +48,7 @@ def test_training_and_asking_see_the_same_prompt(
     asked = encode_prompts(processor, [Question("q", images[example["image"]], example["text"], "")], "left")
     prompt = batch["input_ids"][0][batch["labels"][0] == IGNORED]
     assert prompt.tolist() == asked["input_ids"][0].tolist()
-    assert batch["pixel_values"].equal(asked["pixel_values"])
+    assert batch["images"][0]["pixel_values"].equal(asked["pixel_values"])
 
 
 @pytest.mark.parametrize("kind", ["question", "image"])

@@ -12,6 +12,7 @@ from abo_vqa.common.params.model import ArmParams
 from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.collators import QuestionCollator
+from abo_vqa.model.families.family import FEATURES
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.training.plan import asked_row, audit_labels, training_questions
@@ -125,11 +126,11 @@ def test_features_are_computed_once_and_belong_to_model_and_bytes(
     assert len(files) == 2
     again = ImageFeatures(tmp_path, some | {"another name": some["image-0"]}, base, processor)
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.safetensors")} == files
-    assert torch.equal(again["another name"], features["image-0"])
+    assert torch.equal(again["another name"].inputs[FEATURES], features["image-0"].inputs[FEATURES])
     with torch.no_grad():
         base.model.multi_modal_projector.linear_2.bias += 1
     other = ImageFeatures(tmp_path, some, base, processor)
-    assert not torch.equal(other["image-0"], features["image-0"])
+    assert not torch.equal(other["image-0"].inputs[FEATURES], features["image-0"].inputs[FEATURES])
 
 
 def test_greedy_hits_are_what_generation_gets(

@@ -10,10 +10,10 @@ from transformers import AutoConfig
 
 from abo_vqa.common.params import Params
 from abo_vqa.model.base.loading import load_base
-from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
+from abo_vqa.model.base.parts import empty_model
+from abo_vqa.planning.memory import kept_for_backward, weight_bytes
 from abo_vqa.training.passes import kept_bytes
 from abo_vqa.training.settings import lora_config
-from abo_vqa.training.trainer import additive
 
 
 def stored(model: Any) -> int:
@@ -42,7 +42,7 @@ def test_a_pass_keeps_what_a_real_one_keeps(
     model: Any = get_peft_model(base, lora_config(lora, base)).train()
     side = base.config.vision_config.image_size
     hidden = torch.randn(sequences, length, base.config.get_text_config().hidden_size)
-    seen = additive(torch.ones(sequences, 1, length, length, dtype=torch.bool).tril(), torch.float32)
+    seen = torch.zeros(sequences, 1, length, length).masked_fill_(torch.ones(length, length).triu(1).bool(), -torch.inf)
     places = torch.arange(length).expand(sequences, -1)
 
     def forward() -> torch.Tensor:

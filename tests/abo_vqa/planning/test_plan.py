@@ -29,9 +29,10 @@ from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import PAPER_PROMPT, ArmParams
 from abo_vqa.common.project import resolve_model
 from abo_vqa.common.schema import RawOutput
+from abo_vqa.model.base.parts import empty_model
 from abo_vqa.model.shared_image import Segment, SharedSequence, shared_image_batch
 from abo_vqa.planning.cards import CARDS, GIB, this_processor
-from abo_vqa.planning.memory import empty_model, kept_for_backward, weight_bytes
+from abo_vqa.planning.memory import kept_for_backward, weight_bytes
 from abo_vqa.planning.plan import Planned, Step, plan
 from abo_vqa.planning.work import PER_IMAGE, prompts_per_question, work_of
 from abo_vqa.questions.parse import flatten

@@ -31,7 +31,7 @@ def test_flash_attention_is_taken_where_it_works(by_question: TrainParams, monke
     assert attention(by_question.model_copy(update={"attention": "flash_attention_2"}), HALF) == "flash_attention_2"
     assert attention(by_question.model_copy(update={"attention": "sdpa"}), HALF) == "sdpa"
     # Its masks are causal; that of a shared image is not.
-    assert attention(by_question.model_copy(update={"packing": "image"}), HALF) == "sdpa"
+    assert attention(by_question.model_copy(update={"packing": "image"}), HALF) is None
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,6 @@ def test_where_it_does_not_work_auto_does_without_it_and_a_wish_is_answered(
     reason: str,
 ) -> None:
     pretend(monkeypatch, capability, package)
-    assert attention(by_question, dtype) == "sdpa"
+    assert attention(by_question, dtype) is None, "SDPA where the model has it"
     with pytest.raises(InputError, match=f"train.attention: flash_attention_2 .*{reason}.*; set it to sdpa or auto"):
         attention(by_question.model_copy(update={"attention": "flash_attention_2"}), dtype)

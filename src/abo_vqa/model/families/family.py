@@ -101,7 +101,7 @@ class Family:
 class _NoVideos(dict[str, Any]):
     """In place of a processor of videos, which torchvision would be needed for; saved as nothing."""
 
-    num_frames, fps = None, None
+    num_frames, fps, _auto_class = None, None, None
     model_input_names: ClassVar[list[str]] = []
 
     def save_pretrained(self, *_: Any, **__: Any) -> None:

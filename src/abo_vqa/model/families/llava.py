@@ -17,7 +17,7 @@ class Llava(Family):
     """
 
     types = ("llava",)
-    template = Path(__file__).with_suffix(".jinja").read_text(encoding="utf-8")
+    template = Path(__file__).with_name("llava.jinja").read_text(encoding="utf-8")
 
     def load_processor(self, source: Mapping[str, Any], fit: str) -> Any:
         """Return the processor; fit: how a photograph becomes square."""

@@ -208,7 +208,7 @@ def test_memory_that_runs_out_makes_the_groups_of_images_smaller_first(
             raise torch.OutOfMemoryError("planted")
         return forward(self, input_ids, **kwargs)
 
-    expected_prefix = len(scorer.collator.image_prefix("image-0")[0]) + 60
+    expected_prefix = len(scorer.collator.image_prefix("image-0")[0].prefix) + 60
     monkeypatch.setattr(type(model), "forward", bounded)
     for image, answers in scorer.ask_together(asked).items():
         for found, wanted in zip(answers, expected[image], strict=True):

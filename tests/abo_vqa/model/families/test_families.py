@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
+from abo_demo.families import FAMILIES
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.inference.prompt_tree.choose import scorer_for
@@ -24,7 +25,6 @@ from abo_vqa.training.plan import training_questions
 from abo_vqa.training.trainer import answer_logits
 from adapted import adapted
 from drawn import draw_images, draw_rows
-from families import FAMILIES
 
 SHARING = [name for name in FAMILIES if name != "paligemma"]
 MIXED = ArmParams(options_first=0.5, options_last=0.5)
