@@ -3,7 +3,10 @@
 import abo_vqa.common.processor  # noqa: F401
 
 import argparse
+import json
+import tempfile
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.errors import InputError
@@ -25,10 +28,15 @@ from abo_vqa.inference.conditions import Asked, identity, questions_asked
 if TYPE_CHECKING:
     import pandas as pd
 
+    from abo_vqa.common.tracking.run import Run
     from abo_vqa.metrics.answers import Summary
 
 # Totals per condition that are also logged to an arm's training run, so that MLflow's UI compares arms as a whole.
 COMPARED = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
+
+# The table of answers in MLflow's UI, its columns, and the tag by which the UI finds it.
+TABLE, TABLES_TAG = "answers.json", "mlflow.loggedArtifacts"
+SHOWN = ("condition", "qa_id", "image_id", "question_type", "answer", "generated", "correct", "ranked")
 
 # Columns of tables/answers with one element per order of the options.
 _BY_ORDER = ("generated", "log_probabilities", "lengths")
@@ -64,7 +72,7 @@ def main() -> None:
             for condition, part in predictions.groupby("condition", sort=False)
         }
         report[name] = {"summary": summary, "calibration": bins}
-        _log(name, summary, params)
+        _log(name, summary, predictions, params)
         totals = ", ".join(f"{condition} {group['total']['accuracy']:.1%}" for condition, group in summary.items())
         print(f"score {name}: {totals}")
     write_json(SCORES, report)
@@ -117,25 +125,40 @@ def _changed(row: Mapping[Any, Any], question: Asked, expected: Mapping[str, Any
     return next(columns, counted)
 
 
-def _log(name: str, summary: "Summary", params: Params) -> None:
+def _log(name: str, summary: "Summary", predictions: "pd.DataFrame", params: Params) -> None:
     """Log the metrics to the run that evaluated the model, and an arm's totals to its training run."""
     from abo_vqa.common.tracking.run import find_run, model_tags, tracked_run
     from abo_vqa.metrics.answers import flatten
 
-    flat = flatten(summary)
+    flat, tags = flatten(summary), model_tags(name, params)
+    totals = {f"{condition}/{key}": flat[f"{condition}/{key}"] for condition in summary for key in COMPARED}
     evaluated = find_run(answers_table(name))
     if evaluated:
         evaluated.log_metrics(flat)
         evaluated.log_artifact(predictions_table(name))
+        _log_model(evaluated, name, totals, predictions, tags)
         evaluated.flush()
     else:  # a clone that pulled the answers: their run is in another store
-        with tracked_run(f"score {name}", params, model_tags(name, params)) as run:
+        with tracked_run(f"score {name}", params, tags) as run:
             run.log_metrics(flat)
+            _log_model(run, name, totals, predictions, tags)
     if name != BASE and (trained := find_run(adapter_folder(name))):
-        trained.log_metrics(
-            {f"{condition}/{key}": flat[f"{condition}/{key}"] for condition in summary for key in COMPARED}
-        )
+        trained.log_metrics(totals)
         trained.flush()
+
+
+def _log_model(
+    run: "Run", name: str, totals: Mapping[str, float], predictions: "pd.DataFrame", tags: Mapping[str, str]
+) -> None:
+    """Log the model with its totals, and its answers as a table that MLflow's UI shows."""
+    run.log_model(name, totals, tags)
+    # Without counterparts, whose questions are the same.
+    asked = predictions[~predictions["condition"].str.contains("/", regex=False)]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, TABLE)
+        asked[list(SHOWN)].to_json(path, orient="split", index=False)
+        run.log_artifact(path)
+    run.set_tags({TABLES_TAG: json.dumps([{"path": TABLE, "type": "table"}])})
 
 
 if __name__ == "__main__":

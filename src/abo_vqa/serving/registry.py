@@ -3,6 +3,7 @@
 Run by the stage `register`, and by `abo-vqa register` to promote, or if the store was unreachable then.
 """
 
+import json
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -208,7 +209,21 @@ def _add_version(
         client.log_artifacts(run, str(folder), place)
     source = f"{client.get_run(run).info.artifact_uri}/{place}"
     tags = {**result.tags, TRIED: str(tried)}
-    return str(client.create_model_version(MODEL, source, run, tags, description=description).version)
+    made = str(client.create_model_version(MODEL, source, run, tags, description=description).version)
+    _link(client, run, result.replicate, made)
+    return made
+
+
+def _link(client: "MlflowClient", run: str, model: str, number: str) -> None:
+    """Link the newest model of this name, which the stage `score` logged, to a version; none is no error."""
+    from mlflow.utils.mlflow_tags import MLFLOW_MODEL_VERSIONS
+
+    experiment = client.get_run(run).info.experiment_id
+    newest = [{"field_name": "creation_timestamp", "ascending": False}]
+    for found in client.search_logged_models([experiment], f"name = '{model}'", max_results=1, order_by=newest):
+        known = json.loads(found.tags.get(MLFLOW_MODEL_VERSIONS, "[]"))
+        linked = json.dumps([*known, {"name": MODEL, "version": number}])
+        client.set_logged_model_tags(found.model_id, {MLFLOW_MODEL_VERSIONS: linked})
 
 
 def _champion(client: "MlflowClient", condition: str) -> Entry | None:

@@ -128,11 +128,30 @@ def test_metrics_are_logged_to_the_runs_that_asked_and_trained(project: Path) ->
     asked = read_params().conditions()
     assert set(trained) == {f"{condition}/{name}" for condition in asked for name in COMPARED}
     assert "open/blank/accuracy" in trained
-    assert client.list_artifacts(runs["evaluate"])[0].path == "options-1.parquet"
+    assert [file.path for file in client.list_artifacts(runs["evaluate"])] == ["answers.json", "options-1.parquet"]
     # What was asked elsewhere has no run in this store: it gets one.
     assert find_run(answers_table("base")) is None
     [alone] = client.search_runs([experiment], "attributes.run_name = 'score base'")
     assert alone.data.metrics["open/accuracy"] == 0.25
+
+
+def test_every_model_is_in_the_tab_of_models_with_its_metrics_and_its_answers(project: Path) -> None:
+    main()
+    client, experiment = open_store()
+    found = {model.name: model for model in client.search_logged_models([experiment])}
+    assert found.keys() == set(MODELS)
+    for name, model in found.items():
+        metrics = {metric.key: metric.value for metric in model.metrics}
+        summary = json.loads(SCORES.read_text())[name]["summary"]
+        assert metrics["options/accuracy"] == summary["options"]["total"]["accuracy"]
+        assert (model.status.value, model.tags["model"]) == ("READY", name)
+        run = client.get_run(model.source_run_id)
+        assert run.info.run_name == f"score {name}"
+        assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "answers.json", "type": "table"}]
+    table = client.load_table(experiment, "answers.json", run_ids=[found["base"].source_run_id])
+    asked = [name for name in read_params().conditions() if "/" not in name]
+    assert sorted(set(table["condition"])) == sorted(asked)
+    assert table.loc[table["condition"] == "open", "correct"].mean() == 0.25
 
 
 @pytest.mark.parametrize(

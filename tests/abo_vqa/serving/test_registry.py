@@ -16,7 +16,7 @@ from abo_vqa.commands.serve import server
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import adapter_folder
 from abo_vqa.common.params import Params, check_params, read_params
-from abo_vqa.common.tracking.run import tracked_run
+from abo_vqa.common.tracking.run import Run, tracked_run
 from abo_vqa.common.tracking.store import open_store
 from abo_vqa.serving.registry import MODEL, TESTED, register, register_or_warn, versions
 from abo_vqa.serving.result import adapter_digest
@@ -108,7 +108,9 @@ def test_every_arm_is_a_version_with_what_is_known_about_it(store: Path, monkeyp
         "git init -q && git -c user.name=t -c user.email=t@t commit -q --allow-empty -m x", shell=True, check=True
     )
     run = trained("options-2")
-    client, _ = open_store()
+    client, experiment = open_store()
+    scored = client.create_run(experiment, run_name="score options-2").info.run_id
+    Run(client, scored).log_model("options-2", {"open/accuracy": 0.5}, {"model": "options-2"})
     assert register(comparison(), read_params()) == [
         "abo-vqa: the standard arm (standard-1, validation 60.0 %) is version 1, new: result 1 on this test set",
         "abo-vqa: the options arm (options-2, validation 75.0 %) is version 2, new: result 2 on this test set",
@@ -116,6 +118,8 @@ def test_every_arm_is_a_version_with_what_is_known_about_it(store: Path, monkeyp
     ]
     standard, options = versions(client)
     assert (options.run_id, options.status) == (run, "READY")
+    [logged] = client.search_logged_models([experiment])
+    assert json.loads(logged.tags["mlflow.modelVersions"]) == [{"name": "abo-vqa", "version": "2"}]
     made = client.get_run(standard.run_id)
     assert (made.info.run_name, made.info.status) == ("register standard-1", "FINISHED")
     tags = options.tags

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 # One MLflow call: {"metrics": [[name, value, milliseconds, step]]}, {"params": [[name, value]]},
-# {"tags": {name: value}}, {"dataset": {...}, "context": what for}, {"artifact": path}, or
-# {"ended": status, "at": milliseconds}.
+# {"tags": {name: value}}, {"dataset": {...}, "context": what for}, {"artifact": path},
+# {"model": name, "tags": {...}, "metrics": [...]}, or {"ended": status, "at": milliseconds}.
 Entry = dict[str, Any]
 # Journal of buffered entries, in their run's folder.
 ENTRIES = "entries.db"
@@ -38,6 +38,8 @@ def post(client: "MlflowClient", run_id: str, entry: Entry) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param
 
     match entry:
+        case {"model": name, "tags": tags, "metrics": metrics}:
+            _post_model(client, run_id, name, tags, metrics)
         case {"metrics": rows}:
             client.log_batch(run_id, metrics=[Metric(*row) for row in rows])
         case {"params": rows}:
@@ -56,6 +58,16 @@ def post(client: "MlflowClient", run_id: str, entry: Entry) -> None:
             client.set_terminated(run_id, status, milliseconds)
         case _:
             raise ValueError(f"unknown entry: {entry}")
+
+
+def _post_model(client: "MlflowClient", run_id: str, name: str, tags: dict[str, str], metrics: list[Any]) -> None:
+    from mlflow.entities import LoggedModelStatus, Metric
+
+    experiment = client.get_run(run_id).info.experiment_id
+    model = client.create_logged_model(experiment, name=name, source_run_id=run_id, tags=tags, model_type="vqa")
+    named = [Metric(key, value, at, step, model_id=model.model_id, run_id=run_id) for key, value, at, step in metrics]
+    client.log_batch(run_id, metrics=named)
+    client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
 
 
 class Outbox:

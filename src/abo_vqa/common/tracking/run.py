@@ -90,6 +90,12 @@ class Run:
         """Log a file, or a folder under its name, as an artifact."""
         self._outbox.send({"artifact": str(path)})
 
+    def log_model(self, name: str, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
+        """Log a model that this run evaluated, with its metrics: the experiment's tab "Models" lists it."""
+        now = _now()
+        rows = [[name, float(value), now, 0] for name, value in metrics.items()]
+        self._outbox.send({"model": name, "tags": dict(tags), "metrics": rows})
+
     def tag_output(self, path: Path) -> None:
         """Tag the run with an output's MD5, as in dvc.lock, by which `find_run` finds the run.
 
