@@ -4,13 +4,8 @@ import re
 from dataclasses import dataclass
 
 from abo_vqa.catalog.listing import Listing
+from abo_vqa.common.attributes import color_word, single_word
 
-BASIC_COLORS = (
-    "beige", "black", "blue", "brown", "gold", "gray", "green", "grey", "orange", "pink", "purple", "red",
-    "silver", "turquoise", "white", "yellow",
-)  # fmt: skip
-COMMON_MATERIALS = ("ceramic", "cotton", "fabric", "glass", "leather", "metal", "plastic", "rubber", "wood")
-COMMON_SHAPES = ("cylindrical", "oval", "rectangular", "round", "square", "triangular")
 LARGEST_COUNT = 10
 
 # Last words of product types that name a department, not a product.
@@ -50,27 +45,12 @@ def facts_of(listing: Listing) -> Facts:
         noun=noun,
         plural=_plural(noun),
         color=color_word(english.get("color")),
-        material=_single_word(english.get("material")),
-        shape=_single_word(english.get("shape")),
+        material=single_word(english.get("material")),
+        shape=single_word(english.get("shape")),
         counts=_counts(listing, _plural(noun)),
         height=listing.height,
         width=listing.width,
     )
-
-
-def color_word(text: str | None) -> str | None:
-    """Return a color as one word: red for "Red", blue for "dark blue", None for "black/white" and "red rose"."""
-    word = _single_word(text)
-    if word is None and text is not None:
-        words = text.lower().split()
-        if len(words) == 2 and words[1] in BASIC_COLORS and words[0].isalpha() and words[0] not in BASIC_COLORS:
-            word = words[1]
-    return "gray" if word == "grey" else word
-
-
-def _single_word(text: str | None) -> str | None:
-    word = (text or "").strip().lower()
-    return word if word.isascii() and word.isalpha() and 2 < len(word) <= 16 else None
 
 
 def _counts(listing: Listing, plural: str) -> tuple[tuple[str, int], ...]:

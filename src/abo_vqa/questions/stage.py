@@ -14,6 +14,7 @@ from abo_vqa.common.runner import run_stage
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.common.storage import read_json_lines, read_table, write_json, write_table
 from abo_vqa.questions.accounting import UNPARSABLE
+from abo_vqa.questions.label_truth import COLUMNS
 from abo_vqa.questions.plots import plot_validation
 from abo_vqa.questions.schema import QUARANTINE_SCHEMA, QUESTION_SCHEMA
 from abo_vqa.questions.validate import Curated, check_accounting, curate
@@ -25,12 +26,13 @@ PLOT = Path("reports/plots/validation.svg")
 def main() -> None:
     """Parse, repair, check, quarantine, shuffle the options, check again, and account for every output."""
     params = read_params()
-    image_ids = {row["product_id"]: row["image_id"] for row in read_table(SAMPLE, "sample", ["product_id", "image_id"])}
+    products = list(read_table(SAMPLE, "sample", [*COLUMNS, "image_id"]))
+    image_ids = {row["product_id"]: row["image_id"] for row in products}
     raw = [RawOutput(**row) for row in read_json_lines(RAW, "generate")]
     for output in raw:
         if output.product_id not in image_ids:
             raise InputError(f"{RAW}: {output.product_id} is not in {SAMPLE}; run the stage generate again")
-    curated = curate(raw, params.validate_, params.seed)
+    curated = curate(raw, params.validate_, params.seed, products)
 
     # Written before check_accounting may raise, since its message refers to these files.
     write_table(QUARANTINE, _quarantine_rows(curated), QUARANTINE_SCHEMA)
@@ -43,6 +45,11 @@ def main() -> None:
         f"validate: {len(raw)} outputs, {len(curated.as_given)} questions = {len(curated.clean)} clean "
         f"({repaired} repairs) + {len(curated.quarantined)} quarantined; {len(curated.unparsable)} unparsable outputs"
     )
+    for kind, found in curated.report["against_listings"].items():
+        print(
+            f"validate: {found['contradict']} of {found['compared']} answers about the {kind} contradict the listing: "
+            f"{found['share']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+        )
 
 
 def _clean_rows(curated: Curated, image_ids: Mapping[str, str]) -> Iterator[dict[str, Any]]:

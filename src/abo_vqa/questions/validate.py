@@ -12,6 +12,7 @@ from abo_vqa.common.params.data import ValidateParams
 from abo_vqa.common.schema import COUNTING, QUESTION_TYPES, RawOutput
 from abo_vqa.questions.accounting import UNPARSABLE, accounting, compositions
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
+from abo_vqa.questions.label_truth import CONTRADICTS, contradictions
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.repair import repair_options, repair_spelling
 from abo_vqa.questions.schema import Question
@@ -39,18 +40,25 @@ class Curated:
     report: dict[str, Any]
 
 
-def curate(outputs: Sequence[RawOutput], params: ValidateParams, seed: int) -> Curated:
+def curate(
+    outputs: Sequence[RawOutput], params: ValidateParams, seed: int, products: Sequence[Mapping[str, Any]] = ()
+) -> Curated:
     """Parse, repair, check and shuffle; every output and every question is accounted for (paper, section 3.1).
 
-    InputError: two outputs for one image, whose questions would share a qa_id.
+    products: the sampled listings, with which the answers are compared. InputError: two outputs for one image, whose
+    questions would share a qa_id.
     """
     _refuse_repeated(outputs)
     given, unparsable, readings = flatten(outputs)
     as_given = repair_spelling(given, params.repairs)
     repaired = repair_options(as_given, params, seed)
     failing = failing_expectations(repaired, params)
+    truth, contradicting = contradictions([q for q in repaired if q.qa_id not in failing], products)
+    if params.contradicted == "quarantine":
+        failing |= {key: [CONTRADICTS] for key in sorted(contradicting)}
     report = accounting(outputs, repaired, unparsable, failing)
     report["outputs"]["read_as"] = dict(readings)
+    report["against_listings"] = truth
     clean = shuffle_options([question for question in repaired if question.qa_id not in failing], seed)
     quarantined = [(question, failing[question.qa_id]) for question in given if question.qa_id in failing]
     return Curated(clean, quarantined, unparsable, as_given, report)

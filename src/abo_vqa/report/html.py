@@ -56,12 +56,13 @@ def render_report(
     figures: Mapping[str, bytes],
     gallery: Sequence[Row],
     provenance: Provenance,
+    labels: Mapping[str, Row],
 ) -> str:
     """Return the report as HTML.
 
     comparison: as comparison.compare.compare returns it. training: outcomes by trained model. figures: SVG files by
     name: forest, curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns
-    it.
+    it. labels: how many answers contradict the listings, by question type (questions.label_truth).
     """
     markdown = MarkdownIt("commonmark").enable("table")
     environment = Environment(
@@ -100,6 +101,7 @@ def render_report(
         paper=PAPER_TOTALS,
         resources=RESOURCES,
         tables=tables,
+        labels=labels,
     )
 
 

@@ -89,6 +89,7 @@ class ValidateParams(Group):
     repairs: Annotated[dict[str, bool], Field(description="repairs by name (src/abo_vqa/questions/repair.py)")]
     options: Annotated[int, Field(ge=2, le=8)]
     counting_max: Count
+    contradicted: Literal["keep", "quarantine"] = "keep"
     max_quarantined: Share
 
 
