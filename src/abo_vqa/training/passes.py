@@ -36,11 +36,12 @@ def _lengths(mask: torch.Tensor) -> list[int]:
 
 def _rows(batch: dict[str, Any], first: int, end: int, length: int) -> dict[str, Any]:
     part = {name: values[first:end] for name, values in batch.items()}
-    for name in ("input_ids", "position_ids", "labels"):
-        if name in part:
-            part[name] = part[name][:, :length]
-    mask = part["attention_mask"]
-    part["attention_mask"] = mask[:, :, :length, :length] if mask.dim() == 4 else mask[:, :length]
+    whole = batch["input_ids"].shape[1]
+    # All that is by token: ids, labels, types, positions of one axis or several.
+    by_token = (name for name, values in part.items() if isinstance(values, torch.Tensor) and values.shape[-1] == whole)
+    part |= {name: part[name][..., :length] for name in by_token}
+    if part["attention_mask"].dim() == 4:
+        part["attention_mask"] = part["attention_mask"][:, :, :length]
     return part
 
 

@@ -121,6 +121,26 @@ def test_what_has_nothing_to_do_with_sharing_stays_what_it_is(
     assert not isinstance(caught.value, CannotShare)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_step_in_several_passes_has_the_gradients_of_one(
+    tiny_params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path, family: str
+) -> None:
+    folder = FAMILIES[family](tmp_path / "model")
+    dataset = training_questions([*rows[:3], *rows[8:12]], MIXED, 1, 3, by_image=True)
+    lora = tiny_params.train.lora.model_copy(update={"dropout": 0.0})
+    curves = []
+    for tokens in (10**6, 40):
+        model, processor = load(tiny_params, folder)
+        trained = settings(
+            tiny_params, packing="auto", lora=lora, batch_size=7, accumulation=1, validation_questions=0,
+            tokens_per_pass=tokens,
+        )  # fmt: skip
+        collator = collator_for(trained, model, processor, images, dataset, tmp_path / "features")
+        curves.append(train_arm(model, collator, dataset, [], trained, 3, tmp_path / str(tokens)).curve)
+    (whole,), (divided,) = curves
+    assert {name: divided[name] for name in whole} == pytest.approx(whole, rel=1e-4)
+
+
 @pytest.mark.parametrize("family", [*FAMILIES, "unlisted"])
 def test_every_family_is_trained_and_its_adapter_loaded(
     tiny_params: Params, rows: list[dict[str, Any]], images: dict[str, bytes], tmp_path: Path, family: str
