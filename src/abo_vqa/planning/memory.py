@@ -8,6 +8,7 @@ from peft.helpers import disable_input_dtype_casting
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.multiprocessing.reductions import StorageWeakRef
 
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import LoraParams, QuantizationParams
 from abo_vqa.model.base.parts import HEAD, empty_model, vision_parts
 from abo_vqa.training.settings import lora_config
@@ -42,7 +43,8 @@ def kept_for_backward(
     """Return the bytes that a forward pass keeps for its backward pass, logits not counted.
 
     That is the language model's, and the vision tower's of an image a sequence where it is adapted too.
-    gpu: dropout keeps one byte an element there, and one element of the computation's number format on a CPU.
+    gpu: dropout keeps one byte an element there, and one element of the computation's number format on a CPU. Raises
+    InputError for an adapted vision tower whose images have any shape.
     """
     empty = empty_model(config, dtype)
     vision = vision_parts(empty)
@@ -76,14 +78,29 @@ def kept_for_backward(
         decoder: Any = model.get_base_model().get_decoder()
         decoder(inputs_embeds=hidden, attention_mask=seen, position_ids=places, use_cache=False)
         if lora.vision_tower:
-            side = config.vision_config.image_size
+            side, _ = _square(config)
             tower: Any = model.get_base_model().get_submodule(vision[0])
             tower(torch.zeros(sequences, 3, side, side, dtype=dtype))
+    total = sum(kept.values())
     if gpu:
-        patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2 + 1
         smaller = _dropout_difference(model, dtype, vision)
-        return sum(kept.values()) - sequences * (length * smaller["language"] + patches * smaller["vision"])
-    return sum(kept.values())
+        total -= sequences * length * smaller["language"]
+        if lora.vision_tower:
+            side, patch = _square(config)
+            total -= sequences * ((side // patch) ** 2 + 1) * smaller["vision"]
+    return total
+
+
+def _square(config: Any) -> tuple[int, int]:
+    """Return the sides of a vision tower's image and of its patches; InputError for one that takes any shape."""
+    vision = config.vision_config
+    if not hasattr(vision, "image_size"):
+        raise InputError(
+            f"train.lora.vision_tower: the memory of the vision tower of {config.model_type} cannot be computed, for "
+            "its images have any shape; set it to false"
+        )
+    sides = [side if isinstance(side, int) else side[0] for side in (vision.image_size, vision.patch_size)]
+    return sides[0], sides[1]
 
 
 def _same(tensor: torch.Tensor) -> torch.Tensor:

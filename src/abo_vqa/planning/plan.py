@@ -15,6 +15,7 @@ from abo_vqa.common.params.model import TrainParams, WeightsParams
 from abo_vqa.generators.output_schema import most_new_tokens
 from abo_vqa.model.base.memory import cache_bytes, images_at_once, pass_tokens
 from abo_vqa.model.base.parts import empty_model
+from abo_vqa.model.families.lookup import family_of
 from abo_vqa.planning.cards import Card
 from abo_vqa.planning.memory import kept_for_backward, weight_bytes
 from abo_vqa.planning.work import (
@@ -22,7 +23,6 @@ from abo_vqa.planning.work import (
     OPTIONS,
     QUESTION,
     Work,
-    image_tokens,
     prompts_per_question,
     tokens_per_question,
 )
@@ -81,7 +81,7 @@ class _Model:
         self.dtype = _dtype(params, card)
         self.model = empty_model(self.config, self.dtype)
         self.weights = weight_bytes(self.model, params.quantization)
-        self.mean_image, self.most_image = image_tokens(self.config)
+        self.mean_image, self.most_image = family_of(self.config).image_tokens()
         text = self.config.get_text_config()
         self.vocabulary, self.hidden = text.vocab_size, text.hidden_size
         # The head is used for few tokens; the embedding is a table.

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from abo_vqa.common.params import Params
 
@@ -10,8 +9,6 @@ from abo_vqa.common.params import Params
 PER_IMAGE = 4.88
 # Tokens of a question with the words around it, of its options, and of an answer with its end.
 QUESTION, OPTIONS, ANSWER = 30, 15, 3
-# LLaVA-NeXT cuts a photograph into tiles: mean and most over ABO's small images.
-NEXT_MEAN, NEXT_MOST = 1213, 1752
 
 
 @dataclass(frozen=True)
@@ -48,15 +45,6 @@ def work_of(params: Params, tables: Mapping[str, tuple[int, int]]) -> Work:
         train, test, measured = round(train_images * PER_IMAGE), round(test_images * PER_IMAGE), False
     asked = min(train, params.train.max_questions or train)
     return Work(products, train_images * asked / train, asked, test_images, test, measured)
-
-
-def image_tokens(config: Any) -> tuple[int, int]:
-    """Return the tokens of an image, on the mean and at most."""
-    if config.model_type == "llava_next":
-        return NEXT_MEAN, NEXT_MOST
-    vision = config.vision_config
-    tokens = (vision.image_size // vision.patch_size) ** 2
-    return tokens, tokens
 
 
 def prompts_per_question(params: Params) -> int:

@@ -22,6 +22,7 @@ from transformers import (
 )
 from typer.testing import CliRunner
 
+from abo_demo.families import FAMILIES, NARROW
 from abo_demo.llava_next import PUBLISHED
 from abo_vqa.commands.app import app
 from abo_vqa.common.errors import InputError
@@ -233,3 +234,12 @@ def test_the_command_prints_the_plan_and_says_what_is_measured(root: Path, monke
     rows = [line.split("|")[1].strip() for line in said.output.splitlines() if line.startswith("| ")]
     assert rows == ["stage", "train", "evaluate"]
     assert "Memory: computed" in said.output and "Numbers of questions: " in said.output
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_planned(make_params: Callable[..., Params], tmp_path: Path, family: str) -> None:
+    params = of_paper(make_params, FAMILIES[family](tmp_path, NARROW))
+    card = CARDS["T4"]
+    training, evaluation = (stage(planned(params, card), name) for name in ("train", "evaluate"))
+    assert 0 < training.memory < card.memory and 0 < evaluation.memory < card.memory
+    assert training.seconds > 0 and evaluation.seconds > 0

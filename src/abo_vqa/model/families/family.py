@@ -45,6 +45,12 @@ class Family:
         kind: Any = type(self.processor.__name__, (_WithoutVideos, self.processor), {})
         return kind.from_args_and_dict(parts, saved)
 
+    def image_tokens(self) -> tuple[int, int]:
+        """Return the tokens of a photograph of 256 pixels, ABO's small ones, on the mean and at most."""
+        vision = self.config.vision_config
+        tokens = (vision.image_size // vision.patch_size) ** 2
+        return tokens, tokens
+
     def positions(self, prefix: Sequence[int], inputs: Tensors) -> torch.Tensor:
         """Return the positions of a prompt's tokens up to the end of its image, of shape (axes, length).
 

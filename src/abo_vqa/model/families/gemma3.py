@@ -12,6 +12,10 @@ class Gemma3(Family):
 
     types = ("gemma3",)
 
+    def image_tokens(self) -> tuple[int, int]:
+        """Return what every image takes."""
+        return self.config.mm_tokens_per_image, self.config.mm_tokens_per_image
+
     def blocks(self, prefix: Sequence[int]) -> torch.Tensor | None:
         """Return one block for each run of image tokens."""
         image = torch.tensor(prefix) == self.image_token

@@ -10,3 +10,7 @@ class InternVl(Family):
 
     types = ("internvl",)
     processor = InternVLProcessor
+
+    def image_tokens(self) -> tuple[int, int]:
+        """Return a square's one tile, which many photographs are, and twelve tiles with a thumbnail."""
+        return 5 * self.config.image_seq_length, 13 * self.config.image_seq_length

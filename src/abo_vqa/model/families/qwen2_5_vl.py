@@ -14,6 +14,11 @@ class Qwen25Vl(Family):
     types = ("qwen2_5_vl",)
     processor = Qwen2_5_VLProcessor
 
+    def image_tokens(self) -> tuple[int, int]:
+        """Return what a photograph of 3:4 takes, and a square."""
+        side = round(256 / (self.config.vision_config.patch_size * self.config.vision_config.spatial_merge_size))
+        return side * round(0.75 * side), side**2
+
     def positions(self, prefix: Sequence[int], inputs: Tensors) -> torch.Tensor:
         """Return three axes of positions; inputs: image_grid_thw has the image's patches."""
         merged = self.config.vision_config.spatial_merge_size

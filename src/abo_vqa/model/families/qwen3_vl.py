@@ -19,6 +19,10 @@ class Qwen3Vl(Family):
     processor = Qwen3VLProcessor
     positions = Qwen25Vl.positions
 
+    def image_tokens(self) -> tuple[int, int]:
+        """Return what a square takes, and shapes that are brought to as many pixels."""
+        return 64, 72
+
     def parts(self, found: Any) -> Tensors:
         """Return the features and those of each depth."""
         return super().parts(found) | {f"{_DEEP}{n}": each[0] for n, each in enumerate(found.deepstack_features)}

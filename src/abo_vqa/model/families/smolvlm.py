@@ -10,3 +10,9 @@ class SmolVlm(Family):
 
     types = ("smolvlm",)
     processor = SmolVLMProcessor
+
+    def image_tokens(self) -> tuple[int, int]:
+        """Return what a photograph of 3:4 takes in tiles, four by three and the whole, and a square."""
+        vision = self.config.vision_config
+        tile = (vision.image_size // vision.patch_size // self.config.scale_factor) ** 2
+        return 13 * tile, 17 * tile

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch.nn.functional import cross_entropy
 
-from abo_demo.families import FAMILIES
+from abo_demo.families import FAMILIES, NARROW
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.inference.prompt_tree.choose import scorer_for
@@ -20,6 +20,7 @@ from abo_vqa.model.base.parts import vision_parts
 from abo_vqa.model.collators import QuestionCollator
 from abo_vqa.model.families.lookup import family_of, known_types
 from abo_vqa.model.features import ImageFeatures
+from abo_vqa.model.images import read_image
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.training.plan import training_questions
 from abo_vqa.training.trainer import answer_logits
@@ -162,3 +163,19 @@ def test_every_family_has_a_file_of_its_own(folders: dict[str, Path], family: st
 
 def test_there_are_tests_of_all_families() -> None:
     assert known_types().keys() == FAMILIES.keys()
+
+
+@pytest.mark.parametrize("family", SHARING)
+def test_a_plan_counts_the_tokens_that_a_photograph_takes(tiny_params: Params, tmp_path: Path, family: str) -> None:
+    FAMILIES[family](tmp_path, NARROW)
+    model = tiny_params.model.model_copy(update={"base": str(tmp_path)})
+    processor, found = load_processor(model), []
+    for size in ((256, 256), (256, 192), (256, 128), (192, 256), (128, 256)):
+        with io.BytesIO() as file:
+            Image.new("RGB", size).save(file, "PNG")
+            part = read_image(processor, "image", file.getvalue())
+        tokens = processor.tokenizer.encode(part.text, add_special_tokens=False)
+        found.append(tokens.count(processor.family.image_token))
+    mean, most = processor.family.image_tokens()
+    assert most == pytest.approx(max(found), rel=0.01)
+    assert mean == pytest.approx(sum(found) / len(found), rel=0.35)
