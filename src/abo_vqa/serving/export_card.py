@@ -19,8 +19,12 @@ pipeline_tag: image-text-to-text
 
 The adapter `{name}` of abo-vqa, added to the unquantized weights of `{base}` in {number_format}.
 `AutoModelForImageTextToText.from_pretrained` and `AutoProcessor.from_pretrained` open this folder; it needs neither
-PEFT nor bitsandbytes. It answers questions about product images in a word. Generation is greedy and stops at every token
-that ended an answer in the evaluation.
+PEFT nor bitsandbytes. It answers questions about product images in a word. Generation is greedy and stops at every
+token that ended an answer in the evaluation.
+
+The evaluation's pixels are Pillow's. Where torchvision is installed, AutoProcessor resizes images with it, and they
+differ by a gray level; `processor.image_processor = AutoImageProcessor.from_pretrained(FOLDER, backend="pil")` brings
+Pillow's back.
 
 ## Does it answer as the evaluated model?
 
@@ -57,7 +61,7 @@ differ; `abo-vqa export {name} --to FOLDER` measures by how much.
 {training}
 """
 # Ranks that vLLM's --max-lora-rank takes.
-_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 
 
 @dataclass(frozen=True)

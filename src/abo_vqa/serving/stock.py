@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 from transformers.utils import cached_file
 
 from abo_vqa.common.errors import InputError
@@ -66,7 +66,7 @@ def open_stock(folder: Path, params: ModelParams) -> tuple[Any, Any, str | None]
     model = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto", device_map=device).eval()
     try:
         processor = AutoProcessor.from_pretrained(folder)
-    except (ImportError, ValueError) as error:
+    except (ImportError, OSError, ValueError) as error:
         # Only for the part for videos, which questions about images do without.
         if family_of(model.config).processor is None or "torchvision" not in str(error).lower():
             raise InputError(f"{folder}: AutoProcessor cannot open it: {error}") from error
@@ -74,6 +74,8 @@ def open_stock(folder: Path, params: ModelParams) -> tuple[Any, Any, str | None]
         reason: str | None = "torchvision is not installed, which AutoProcessor needs for this family's videos"
     else:
         reason = None
+        # Where torchvision is installed, AutoProcessor resizes with it.
+        processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
     processor.family = family_of(model.config)
     processor.ends = tuple(model.generation_config.eos_token_id)
     return model, processor, reason
