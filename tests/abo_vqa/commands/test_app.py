@@ -104,6 +104,8 @@ WRONG = {
     "evaluate a.csv --base b --dtype int8": "Invalid value for '--dtype'",
     "evaluate a.csv --base b --conditions shut": "Invalid value for '--conditions'",
     "evaluate a.csv --base b --limit 0": "Invalid value for '--limit'",
+    "export options-1": "Missing option '--to'",
+    "export options-1 --to out --questions 0": "Invalid value for '--questions'",
     "compare": "Missing argument 'FILES...'",
     "serve --port http": "Invalid value for '--port'",
     "register now": "unexpected extra argument(s) (now)",
@@ -127,6 +129,7 @@ def test_a_wrong_command_line_is_named_before_anything_heavy_is_imported(root: P
         (["predict", "nowhere.jpg", "What?"], "nowhere.jpg: no such file"),
         (["preset", "papers"], "papers: neither a preset nor a file; presets are ablations, paper, qwen, real-sample, small-gpu"),
         (["params", "trian"], "trian: no such parameter or group; groups are seed, sample, "),
+        (["export", "optoins", "--to", "out"], "optoins: no such model; params.yaml has standard, options, "),
         (["register"], "reports/comparison.json: not found"),
         (["data-docs"], "tables/questions.parquet: not found"),
     ],
@@ -144,7 +147,7 @@ def test_a_wrong_input_is_named_with_status_1(
 def test_outside_of_a_project_a_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
-    given = {"predict": ["a.jpg", "What?"], "pin": ["owner/name"]}.get(name, [])
+    given = {"predict": ["a.jpg", "What?"], "pin": ["owner/name"], "export": ["options-1", "--to", "out"]}.get(name, [])
     done = invoke(name, *given)
     assert done.exit_code == 1
     assert done.stderr.startswith(f"abo-vqa {name}: error: {tmp_path}: not in a project") and "--project" in done.stderr
