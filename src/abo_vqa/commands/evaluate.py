@@ -1,4 +1,4 @@
-"""`abo-vqa evaluate`: score a LLaVA-family model, and adapters over it, on any multiple-choice set."""
+"""`abo-vqa evaluate`: score a vision-language model, and adapters over it, on any set of questions."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
+from abo_vqa.commands.prediction_table import check_path, prediction_rows, rescaled_column, write_table
 from abo_vqa.commands.question_sets import Row, read_question_set
 from abo_vqa.common.errors import InputError
 
@@ -29,7 +30,6 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     Condition.CIRCULAR: {"order": "rotated"},
     Condition.BLIND: {"image": "blank"},
 }
-CONFIDENCE = 0.95
 
 EXAMPLES = """
 abo-vqa evaluate questions.csv --images photographs/ --base models/demo
@@ -112,17 +112,27 @@ def main(
     bertscore_layers: Annotated[
         int, typer.Option(metavar="N", min=1, help="Layers of the encoder that BERTScore uses.")
     ] = 5,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write a row per question, model and condition to this .csv or .parquet file.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write every prediction to this Parquet file.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Write every prediction with all scores to this Parquet file.", show_default=False
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of the option orders.")] = 0,
 ) -> None:
-    """Score a model and adapters on any multiple-choice set.
+    """Score a model and adapters on any set of questions.
 
-    Needs no project, DVC or params.yaml. QUESTIONS has the columns image, question, options and answer; A-OKVQA's
-    published files work unchanged. Prints a table of models and conditions: accuracy with its interval, macro-F1,
-    BERTScore, calibration error.
+    Needs no project, DVC or params.yaml. QUESTIONS has the columns image, question, answer and, for multiple choice,
+    options; A-OKVQA's published files work unchanged. A row without options is asked under the condition open only.
+    Prints a table of models and conditions: accuracy with its interval, macro-F1, BERTScore, calibration error.
     """
     run(
         SimpleNamespace(
@@ -141,6 +151,7 @@ def main(
             tokens_per_pass=tokens_per_pass,
             bertscore=bertscore,
             bertscore_layers=bertscore_layers,
+            predictions=predictions,
             output=output,
             seed=seed,
         )
@@ -149,7 +160,9 @@ def main(
 
 def run(args: SimpleNamespace) -> None:
     """Read the questions, ask base and adapters, print the table; `args` are those of `main`."""
-    adapters = dict(_named(given) for given in args.adapter)
+    adapters = dict(named_adapter(given) for given in args.adapter)
+    check_path("--predictions", args.predictions)
+    check_path("--output", args.output, endings=())
     rows, problems = read_question_set(args.questions)
     images, lacking = read_images(rows, args.images, args.image_name)
     problems += [f"image {name} is not in {args.images}" for name in lacking.values()]
@@ -159,10 +172,15 @@ def run(args: SimpleNamespace) -> None:
     rows = [row for row in rows if row["image_id"] not in lacking][: args.limit]
     if not rows:
         raise InputError(f"{args.questions}: no valid question{f': {problems[0]}' if problems else ''}")
+    if Condition.OPEN not in args.conditions and not any(row["options"] for row in rows):
+        raise InputError(
+            f"{args.questions}: has no options, so its questions can only be asked under --conditions open"
+        )
     images = {row["image_id"]: images[row["image_id"]] for row in rows}
 
     import pandas as pd
 
+    from abo_vqa.commands.evaluation_markdown import render
     from abo_vqa.common.layout import feature_folder
     from abo_vqa.common.params.measure import ConditionParams
     from abo_vqa.common.params.model import BASE, PAPER_PROMPT, ModelParams, QuantizationParams
@@ -184,7 +202,7 @@ def run(args: SimpleNamespace) -> None:
     distractors = Distractors(rows)
     shown = {name: ConditionParams(**CONDITIONS[name]) for name in args.conditions}
     asked = {name: ask_under(rows, name, condition, distractors, args.seed) for name, condition in shown.items()}
-    parts = []
+    parts, written = [], []
     model = attach_adapters(base, adapters)
     for name in (BASE, *adapters):
         with use_adapter(model, name):
@@ -194,14 +212,21 @@ def run(args: SimpleNamespace) -> None:
                 args.tokens_per_pass or "auto",
             )  # fmt: skip
             answers = ask_all(asking, PAPER_PROMPT, rows, asked, name)
-        parts.append(score_answers(answers, scorer, name).assign(model=name))
+        scored = score_answers(answers, scorer, name).assign(model=name)
+        parts.append(scored.assign(**rescaled_column(scored, scorer)))
+        written += prediction_rows(rows, answers, scored)
     predictions = pd.concat(parts, ignore_index=True)
+    encoder = f"{args.bertscore}, layer {args.bertscore_layers}"
+    # Printed first: a disk that is full takes the files only.
+    print(render(predictions, rows, problems, encoder), flush=True)
     if args.output:
-        predictions.to_parquet(args.output, index=False)
-    print(render(predictions, rows, problems))
+        write_table(args.output, predictions, as_csv=False)
+    if args.predictions:
+        write_table(args.predictions, pd.DataFrame(written), args.predictions.suffix == ".csv")
 
 
-def _named(given: str) -> tuple[str, Path]:
+def named_adapter(given: str) -> tuple[str, Path]:
+    """Return the name and the folder of NAME=FOLDER; InputError if it is no adapter."""
     from abo_vqa.common.params.model import BASE
 
     name, equals, folder = given.partition("=")
@@ -248,28 +273,3 @@ def _from_tar(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
 def _ends(name: str) -> Iterator[str]:
     parts = name.split("/")
     return ("/".join(parts[start:]) for start in range(len(parts)))
-
-
-def render(predictions: Any, rows: Sequence[Row], problems: Sequence[str]) -> str:
-    """Return models x conditions as a Markdown table, followed by the accuracy of a guesser."""
-    from abo_vqa.metrics.answers import summarize
-    from abo_vqa.statistics.display import markdown_table, percent
-    from abo_vqa.statistics.intervals import cluster_interval
-
-    lines = []
-    for name, table in predictions.groupby("model", sort=False):
-        for condition, group in summarize(table).items():
-            total = group["total"]
-            part = table[table["condition"] == condition]
-            found = cluster_interval(part["correct"], part["image_group"].to_list(), CONFIDENCE)
-            span = f"{100 * found.low:.1f} to {100 * found.high:.1f}"
-            figures = [percent(total[key], 1) for key in ("accuracy", "ranked", "unparsable", "chance")]
-            scores = [f"{total[key]:.3f}" for key in ("macro_f1", "bertscore_f1", "ece")]
-            lines.append([str(name), condition, str(total["n"]), figures[0], span, *figures[1:], *scores])
-    heads = ["model", "condition", "n", "accuracy", "95 % interval", "ranked", "unparsable", "chance"]
-    first = sum(row["answer_index"] == 0 for row in rows) / len(rows)
-    images = len({row["image_id"] for row in rows})
-    guess = f"always picking the first option is right in {percent(first, 1)}"
-    notes = [f"{len(rows)} questions on {images} images; {guess}."]
-    notes += [f"{len(problems)} skipped: {'; '.join(problems[:3])} ..."] if problems else []
-    return "\n\n".join([markdown_table([*heads, "macro-F1", "BERTScore F1", "ECE"], lines), *notes])

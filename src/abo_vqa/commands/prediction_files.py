@@ -8,8 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from abo_vqa.commands.question_sets import (
+from abo_vqa.commands.question_columns import (
     ANSWER,
+    GOLD,
     ID,
     IMAGE,
     INDEX,
@@ -17,12 +18,11 @@ from abo_vqa.commands.question_sets import (
     QUESTION,
     TYPE,
     find_column,
-    given_options,
+    is_missing,
     lettered_columns,
-    read_options,
-    read_table,
     text_in,
 )
+from abo_vqa.commands.question_sets import given_options, read_options, read_table
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.words import first_line, normalize, plain, whole
 from abo_vqa.questions.repair import meant, unlettered
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # Column names; the first one found counts. `answer` is the gold answer, but the prediction beside an explicit gold.
-GOLD = ("gold", "gold_answer", "ground_truth", "ground_truth_answer", "gt_answer", "reference", "target", "label")
 PREDICTION = (
     "prediction", "predicted_answer", "predicted", "pred", "generated_answer", "generated_text", "model_answer",
     "model_output", "response", "output", "generated", "completion",
@@ -154,7 +153,7 @@ def _prediction(number: int, given: Mapping[Any, Any], names: Mapping[str, str],
     if not texts["question"] and not texts["id"]:
         raise ValueError("no question")
     listed = given_options(given, names.get("options"), lettered)
-    options, had_letters = unlettered([] if _missing(listed) else read_options(listed))
+    options, had_letters = unlettered([] if is_missing(listed) else read_options(listed))
     written = _single(given[names["prediction"]])
     return Prediction(
         row=number,
@@ -180,10 +179,6 @@ def _image(cell: Any) -> str:
         return hashlib.sha256(cell).hexdigest()
     text = whole(text_in(cell))
     return posixpath.normpath(text) if text and "://" not in text else text
-
-
-def _missing(cell: Any) -> bool:
-    return cell is None or (isinstance(cell, str | float) and text_in(cell) == "")
 
 
 def _single(cell: Any) -> str:

@@ -1,35 +1,41 @@
-"""Read multiple-choice questions from Parquet, CSV, JSON or JSON lines of image, question, options and answer."""
+"""Read questions, with options or without, from Parquet, CSV, JSON or JSON lines."""
 
-import ast
 import csv
 import gzip
 import io
 import json
-import re
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
+from abo_vqa.commands.question_columns import (
+    ANSWER_OR_GOLD,
+    ID,
+    INDEX,
+    OPTION_KEY,
+    OPTIONS,
+    QUESTION,
+    TYPE,
+    answer_column,
+    column_key,
+    find_column,
+    image_column,
+    is_missing,
+    lettered_columns,
+    one_answer,
+    spelled,
+    text_in,
+)
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.words import fold, plain, text_of, whole
+from abo_vqa.common.words import fold, whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Column names; the first one found counts. A-OKVQA has image_id, choices, correct_choice_idx.
-IMAGE = ("image", "image_path", "image_name", "image_file", "path", "file_name", "filename", "image_id", "img_id")
-QUESTION = ("question", "question_text")
-OPTIONS = ("options", "choices")
-ANSWER = ("answer", "final_answer", "correct_answer")
-INDEX = ("answer_index", "correct_choice_idx")
-ID = ("qa_id", "question_id", "id")
-TYPE = ("question_type", "type", "category")
-_OPTION_KEY = re.compile(r"\W*(?:(?:option|choice)[\W_]*)?([a-z]|[0-9]{1,2})\W*")
-_FORMS = "image, question, options (or choices, or option_a, option_b, ...) and answer (or correct_choice_idx)"
+_FORMS = "image, question, answer (or correct_choice_idx) and perhaps options (or choices, or option_a, option_b, ...)"
 
 Row = dict[str, Any]
 
@@ -39,22 +45,25 @@ def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
 
     A question has qa_id, image_id (a path, a number, or the row number for embedded images), image (its bytes, None if
     not embedded), question_type ("all" without such a column), question, options, answer, answer_index. An answer is an
-    option, its letter, or, in an index column, its index. Raises InputError if the file is missing, has none of the
-    four formats, or lacks columns.
+    option, its letter, or, in an index column, its index. A row without options has an empty list of them, the answer
+    as written, and no index (None). Raises InputError if the file is missing, has none of the four formats, lacks
+    columns, or has two columns for one thing with different contents.
     """
     table = read_table(path)
     names = {
-        "image": find_column(table, IMAGE),
+        "image": image_column(path, table),
         "question": find_column(table, QUESTION),
         "options": find_column(table, OPTIONS),
-        "answer": find_column(table, ANSWER),
+        "answer": answer_column(path, table, ANSWER_OR_GOLD),
         "index": find_column(table, INDEX),
         "id": find_column(table, ID),
         "type": find_column(table, TYPE),
     }
     lettered = lettered_columns(table)
     lacking = [name for name in ("image", "question") if names[name] is None]
-    lacking += ["options"] if names["options"] is None and len(lettered) < 2 else []
+    # An index points at options, and a single lettered column is a slip rather than a table without options.
+    needs_options = len(lettered) == 1 or (names["answer"] is None and not lettered)
+    lacking += ["options"] if names["options"] is None and needs_options else []
     lacking += ["answer"] if names["answer"] is None and names["index"] is None else []
     if lacking:
         there = ", ".join(map(str, table))
@@ -79,8 +88,8 @@ def read_table(path: Path) -> "pd.DataFrame":
     if not path.is_file():
         raise InputError(f"{path}: not found")
     table = _read(path)
-    counts = Counter(map(_column_key, table))
-    if alike := [str(name) for name in table if counts[_column_key(name)] > 1]:
+    counts = Counter(map(column_key, table))
+    if alike := [str(name) for name in table if counts[column_key(name)] > 1]:
         raise InputError(
             f"{path}: the columns {', '.join(alike)} have one name but for case, spaces or hyphens; drop one"
         )
@@ -145,23 +154,6 @@ def _lines(file: Any) -> Iterator[Any]:
         yield row
 
 
-def find_column(table: "pd.DataFrame", names: Sequence[str]) -> str | None:
-    """Return the table's name of the first of these columns that it has; case, spaces and hyphens do not matter."""
-    known = {_column_key(name): str(name) for name in table}
-    return next((known[name] for name in names if name in known), None)
-
-
-def _column_key(name: Any) -> str:
-    return re.sub(r"[\s-]+", "_", str(name).strip().lower())
-
-
-def lettered_columns(table: "pd.DataFrame") -> list[str]:
-    """Return the columns option_a, option_b, ... that the table has; also option_1, choice_a and choice_1."""
-    keys = {str(name): _column_key(name) for name in table}
-    options = {name: key for name, key in keys.items() if key.startswith(("option", "choice")) and key not in OPTIONS}
-    return [name for name, key in options.items() if _OPTION_KEY.fullmatch(key)]
-
-
 def given_options(given: Mapping[Any, Any], column: str | None, lettered: Sequence[str]) -> Any:
     """Return a row's options for read_options: the column's cell, or those of option_a, option_b, ... by name."""
     return {name: given[name] for name in lettered} if column is None else given[column]
@@ -174,7 +166,7 @@ def read_options(given: Any) -> list[str]:
     are left out. Raises ValueError for anything else, and for a gap, which makes letters and indices ambiguous.
     """
     if isinstance(given, str):
-        given = _spelled(given)
+        given = spelled(given)
     if isinstance(given, Mapping):
         given = _by_letter(given)
     listed = given.tolist() if hasattr(given, "tolist") else given
@@ -193,7 +185,7 @@ def read_options(given: Any) -> list[str]:
 def _by_letter(given: Mapping[Any, Any]) -> list[Any]:
     """Return the options in the order of their letters or numbers (from 0 or 1), None for a missing one."""
     named = ", ".join(map(str, given))
-    keys = [found[1] for key in given if (found := _OPTION_KEY.fullmatch(str(key).lower()))]
+    keys = [found[1] for key in given if (found := OPTION_KEY.fullmatch(str(key).lower()))]
     numbered = [key.isdigit() for key in keys]
     if len(keys) < len(given) or len(set(numbered)) > 1:
         raise ValueError(f"the options {named} are neither all lettered nor all numbered; write them as a list")
@@ -207,25 +199,10 @@ def _by_letter(given: Mapping[Any, Any]) -> list[Any]:
     return [options.get(place) for place in range(first, max(options, default=-1) + 1)]
 
 
-def text_in(cell: Any) -> str:
-    """Return a cell's scalar as text, "" where it is missing."""
-    cell = plain(cell)
-    missing = isinstance(cell, float | Decimal) and cell != cell
-    return "" if missing else text_of(cell).strip()
-
-
-def _spelled(text: str) -> Any:
-    for read in (json.loads, ast.literal_eval):
-        try:
-            return read(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-    return None
-
-
 def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None], lettered: Sequence[str]) -> Row:
     values = {key: given[name] for key, name in names.items() if name is not None}
-    options = read_options(given_options(given, names["options"], lettered))
+    listed = given_options(given, names["options"], lettered)
+    options = [] if is_missing(listed) else read_options(listed)
     image, question = values["image"], text_in(values["question"])
     inside = isinstance(image, Mapping)
     name = str(image.get("path") or (number if image.get("bytes") else "")) if inside else whole(text_in(image))
@@ -233,11 +210,11 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
         raise ValueError("no image")
     if not question:
         raise ValueError("no question")
-    if len(options) < 2:
+    if len(options) == 1:
         raise ValueError("fewer than two options")
     if len({fold(option) for option in options}) < len(options):
         raise ValueError(f"duplicate options: {', '.join(options)}")
-    index = _index(values["index"] if "index" in values else values["answer"], options, "index" in values)
+    answer, index = _answer(values, names, options)
     return {
         "qa_id": whole(text_in(values.get("id"))) or str(number),
         "image_id": name,
@@ -245,9 +222,24 @@ def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None],
         "question_type": text_in(values.get("type")) or "all",
         "question": question,
         "options": options,
-        "answer": options[index],
+        "answer": answer,
         "answer_index": index,
     }
+
+
+def _answer(
+    values: Mapping[str, Any], names: Mapping[str, str | None], options: Sequence[str]
+) -> tuple[str, int | None]:
+    """Return the answer and its index among the options, None without options."""
+    if options:
+        index = _index(values["index"] if "index" in values else values["answer"], options, "index" in values)
+        return options[index], index
+    if "answer" not in values:
+        raise ValueError(f"the column {names['index']} has an index, but the row has no options")
+    answer = one_answer(values["answer"])
+    if not fold(answer):
+        raise ValueError(f"no answer in the column {names['answer']}")
+    return answer, None
 
 
 def _index(answer: Any, options: Sequence[str], is_index: bool) -> int:

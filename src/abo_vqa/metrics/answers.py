@@ -65,7 +65,8 @@ ANSWER_METRICS: dict[str, Callable[[str, str], float]] = {
     "token_f1": token_f1,
 }
 # Means over questions, so that the rows by type must average to the total; macro-F1 and ECE need not.
-MEANS = ("accuracy", "unparsable", *ANSWER_METRICS, *BERTSCORE, *RESCALED, *RANKINGS, "chance")
+_OF_OPTIONS = (*RANKINGS, "chance")  # of questions with options
+MEANS = ("accuracy", "unparsable", *ANSWER_METRICS, *BERTSCORE, *RESCALED, *_OF_OPTIONS)
 
 
 def score_answers(answers: pd.DataFrame, scorer: PairScorer, model: str = "the model") -> pd.DataFrame:
@@ -76,8 +77,9 @@ def score_answers(answers: pd.DataFrame, scorer: PairScorer, model: str = "the m
     a tie counts as wrong. Other scores are means over the orders. gold and prediction: the right and the given answer,
     normalized; prediction is empty if the orders disagree. picked: the index of the option answered in the first order,
     -1 if none. probabilities: of each option, that it is chosen in every order, estimated by its least probability over
-    the orders (an upper bound, reached if the orders decide together); with one order they sum to 1. Raises InputError
-    if a log-probability is not finite.
+    the orders (an upper bound, reached if the orders decide together); with one order they sum to 1. A question without
+    options has no probabilities, the answer_index -1, and None for each ranking. Raises InputError if a log-probability
+    is not finite.
     """
     for row in answers.to_dict("records"):
         _check_finite(row, model)
@@ -119,14 +121,7 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
     right, options = normalize(row["answer"]), list(row["options"])
     said = [normalize(text) for text in row["generated"]]
     allowed = [normalize(option) for option in options]
-    gold = options.index(row["answer"])
-    scores = _floats(row["log_probabilities"])
-    ranked = {
-        RANKED: scores,
-        RANKED_PER_TOKEN: scores / np.array([list(lengths) for lengths in row["lengths"]]),
-        RANKED_PMI: scores - np.array(row["prior"]),
-    }
-    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+    gold = options.index(row["answer"]) if options else -1
     return {
         "qa_id": row["qa_id"],
         "image_id": row["image_id"],
@@ -145,6 +140,20 @@ def _scored(row: Mapping[Any, Any]) -> dict[str, Any]:
         "correct": all(one == right for one in said) and right != "",
         "unparsable": any(one not in allowed if row["shown"] else one == "" for one in said),
         **{name: float(np.mean([metric(one, right) for one in said])) for name, metric in ANSWER_METRICS.items()},
+        **(_ranked(row, gold) if options else {"probabilities": [], **dict.fromkeys(RANKINGS)}),
+    }
+
+
+def _ranked(row: Mapping[Any, Any], gold: int) -> dict[str, Any]:
+    """Return the options' probabilities, and whether the right one, at the index gold, is first in each ranking."""
+    scores = _floats(row["log_probabilities"])
+    ranked = {
+        RANKED: scores,
+        RANKED_PER_TOKEN: scores / np.array([list(lengths) for lengths in row["lengths"]]),
+        RANKED_PMI: scores - np.array(row["prior"]),
+    }
+    chances = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return {
         "probabilities": (chances / chances.sum(axis=1, keepdims=True)).min(axis=0).round(6).tolist(),
         **{name: _is_first(gold, values) for name, values in ranked.items()},
     }
@@ -177,8 +186,9 @@ def summarize(predictions: pd.DataFrame) -> Summary:
 
     A row has n, macro_f1, ece, and the means of MEANS: accuracy of the generated answers and of the three rankings,
     unparsable (share of predictions that are none of the shown options, or empty if none is shown), and chance (of a
-    guess among the live options, common.schema.guessed). "by_position", beside "total", has n and accuracy by position
-    of the right option.
+    guess among the live options, common.schema.guessed). Rankings, ece and chance are of the questions with options,
+    and left out where no question has any. "by_position", beside "total", has n and accuracy by position of the right
+    option.
     """
     found: Summary = {}
     for condition, part in predictions.groupby("condition", sort=False):
@@ -239,11 +249,15 @@ def _position(rows: pd.DataFrame) -> Row:
 
 
 def _row(part: pd.DataFrame) -> Row:
-    chance = [guessed(kind, len(shown)) for kind, shown in zip(part["question_type"], part["options"], strict=True)]
-    columns = part.assign(accuracy=part["correct"], chance=chance)
-    return {
-        "n": len(part),
-        "macro_f1": macro_f1(list(part["prediction"]), list(part["gold"])),
-        "ece": expected_calibration_error(list(part["probabilities"]), list(part[RANKED])),
-        **{name: float(columns[name].mean()) for name in MEANS},
-    }
+    row = {"n": len(part), "macro_f1": macro_f1(list(part["prediction"]), list(part["gold"]))}
+    row |= _means(part.assign(accuracy=part["correct"]), [name for name in MEANS if name not in _OF_OPTIONS])
+    ranked = part[part["options"].map(len) > 0]
+    if ranked.empty:
+        return row
+    chance = [guessed(kind, len(shown)) for kind, shown in zip(ranked["question_type"], ranked["options"], strict=True)]
+    row["ece"] = expected_calibration_error(list(ranked["probabilities"]), list(ranked[RANKED]))
+    return row | _means(ranked.assign(chance=chance), _OF_OPTIONS)
+
+
+def _means(table: pd.DataFrame, names: Sequence[str]) -> Row:
+    return {name: float(table[name].mean()) for name in names}

@@ -1,6 +1,8 @@
 """BERTScore of short answers, with the fixes that bert-score 0.3.13 needs on transformers 5."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -41,6 +43,11 @@ class BertScorer:
             self._scores |= {pair: tuple(row) for pair, row in zip(fresh, scores.tolist(), strict=True)}
         return np.array([self._scores.get(pair, (0.0, 0.0, 0.0)) for pair in pairs], float).reshape(-1, 3)
 
+    def score_rescaled(self, predictions: Sequence[str], answers: Sequence[str]) -> NDArray[np.float64] | None:
+        """Return each pair's F1 as bert-score gives it with rescale_with_baseline=True, None without its baseline."""
+        floor = shipped_baseline(self._name, self._layers)
+        return None if floor is None else (self.score(predictions, answers)[:, 2] - floor) / (1 - floor)
+
     def _run(self, pairs: list[tuple[str, str]]) -> NDArray[np.float64]:
         import torch
 
@@ -55,6 +62,23 @@ class BertScorer:
         if self._scorer is None:
             self._scorer = load_scorer(self._path, self._layers, self._name)
         return self._scorer
+
+
+def shipped_baseline(model: str, layers: int) -> float | None:
+    """Return the F1 baseline that bert-score ships for English, None if it has none for the model and layer.
+
+    Files are named by Hugging Face id; a folder is taken for the model of that id if it has its name.
+    """
+    import pandas as pd
+
+    spec = find_spec("bert_score")
+    if spec is None or spec.origin is None or model.startswith(_PACKAGE):
+        return None
+    shipped = Path(spec.origin).parent / "rescale_baseline/en"
+    names = ["/".join(Path(model).parts[-count:]) for count in (2, 1)] if Path(model).is_dir() else [model]
+    file = next((path for name in names if (path := shipped / f"{name}.tsv").is_file()), None)
+    rows = pd.read_csv(file) if file else None
+    return float(rows["F"].iloc[layers]) if rows is not None and layers < len(rows) else None
 
 
 def load_scorer(path: str, layers: int, name: str) -> Any:

@@ -106,6 +106,7 @@ WRONG = {
     "evaluate a.csv --base b --limit 0": "Invalid value for '--limit'",
     "export options-1": "Missing option '--to'",
     "export options-1 --to out --questions 0": "Invalid value for '--questions'",
+    "predict-table --csv_path a.csv": "Missing option '--image-dir'",
     "compare": "Missing argument 'FILES...'",
     "serve --port http": "Invalid value for '--port'",
     "register now": "unexpected extra argument(s) (now)",
@@ -143,7 +144,7 @@ def test_a_wrong_input_is_named_with_status_1(
     assert done.stderr.startswith(f"abo-vqa {arguments[0]}: error: {says}")
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("evaluate", "compare")])
+@pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("evaluate", "predict-table", "compare")])
 def test_outside_of_a_project_a_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
@@ -244,7 +245,11 @@ def test_a_checkout_on_the_path_goes_before_the_installed_one(tmp_path: Path) ->
 
 @pytest.mark.parametrize(
     ("words", "completed"),
-    [("abo-vqa pre", ["predict", "preset"]), ("abo-vqa preset pa", ["paper"]), ("abo-vqa predict --mo", ["--model"])],
+    [
+        ("abo-vqa pre", ["predict", "predict-table", "preset"]),
+        ("abo-vqa preset pa", ["paper"]),
+        ("abo-vqa predict --mo", ["--model"]),
+    ],
 )
 def test_the_shell_completes_commands_presets_and_options(root: Path, words: str, completed: list[str]) -> None:
     asked = {"_ABO_VQA_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}

@@ -140,6 +140,8 @@ def test_images_in_an_archive_and_bad_rows_left_out(
         (["--adapter", "base=x"], "with a name other than base"),
         (["--adapter", "mine=nowhere"], "nowhere has no adapter_config.json"),
         (["--images", "nowhere"], "--images nowhere: not found"),
+        (["--predictions", "answers.xlsx"], "--predictions answers.xlsx: must end in .csv or .parquet"),
+        (["--predictions", "no/where/a.csv"], "--predictions no/where/a.csv: the folder no/where does not exist"),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -162,3 +164,68 @@ def test_conditions_are_a_list_or_repeated(monkeypatch: pytest.MonkeyPatch) -> N
         with pytest.raises(SystemExit):
             main()
     assert seen == [["blind", "open", "options"], ["open", "options", "circular", "blind"]]
+
+
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_rows_without_options_are_asked_openly(
+    root: Path,
+    tmp_path: Path,
+    images: dict[str, bytes],
+    ending: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = []
+    for number, data in enumerate(list(images.values())[:5]):
+        (tmp_path / f"{number}.jpg").write_bytes(data)
+        options = ["red", "blue", "green", "black"] if number < 3 else None
+        row = {"image_name": f"{number}.jpg", "question": "What color is it?", "options": options, "answer": "red"}
+        rows.append(row)
+    (tmp_path / "set.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    written = tmp_path / f"answers.{ending}"
+    shown = run_here(
+        ["set.jsonl", "--images", ".", "--base", root / "models/demo", "--predictions", written],
+        tmp_path, monkeypatch, capsys,
+    )  # fmt: skip
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown.splitlines() if line[:6] == "| base"]
+    counts = [("open", "3"), ("open, no options", "2"), ("options", "3"), ("circular", "3"), ("blind", "3")]
+    assert [(row[1], row[2]) for row in cells] == counts
+    assert [cells[1][place] for place in (5, 7, 10, 11)] == ["-"] * 4, "ranked, chance, rescaled, ECE"
+    assert "nan" not in shown.lower()
+    assert "2 of 5 questions have no options: asked under open only" in shown
+    assert "of those with options" in shown
+    table = pd.read_csv(written) if ending == "csv" else pd.read_parquet(written)
+    assert table.groupby("condition", sort=False).size().to_dict() == {
+        "open": 5,
+        "options": 3,
+        "circular": 3,
+        "blind": 3,
+    }
+    bare = table[table["options"].isna()]
+    assert bare["image"].tolist() == ["3.jpg", "4.jpg"] and bare["log_probabilities"].isna().all()
+    assert table["generated_answer"].notna().all() and (table["answer"] == "red").all()
+    assert (table["tolerant_match"] | ~table["correct"]).all()
+    scores = table["log_probabilities"].dropna()
+    assert {len(json.loads(cell) if ending == "csv" else cell) for cell in scores} == {4}
+    assert list(tmp_path.glob(".*tmp")) == []
+
+
+def run_here(
+    arguments: list[Any], folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> str:
+    """Return what the command prints, run in this process in a folder."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["abo-vqa", "evaluate", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert not stopped.value.code
+    return capsys.readouterr().out
+
+
+def test_a_table_without_options_needs_the_condition_open(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.jpg").touch()
+    (tmp_path / "set.csv").write_text("filename,question,answer\na.jpg,Color?,red\n")
+    command = [tmp_path / "set.csv", "--images", tmp_path, "--base", root / "models/demo", "--conditions", "options"]
+    assert "can only be asked under --conditions open" in refusal(command, monkeypatch, capsys)

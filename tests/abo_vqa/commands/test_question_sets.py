@@ -199,7 +199,8 @@ def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
             {"choices": {"1": "1", "3": "3"}},
             "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up",
         ),
-        ({"choices": None}, "row 2: the options are not a list"),
+        ({"choices": None}, "row 2: the column correct_choice_idx has an index, but the row has no options"),
+        ({"choices": 7}, "row 2: the options are not a list"),
         ({"choices": ["1", "", "3"]}, "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up"),
         (
             {"choices": {"A": "1", "C": "3"}},
@@ -248,3 +249,60 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
     (tmp_path / "set.json").write_text(json.dumps([AOKVQA[0], AOKVQA[0]]))
     with pytest.raises(InputError, match="question_id has duplicate ids"):
         read_question_set(tmp_path / "set.json")
+
+
+@pytest.mark.parametrize("image", ["image_name", "image_id", "image_path", "image", "filename"])
+@pytest.mark.parametrize("answer", ["answer", "answers", "label", "ground_truth", "Answer"])
+def test_a_table_without_options_by_its_usual_columns(tmp_path: Path, image: str, answer: str) -> None:
+    (tmp_path / "set.csv").write_text(f"{image},Question,{answer}\nx.jpg,Color?,Red\ny.jpg,Size?,\n")
+    [row], problems = read_question_set(tmp_path / "set.csv")
+    assert (row["image_id"], row["question"], row["answer"]) == ("x.jpg", "Color?", "Red")
+    assert (row["options"], row["answer_index"]) == ([], None)
+    assert problems == [f"row 2: no answer in the column {answer}"]
+
+
+def test_rows_with_and_without_options_in_one_table(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("image,question,option_a,option_b,answer\nx,?,red,blue,B\ny,?,,,B\nz,?,red,,B\n")
+    rows, problems = read_question_set(tmp_path / "set.csv")
+    assert [(row["options"], row["answer"]) for row in rows] == [(["red", "blue"], "blue"), ([], "B")]
+    assert problems == ["row 3: fewer than two options"]
+
+
+def test_a_list_of_answers_is_read_if_they_are_one(tmp_path: Path) -> None:
+    rows = [{"image": "x", "question": "?", "answers": answers} for answers in (["Red", "red."], ["red", "blue"], [])]
+    (tmp_path / "set.json").write_text(json.dumps(rows))
+    [row], problems = read_question_set(tmp_path / "set.json")
+    assert row["answer"] == "Red"
+    assert problems == [
+        "row 2: several different answers: red, blue; give one",
+        "row 3: no answer in the column answers",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "row", "named"),
+    [
+        ("image,filename,question,answer", "a.jpg,b.jpg,?,red", "image ('a.jpg') and filename ('b.jpg')"),
+        (
+            "image_name,image_path,question,answer",
+            "a.jpg,x/b.jpg,?,red",
+            "image_path ('x/b.jpg') and image_name ('a.jpg')",
+        ),
+        ("image,question,answer,label", "a.jpg,?,red,blue", "answer ('red') and label ('blue')"),
+        ("image,image_id,question,answer", "b.jpg,1,?,red", "image ('b.jpg') and image_id ('1')"),
+    ],
+)
+def test_two_columns_that_differ_are_both_named(tmp_path: Path, columns: str, row: str, named: str) -> None:
+    same = {"label": "c.jpg,?,red,red", "image_id": "a.jpg,1,?,red"}
+    first = next((line for name, line in same.items() if name in columns), "c.jpg,c.jpg,?,red")
+    (tmp_path / "set.csv").write_text(f"{columns}\n{first}\n{row}\n")
+    with pytest.raises(InputError) as refused:
+        read_question_set(tmp_path / "set.csv")
+    assert f"row 2: the columns {named} may both be" in str(refused.value)
+
+
+def test_two_columns_that_agree_are_read(tmp_path: Path) -> None:
+    columns = "image_path,image_name,image_id,question,answer,ground_truth"
+    (tmp_path / "set.csv").write_text(f"{columns}\nx/a.jpg,a.jpg,7,?,red,Red.\nx/b.jpg,b.jpg,8,?,red,\n")
+    rows, problems = read_question_set(tmp_path / "set.csv")
+    assert ([row["image_id"] for row in rows], problems) == (["x/a.jpg", "x/b.jpg"], [])

@@ -300,3 +300,17 @@ def test_fraud_a_gain_by_the_form_of_answers_alone_is_none_where_options_are_ran
     assert (first["accuracy"], second["accuracy"]) == (0, 0.5)
     assert (first["unparsable"], second["unparsable"]) == (1, 0)
     assert first["ranked"] == second["ranked"] == 1
+
+
+def test_questions_without_options_have_no_ranking_chance_or_calibration() -> None:
+    bare = question("q1", "color", "red") | {"options": []}
+    kept = question("q2", "color", "red", "blue", "green", "gray")
+    scores = scored([bare, kept], ["Red", "blue"], "open")
+    assert scores[list(RANKINGS)].isna().any(axis=1).tolist() == [True, False]
+    assert scores["answer_index"].tolist() == [-1, 0]
+    total = summarize(scores)["open"]["total"]
+    assert (total["n"], total["accuracy"], total["chance"], total["ranked"]) == (2, 0.5, 0.25, 0.0)
+    alone = summarize(scored([bare], ["Red"], "open"))["open"]["total"]
+    assert (alone["n"], alone["accuracy"]) == (1, 1.0)
+    assert not {"ece", "chance", *RANKINGS} & set(alone)
+    assert all(value == value for value in alone.values())

