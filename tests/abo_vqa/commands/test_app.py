@@ -128,7 +128,10 @@ def test_a_wrong_command_line_is_named_before_anything_heavy_is_imported(root: P
     ("arguments", "says"),
     [
         (["predict", "nowhere.jpg", "What?"], "nowhere.jpg: no such file"),
-        (["preset", "papers"], "papers: neither a preset nor a file; presets are ablations, paper, qwen, real-sample, small-gpu"),
+        (
+            ["preset", "papers"],
+            "papers: neither a preset nor a file; presets are ablations, paper, qwen, real-sample, ",
+        ),
         (["params", "trian"], "trian: no such parameter or group; groups are seed, sample, "),
         (["export", "optoins", "--to", "out"], "optoins: no such model; params.yaml has standard, options, "),
         (["register"], "reports/comparison.json: not found"),
