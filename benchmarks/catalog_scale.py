@@ -47,9 +47,10 @@ def ours(folder: Path, told: dict[str, Any]) -> None:
 
     params = read_params().sample.model_copy(update={"products": PRODUCTS})
     with measured(told):
-        read, images = read_catalog(folder / "abo-listings.tar", folder / "abo-images-small.tar")
+        read, images = read_catalog(folder / "abo-listings.tar", folder / "abo-images-small.tar", params.stratum_text)
         told["read"] = time.perf_counter()
         pool, _ = candidates(read.listings, images)
+        read.listings.drop_columns()
         draw = Sampler(pool.facts, params, 1).draw(lambda _: True)
         told["drawn"] = time.perf_counter()
         products = read.listings.read(pool.rows[list(draw.stages)])
@@ -108,7 +109,7 @@ def shards(folder: Path) -> list[Any]:
     return [
         Place(archive, offset, length)
         for batch in members(archive)
-        for name, offset, length in zip(*(column.tolist() for column in batch), strict=True)
+        for name, _, offset, length in zip(*(column.tolist() for column in batch), strict=True)
         if name.endswith(b".gz")
     ]
 
