@@ -64,7 +64,8 @@ def read_shard(place: Place, stratum_text: Sequence[str] = ()) -> Shard:
     rows = _rows(place, shard)
     plain = pa.schema([(field.name, pa.string() if field.name in CODED else field.type) for field in COLUMNS])
     while some := list(islice(rows, _TOGETHER)):
-        values = dict(zip(("product_id", "image_id", *FACTS, "line"), zip(*some, strict=True), strict=True))
+        names = ("product_id", "image_id", *FACTS, "line")
+        values: dict[str, Any] = dict(zip(names, zip(*some, strict=True), strict=True))
         values["stratum"] = strata([values[fact] for fact in stratum_text], len(some))
         batches.append(pa.record_batch([values[name] for name in COLUMNS.names], schema=plain))
     table = pa.Table.from_batches(batches, plain)
