@@ -29,7 +29,7 @@ def contact_sheet(data: Path, seed: int) -> Image.Image:
     with ImageArchive(data / "abo-images-small.tar") as images:
         every = list(read.listings)
         found = images.find(pa.chunked_array([[listing.image_id for listing in every]], pa.string())).tolist()
-        places = {listing.product_id: place for listing, place in zip(every, found, strict=True)}
+        places = {listing.image_id: place for listing, place in zip(every, found, strict=True)}
         listings = [listing for listing, image in zip(every, found, strict=True) if image >= 0]
         derive_rng(seed, "contact sheet").shuffle(listings)
         chosen = _varied(listings)
@@ -38,7 +38,7 @@ def contact_sheet(data: Path, seed: int) -> Image.Image:
         pen = ImageDraw.Draw(sheet)
         place = 0
         for listing in chosen:
-            data_bytes = images.read_at(places[listing.product_id])
+            data_bytes = images.read_at(places[listing.image_id])
             if image_problem(data_bytes) is not None or place == COLUMNS * ROWS:
                 continue
             x, y = place % COLUMNS * _THUMBNAIL, place // COLUMNS * step
