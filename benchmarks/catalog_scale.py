@@ -1,6 +1,7 @@
 """From listings to 12,000 sampled products at ABO's size, a tenth of it and ten times it.
 
     PYTHONPATH=src python benchmarks/catalog_scale.py [--keep FOLDER] [--scales 0.1 1 10] [--repeats 3]
+    PYTHONPATH=src python benchmarks/catalog_scale.py --memory 150000 [--keep FOLDER]
 
 Timed, in a fresh process each: reading both archives (all shards unpacked and parsed, the image table parsed, every
 member of the image archive found), the pool, the draw, and reading the listings drawn, whole. Not timed: importing
@@ -14,6 +15,9 @@ between processes, keeps or draws anything.
 Seconds are wall time; processor seconds are summed over all processes and depend less on what else runs there. The best
 of the repeats is shown, all by turns. Memory is the peak of all processes together, a page that they share counted once
 (proportional set sizes, looked at ten times a second).
+
+--memory measures memory alone, of that many listings and of ten times as many, and computes the need at 150 million.
+Its listings have only the keys that a sample is drawn by: the other keys are never kept, and writing them takes long.
 """
 
 import argparse
@@ -37,6 +41,7 @@ from catalog_text import IMAGE_ROWS, LISTINGS, write_catalog
 PRODUCTS = 12_000
 STEPS = ("read", "drawn")  # after which the clock is looked at
 MB = 1e6
+LARGE = 150_000_000  # listings whose memory is computed
 
 
 def ours(folder: Path, told: dict[str, Any]) -> None:
@@ -47,9 +52,10 @@ def ours(folder: Path, told: dict[str, Any]) -> None:
 
     params = read_params().sample.model_copy(update={"products": PRODUCTS})
     with measured(told):
-        read, images = read_catalog(folder / "abo-listings.tar", folder / "abo-images-small.tar")
+        read, images = read_catalog(folder / "abo-listings.tar", folder / "abo-images-small.tar", params.stratum_text)
         told["read"] = time.perf_counter()
         pool, _ = candidates(read.listings, images)
+        read.listings.drop_columns()
         draw = Sampler(pool.facts, params, 1).draw(lambda _: True)
         told["drawn"] = time.perf_counter()
         products = read.listings.read(pool.rows[list(draw.stages)])
@@ -108,7 +114,7 @@ def shards(folder: Path) -> list[Any]:
     return [
         Place(archive, offset, length)
         for batch in members(archive)
-        for name, offset, length in zip(*(column.tolist() for column in batch), strict=True)
+        for name, _, offset, length in zip(*(column.tolist() for column in batch), strict=True)
         if name.endswith(b".gz")
     ]
 
@@ -172,13 +178,34 @@ def best(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {name: {} for name in MEASURED}
     for _ in range(repeats):
         for name, least in found.items():
-            command = [sys.executable, __file__, "--measure", name, "--keep", str(folder)]
-            told = json.loads(
-                subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
-            )
-            for figure, value in told.items():
+            for figure, value in measure(folder, name).items():
                 least[figure] = min(value, least.get(figure, value))
     return found
+
+
+def measure(folder: Path, name: str) -> dict[str, float]:
+    """Measure once, in a fresh process."""
+    command = [sys.executable, __file__, "--measure", name, "--keep", str(folder)]
+    told: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    )
+    return told
+
+
+def report_memory(keep: Path, listings: int) -> None:
+    """Print the peak at two sizes, their ratio, and the need at LARGE if it grows on as between the two."""
+    peaks = []
+    for count in (listings, 10 * listings):
+        folder, images = keep / f"memory-{count}", round(count * IMAGE_ROWS / LISTINGS)
+        if not (folder / "abo-images-small.tar").is_file():
+            write_catalog(folder, count, images, brief=True)
+        peaks.append(measure(folder, "ours")["peak"])
+        print(f"{count:,} listings, {images:,} images: peak {peaks[-1] / MB:.0f} MB", flush=True)
+    each = (peaks[1] - peaks[0]) / (9 * listings)
+    print(
+        f"ratio {peaks[1] / peaks[0]:.2f}; {each:.0f} bytes for each further listing and its images; "
+        f"computed for {LARGE:,} listings: {(peaks[0] + each * (LARGE - listings)) / 1e9:.0f} GB"
+    )
 
 
 def main() -> None:
@@ -186,6 +213,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="folder for the generated catalogs, used again if they are there")
     parser.add_argument("--scales", type=float, nargs="+", default=[0.1, 1, 10])
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--memory", type=int, metavar="LISTINGS", help="measure memory alone: this many, and 10 times")
     parser.add_argument("--measure", choices=MEASURED, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
@@ -198,6 +226,9 @@ def main() -> None:
         print(json.dumps(told))
         return
     with tempfile.TemporaryDirectory() as temporary:
+        if args.memory:
+            report_memory(args.keep or Path(temporary), args.memory)
+            return
         for scale in args.scales:
             report(scale, catalog(args.keep or Path(temporary), scale), args.repeats)
 

@@ -6,6 +6,7 @@ import random
 import tarfile
 import zlib
 from concurrent.futures import ProcessPoolExecutor
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,10 @@ _ALPHABETS = {"ja": range(0x3041, 0x3090), "zh": range(0x4E00, 0x5000), "ar": ra
 class Writer:
     """Writes the records of one shard; the same seed and shard write the same ones."""
 
-    def __init__(self, seed: int, shard: str, shards_listings: int, image_rows: int):
+    def __init__(self, seed: int, shard: str, shards_listings: int, image_rows: int, brief: bool = False):
         self._rng = random.Random(f"{seed}/{shard}")
         self._shard, self._listings, self._image_rows = shard, shards_listings, image_rows
+        self._record = self.brief_record if brief else self.record
         words = random.Random(seed)
         self._phrases = {language: _phrases(words, language) for language in ("en", "de", "fr", "es", "ja", "zh", "ar")}
         rest = [1 / (number + 3) for number in range(TYPES - len(_HEAD))]
@@ -55,7 +57,7 @@ class Writer:
         """Return the shard's gzip bytes and how many bytes they unpack to."""
         packer, packed, unpacked = zlib.compressobj(6, wbits=31), [], 0
         for number in range(self._listings):
-            line = orjson.dumps(self.record(number)) + b"\n"
+            line = orjson.dumps(self._record(number)) + b"\n"
             unpacked += len(line)
             packed.append(packer.compress(line))
         return b"".join([*packed, packer.flush()]), unpacked
@@ -116,6 +118,19 @@ class Writer:
         }
         return {key: value for key, value in record.items() if rng.random() < _SHARE.get(key, 1)}
 
+    def brief_record(self, number: int) -> dict[str, Any]:
+        """Return one listing with only the keys that a sample is drawn by."""
+        kind, brand, color = map(self._one, (self._types, self._brands, self._colors))
+        values = {"product_type": kind, "brand": brand, "color": color, "material": self._rng.choice(_MATERIALS)}
+        # As long as ABO's, and hardly compressible, so that the shards are worth several processes as ABO's are.
+        values["item_name"] = self._rng.randbytes(64).hex()
+        code = f"{self._shard}{number:08X}"
+        return {"item_id": f"B{code}", "domain_name": "amazon.com", "main_image_id": f"{code}A"} | {
+            key: [{"language_tag": "en_US", "value": value}]
+            for key, value in values.items()
+            if self._rng.random() < _SHARE.get(key, 1)
+        }
+
     def _one(self, tail: _Tail) -> str:
         return self._rng.choices(tail[0], cum_weights=tail[1])[0]
 
@@ -148,13 +163,16 @@ def _long_tail(values: list[str]) -> _Tail:
     return values, list(accumulate(1 / (number + 8) for number in range(len(values))))
 
 
-def write_catalog(folder: Path, listings: int, image_rows: int, seed: int = 1) -> dict[str, int]:
-    """Write both archives of a catalog of that many listings; return their bytes, packed and unpacked."""
+def write_catalog(folder: Path, listings: int, image_rows: int, seed: int = 1, brief: bool = False) -> dict[str, int]:
+    """Write both archives of a catalog of that many listings; return their bytes, packed and unpacked.
+
+    brief: listings have only the keys that a sample is drawn by.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     counts = [listings // 16 + (number < listings % 16) for number in range(16)]
     with ProcessPoolExecutor(2) as pool:
         shards = pool.map(
-            _shard, [(seed, shard, count, image_rows) for shard, count in zip(SHARDS, counts, strict=True)]
+            _shard, [(seed, shard, count, image_rows, brief) for shard, count in zip(SHARDS, counts, strict=True)]
         )
         unpacked = 0
         with tarfile.open(folder / "abo-listings.tar", "w") as tar:
@@ -165,7 +183,7 @@ def write_catalog(folder: Path, listings: int, image_rows: int, seed: int = 1) -
     return {"unpacked": unpacked, "packed": (folder / "abo-listings.tar").stat().st_size}
 
 
-def _shard(task: tuple[int, str, int, int]) -> tuple[bytes, int]:
+def _shard(task: tuple[int, str, int, int, bool]) -> tuple[bytes, int]:
     return Writer(*task).pack()
 
 
@@ -190,9 +208,7 @@ def _write_images(path: Path, counts: list[int], image_rows: int) -> None:
         archive.seek(-(-_end(path) // 512) * 512)
         for number, place in enumerate(paths):
             data = start + b"\xff\xfe\x00\x0a" + f"{number:08d}".encode() + rest
-            info = tarfile.TarInfo(f"images/small/{place}")
-            info.size = len(data)
-            archive.write(info.tobuf(tarfile.USTAR_FORMAT) + data + bytes(-len(data) % 512))
+            archive.write(_header(f"images/small/{place}", len(data)) + data + bytes(-len(data) % 512))
         archive.write(bytes(1024))
 
 
@@ -200,6 +216,22 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> None:
     info = tarfile.TarInfo(name)
     info.size = len(data)
     tar.addfile(info, io.BytesIO(data))
+
+
+def _header(name: str, length: int) -> bytes:
+    """Return what tarfile writes for a plain file, in a fifth of its time."""
+    start, end = _frame(length)
+    checksum = sum(start) + sum(end) + sum(name.encode()) + 8 * ord(" ")
+    return b"%b%b%06o\0 %b" % (name.encode().ljust(100, b"\0"), start, checksum, end)
+
+
+@cache
+def _frame(length: int) -> tuple[bytes, bytes]:
+    """Return the parts of a header between name and checksum and after it."""
+    info = tarfile.TarInfo()
+    info.size = length
+    header = info.tobuf(tarfile.USTAR_FORMAT)
+    return header[100:148], header[156:]
 
 
 def _end(path: Path) -> int:

@@ -6,9 +6,11 @@ import argparse
 import io
 from pathlib import Path
 
+import pyarrow as pa
 from PIL import Image, ImageDraw
 
-from abo_vqa.catalog.archives import ImageArchive, image_problem, read_listings
+from abo_vqa.catalog.archives import read_listings
+from abo_vqa.catalog.images import ImageArchive, image_problem
 from abo_vqa.catalog.listing import Listing
 from abo_vqa.common.draws import derive_rng
 
@@ -25,7 +27,10 @@ def contact_sheet(data: Path, seed: int) -> Image.Image:
     """
     read = read_listings(data / "abo-listings.tar")
     with ImageArchive(data / "abo-images-small.tar") as images:
-        listings = [listing for listing in read.listings if listing.image_id in images.paths]
+        every = list(read.listings)
+        found = images.find(pa.chunked_array([[listing.image_id for listing in every]], pa.string())).tolist()
+        places = {listing.image_id: place for listing, place in zip(every, found, strict=True)}
+        listings = [listing for listing, image in zip(every, found, strict=True) if image >= 0]
         derive_rng(seed, "contact sheet").shuffle(listings)
         chosen = _varied(listings)
         step = _THUMBNAIL + 2 * _LINE
@@ -33,7 +38,7 @@ def contact_sheet(data: Path, seed: int) -> Image.Image:
         pen = ImageDraw.Draw(sheet)
         place = 0
         for listing in chosen:
-            data_bytes = images.read(images.paths[str(listing.image_id)])
+            data_bytes = images.read_at(places[listing.image_id])
             if image_problem(data_bytes) is not None or place == COLUMNS * ROWS:
                 continue
             x, y = place % COLUMNS * _THUMBNAIL, place // COLUMNS * step

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from abo_vqa.catalog.archives import ImageArchive, Listings
-from abo_vqa.catalog.listing import FACTS
+from abo_vqa.catalog.archives import Listings
+from abo_vqa.catalog.images import ImageArchive
+from abo_vqa.catalog.shard import CODED
 
 Indices = NDArray[np.int64]
 
@@ -17,7 +18,7 @@ Indices = NDArray[np.int64]
 class Pool:
     """Products in the order of their keys.
 
-    facts: product_id, image_path and the FACTS. rows: of the listings. images: the places of their images.
+    facts: product_id, the CODED facts and stratum. rows: of the listings. images: the places of their images.
     """
 
     facts: pa.Table
@@ -40,8 +41,8 @@ def candidates(listings: Listings, images: ImageArchive) -> tuple[Pool, dict[str
     _, first = np.unique(places[known], return_index=True)
     pooled = known[np.sort(first)]
     rows, places = rows[pooled], places[pooled]
-    facts = listings.table.select(["product_id", *FACTS]).take(pa.array(rows)).combine_chunks()
-    return Pool(facts.append_column("image_path", images.paths_at(places)), rows, places), {
+    facts = listings.table.select(["product_id", *CODED, "stratum"]).take(pa.array(rows)).combine_chunks()
+    return Pool(facts, rows, places), {
         "duplicate_key": duplicate_keys,
         "without_image": image_ids.null_count,
         "unknown_image": len(image_ids) - len(known) - image_ids.null_count,

@@ -8,16 +8,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from abo_vqa.catalog.pool import Indices, is_amazonbasics, is_shoes
-from abo_vqa.common.draws import allocate, derive_seeds, digests
+from abo_vqa.common.draws import allocate, derive_seeds
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import SampleParams
 
@@ -33,6 +31,8 @@ SQUARE_ROOT, BASICS_CAP, COLOR_FIRST, ADJUSTED, SHOES_CAP = (
 RULES = (SQUARE_ROOT, BASICS_CAP, COLOR_FIRST, TOP_TYPES, ADJUSTED, SHOES_CAP, RARE_TYPES)
 
 Flags = NDArray[np.bool_]
+# Keys hashed at a time: as Python objects they take several times their bytes.
+_TOGETHER = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Sampler:
     """
 
     def __init__(self, facts: pa.Table, params: SampleParams, seed: int):
-        """Compute the numbers and flags of all products."""
+        """Compute the numbers and flags of all products from the facts of a Pool."""
         self._facts, self._params, self._seed = facts, params, seed
         self.types, names = _coded(facts["product_type"])
         counts = np.bincount(self.types, minlength=len(names)).tolist()
@@ -66,7 +66,8 @@ class Sampler:
         self.colorless = facts["color"].is_null().to_numpy()
         self.basics = _where(facts["brand"], is_amazonbasics)
         self.shoes = _where(facts["product_type"], is_shoes)
-        self._chances: dict[str, Indices] = {}
+        self._strata = (facts["stratum"].to_numpy() % np.uint64(params.strata)).astype(np.int32)
+        self._chances: dict[str, NDArray[np.uint32]] = {}
 
     def draw(self, usable: Callable[[int], bool], without: Collection[str] = ()) -> Draw:
         """Draw exactly `params.products` products; `usable` is called once for each product drawn.
@@ -139,19 +140,15 @@ class Sampler:
         indices = np.flatnonzero(among)
         return indices[np.argsort(self._chance(stage, indices)[indices], kind="stable")]
 
-    def _chance(self, stage: str, indices: Indices) -> Indices:
+    def _chance(self, stage: str, indices: Indices) -> NDArray[np.uint32]:
         """Return a random number per product, by its place in the pool; 0 for products outside `indices`."""
         if stage not in self._chances:
-            self._chances[stage] = np.zeros(len(self._facts), np.int64)
-            keys = self._facts["product_id"].take(pa.array(indices)).to_pylist()
-            self._chances[stage][indices] = derive_seeds(self._seed, "sample", stage, last=keys)
+            self._chances[stage] = np.zeros(len(self._facts), np.uint32)
+            for start in range(0, len(indices), _TOGETHER):
+                some = indices[start : start + _TOGETHER]
+                keys = self._facts["product_id"].take(pa.array(some)).to_pylist()
+                self._chances[stage][some] = derive_seeds(self._seed, "sample", stage, last=keys)
         return self._chances[stage]
-
-    @cached_property
-    def _strata(self) -> Indices:
-        facts = (self._facts[fact].fill_null("") for fact in self._params.stratum_text)
-        texts = pc.binary_join_element_wise(*facts, "\n").to_pylist()
-        return (digests(text.lower() for text in texts) % np.uint64(self._params.strata)).astype(np.int64)
 
     def _too_few(self, taken: int, refused: int, basics: "_Cap", shoes: "_Cap") -> str:
         readable = len(self._facts) - refused
@@ -192,7 +189,7 @@ class _Taker:
 
     def take(self, order: Indices, count: int, stage: str, cap: _Cap | None) -> None:
         """Take the first `count` that are free, usable and within the cap; fewer if there are no more."""
-        for index in order.tolist() if count > 0 else ():
+        for index in map(int, order) if count > 0 else ():
             if index in self.stages or index in self.refused:
                 continue
             # The cap comes before `usable`, which decodes an image.
@@ -210,23 +207,25 @@ class _Taker:
                 return
 
 
-def _coded(values: pa.ChunkedArray) -> tuple[Indices, list[Any]]:
-    """Return each value's index among the distinct values, and the distinct values."""
-    coded = values.combine_chunks().dictionary_encode(null_encoding="encode")
-    return coded.indices.to_numpy().astype(np.int64), coded.dictionary.to_pylist()
+def _coded(values: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
+    """Return each value's index among the known values, -1 if it is missing, and the known values."""
+    coded = values.combine_chunks().dictionary_encode()
+    return coded.indices.fill_null(-1).to_numpy(), coded.dictionary.to_pylist()
 
 
 def _where(values: pa.ChunkedArray, condition: Callable[[Any], bool]) -> Flags:
-    codes, distinct = _coded(values)
-    return np.array(list(map(condition, distinct)), bool)[codes]
+    codes, known = _coded(values)
+    return np.array([*map(condition, known), condition(None)], bool)[codes]
 
 
-def _ranks(group: Indices, colorless: Flags, chance: Indices) -> tuple[Indices, Indices]:
+def _ranks(
+    group: NDArray[np.int32], colorless: Flags, chance: NDArray[np.uint32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return each product's rank in its group (from 0; with a color first, then by chance) and the group's size."""
     order = np.lexsort((chance, colorless, group))
-    sizes = np.bincount(group, minlength=1)
+    sizes = np.bincount(group, minlength=1).astype(np.int32)
     starts = np.cumsum(sizes) - sizes
-    rank = np.empty(len(group), np.int64)
+    rank = np.empty(len(group), np.int32)
     rank[order] = np.arange(len(group)) - starts[group[order]]
     return rank, sizes[group]
 

@@ -2,22 +2,31 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import pandas  # noqa: F401  # else pyarrow imports it at its first array, again in every new process
 import pyarrow as pa
 from isal import igzip_lib, isal_zlib
+from numpy.typing import NDArray
 
 from abo_vqa.catalog.gc_paused import gc_paused
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
+from abo_vqa.common.draws import digests
 
 # Compressed bytes unpacked at a time: at most this much is lost before a damaged place.
 _STEP = 4096
 _GZIP = 31
-# line: a listing's line in its shard, from 1.
-COLUMNS = pa.schema([(name, pa.string()) for name in ("product_id", "image_id", *FACTS)] + [("line", pa.int32())])
+# Facts that the sampler counts; few distinct values, so they are stored as codes.
+CODED = ("product_type", "brand", "color", "material")
+# stratum: a hash of the facts that make up a stratum. line: a listing's line in its shard, from 1.
+COLUMNS = pa.schema(
+    [(name, pa.string()) for name in ("product_id", "image_id")]
+    + [(name, pa.dictionary(pa.int32(), pa.string())) for name in CODED]
+    + [("stratum", pa.uint64()), ("line", pa.int32())]
+)
 # Few enough rows to stay in the CPU cache while they are converted to columns.
 _TOGETHER = 500
 
@@ -49,22 +58,34 @@ class Shard:
 
 
 @gc_paused()
-def read_shard(place: Place) -> Shard:
+def read_shard(place: Place, stratum_text: Sequence[str] = ()) -> Shard:
     """Read the columns of one shard up to its end or its first damage; malformed lines are listed, not fatal."""
-    shard, stream = Shard(), pa.BufferOutputStream()
+    shard, batches = Shard(), []
     rows = _rows(place, shard)
+    plain = pa.schema([(field.name, pa.string() if field.name in CODED else field.type) for field in COLUMNS])
+    while some := list(islice(rows, _TOGETHER)):
+        names = ("product_id", "image_id", *FACTS, "line")
+        values: dict[str, Any] = dict(zip(names, zip(*some, strict=True), strict=True))
+        values["stratum"] = strata([values[fact] for fact in stratum_text], len(some))
+        batches.append(pa.record_batch([values[name] for name in COLUMNS.names], schema=plain))
+    table = pa.Table.from_batches(batches, plain)
+    for name in CODED:
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].dictionary_encode())
+    stream = pa.BufferOutputStream()
     with pa.ipc.new_stream(stream, COLUMNS) as writer:
-        while some := list(islice(rows, _TOGETHER)):
-            columns = [
-                pa.array(values, kind) for values, kind in zip(zip(*some, strict=True), COLUMNS.types, strict=True)
-            ]
-            writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=COLUMNS))
+        writer.write_table(table.combine_chunks())
     shard.listings = stream.getvalue().to_pybytes()
     return shard
 
 
-def _rows(place: Place, shard: Shard) -> Iterator[tuple[str | int | None, ...]]:
-    """Yield the rows of the columns; record line counts and defects in the shard."""
+def strata(columns: Sequence[Sequence[str | None]], rows: int) -> NDArray[np.uint64]:
+    """Return a hash of each row's texts, ignoring case; a missing text counts as empty."""
+    texts = zip(*columns, strict=True) if columns else repeat((), rows)
+    return digests("\n".join(text or "" for text in row).lower() for row in texts)
+
+
+def _rows(place: Place, shard: Shard) -> Iterator[tuple[Any, ...]]:
+    """Yield product_id, image_id, the FACTS and the line number; record line counts and defects in the shard."""
     try:
         for shard.lines, line in enumerate(gzip_lines(place), 1):
             try:

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 from tqdm import tqdm
 
-from abo_vqa.catalog.archives import ImageArchive, ListingsRead, image_problem, read_catalog
+from abo_vqa.catalog.archives import ListingsRead, read_catalog
+from abo_vqa.catalog.images import ImageArchive, image_problem
 from abo_vqa.catalog.plots import plot_distribution, plot_effects
 from abo_vqa.catalog.pool import Pool, candidates
 from abo_vqa.catalog.profile import Distribution, concerned, distributions, effects
@@ -43,10 +44,11 @@ PAPER = {
 def main() -> None:
     """Read both archives, draw, decode every image once, and write the sample with the image bytes inside."""
     params = read_params()
-    read, images = read_catalog(Path(params.sample.listings), Path(params.sample.images))
+    read, images = read_catalog(Path(params.sample.listings), Path(params.sample.images), params.sample.stratum_text)
     with images:
         _check_listings(read, params.sample)
         pool, left_out = candidates(read.listings, images)
+        read.listings.drop_columns()
         sampler = Sampler(pool.facts, params.sample, params.seed)
         draw, problems = _draw(sampler, pool, params.sample, images)
         every, drawn = np.arange(len(pool)), np.array(list(draw.stages))
@@ -56,13 +58,11 @@ def main() -> None:
             msgspec.structs.asdict(listing)
             | {
                 "product_id": listing.product_id,
-                "image_path": path,
+                "image_path": images.path_at(place),
                 "stage": stage,
                 "image": {"bytes": images.read_at(place), "path": None},
             }
-            for listing, path, stage, place in zip(
-                listings, facts["image_path"].to_pylist(), draw.stages.values(), pool.images[drawn], strict=True
-            )
+            for listing, stage, place in zip(listings, draw.stages.values(), pool.images[drawn].tolist(), strict=True)
         ]
     before, after = distributions(pool.facts), distributions(facts)
     changes = effects(sampler, draw)
@@ -113,10 +113,10 @@ def _draw(
     with tqdm(total=params.products, desc="sample", unit=" products", mininterval=1) as progress:
 
         def path_of(place: int) -> str:
-            return pool.facts["image_path"][place].as_py()
+            return images.path_at(int(pool.images[place]))
 
         def usable(place: int) -> bool:
-            problem = image_problem(images.read_at(pool.images[place]))
+            problem = image_problem(images.read_at(int(pool.images[place])))
             if problem is None:
                 progress.update()
                 return True
@@ -131,8 +131,14 @@ def _draw(
             return False
 
         draw = sampler.draw(usable)
-    refused = pool.facts.select(["product_id", "image_path"]).take(np.array(draw.unreadable, int)).to_pylist()
-    return draw, [row | {"problem": problems[place]} for row, place in zip(refused, draw.unreadable, strict=True)]
+    return draw, [
+        {
+            "product_id": pool.facts["product_id"][place].as_py(),
+            "image_path": path_of(place),
+            "problem": problems[place],
+        }
+        for place in draw.unreadable
+    ]
 
 
 def _write_sample(path: Path, rows: Sequence[dict[str, Any]]) -> None:

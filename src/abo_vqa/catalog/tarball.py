@@ -18,9 +18,13 @@ _BATCH = 4096
 
 
 class Members(NamedTuple):
-    """Regular files of the archive as columns. offsets, lengths: of their contents, in bytes."""
+    """Regular files of the archive as columns.
+
+    headers: positions of their headers. offsets, lengths: of their contents, in bytes.
+    """
 
     names: NDArray[np.bytes_]
+    headers: NDArray[np.int64]
     offsets: NDArray[np.int64]
     lengths: NDArray[np.int64]
 
@@ -69,10 +73,11 @@ def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
         if length is None:
             if header == bytes(_BLOCK):
                 return
-            position, other = _any_member(archive, position)
+            start, other = position, member_at(archive, position)
+            position = archive.offset  # type: ignore[attr-defined]
             if other.isreg():
                 name = other.name.encode(errors="surrogateescape")
-                yield Members(np.array([name]), np.array([other.offset_data]), np.array([other.size]))
+                yield Members(*map(np.array, ([name], [start], [other.offset_data], [other.size])))
     # tarfile accepts a cut between two members as the end; a complete archive ends in blocks of zeros.
     ends_well = position == len(content)
     raise tarfile.ReadError("its end marker is missing" if ends_well else "unexpected end of data")
@@ -98,12 +103,12 @@ def _checked(headers: list[bytes], places: list[tuple[int, int]]) -> Members:
     for place in np.flatnonzero(sums - field.sum(axis=1) + 8 * ord(" ") != stated):
         tarfile.TarInfo.frombuf(headers[place], tarfile.ENCODING, "surrogateescape")
     names = blocks[:, _NAME].copy().view("S100")[:, 0]
-    return Members(names, *np.array(places, np.int64).T)
+    offsets, lengths = np.array(places, np.int64).T
+    return Members(names, offsets - _BLOCK, offsets, lengths)
 
 
-def _any_member(archive: tarfile.TarFile, position: int) -> tuple[int, tarfile.TarInfo]:
-    """Read the member at `position` with tarfile; return the position of the next header, and the member."""
+def member_at(archive: tarfile.TarFile, position: int) -> tarfile.TarInfo:
+    """Read the header of any kind at `position`."""
     assert archive.fileobj is not None
     archive.fileobj.seek(position)
-    member = tarfile.TarInfo.fromtarfile(archive)
-    return archive.offset, member  # type: ignore[attr-defined]
+    return tarfile.TarInfo.fromtarfile(archive)

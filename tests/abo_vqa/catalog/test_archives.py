@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abo_vqa.catalog import archives, shard
-from abo_vqa.catalog.archives import ImageArchive, image_problem, read_catalog, read_listings
+from abo_vqa.catalog.archives import read_catalog, read_listings
 from abo_vqa.catalog.gc_paused import gc_paused
+from abo_vqa.catalog.images import ImageArchive, image_problem
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
 from abo_vqa.catalog.tarball import members
 from abo_vqa.common.errors import InputError
@@ -275,9 +276,9 @@ def test_the_fast_reader_reads_what_the_tolerant_one_reads(given_record: dict[st
 NAMES = st.text("abcü/ .", min_size=1, max_size=120).filter(lambda name: name.strip("/") == name and "//" not in name)
 
 
-def found(path: Path) -> list[tuple[str, int, int]]:
+def found(path: Path) -> list[tuple[str, int, int, int]]:
     rows = (row for batch in members(path) for row in zip(*(column.tolist() for column in batch), strict=True))
-    return [(name.decode(errors="surrogateescape"), offset, length) for name, offset, length in rows]
+    return [(name.decode(errors="surrogateescape"), *places) for name, *places in rows]
 
 
 @given(
@@ -300,7 +301,7 @@ def test_the_members_of_a_tar_are_those_that_tarfile_finds(tmp_path_factory, con
             except ValueError:
                 return  # a name that this format cannot hold
     with tarfile.open(path) as tar:
-        expected = [(member.name, member.offset_data, member.size) for member in tar if member.isreg()]
+        expected = [(member.name, member.offset, member.offset_data, member.size) for member in tar if member.isreg()]
     assert found(path) == expected
 
 
@@ -340,9 +341,10 @@ def with_table(path: Path, packed: bytes) -> Path:
 def test_strange_rows_of_the_image_table_are_counted(tmp_path: Path):
     table = f'image_id,height,width,path\nimg1,1,1,{image_path(1)}\nimg2\n\n,1,1,x\nimg3,1,1,\n"img4",,,"y"\n'
     with ImageArchive(with_table(tmp_path / "i.tar", gzip.compress(table.encode()))) as images:
-        assert dict(images.paths) == {"img1": image_path(1)}
         assert images.malformed_rows == 4 and images.absent == 1
-        assert images.find(pa.chunked_array([["img2", "img1", None, "img4", ""]])).tolist() == [-1, 0, -1, -1, -1]
+        places = images.find(pa.chunked_array([["img2", "img1", None, "img4", "", "None"]])).tolist()
+        assert [place >= 0 for place in places] == [False, True, False, False, False, False]
+        assert images.path_at(places[1]) == image_path(1)
 
 
 TABLE = gzip.compress(f"image_id,path\nimg1,{image_path(1)}\n".encode())
@@ -367,7 +369,7 @@ def test_a_damaged_image_table_is_named(tmp_path: Path, packed: bytes, problem: 
 def test_an_image_table_need_not_be_text_and_may_name_nothing(tmp_path: Path):
     table = b"image_id,height,path\r\n\xff\xfe,1,\xff.jpg\r\n"
     with ImageArchive(with_table(tmp_path / "i.tar", gzip.compress(table))) as images:
-        assert (dict(images.paths), images.absent, images.malformed_rows) == ({}, 1, 0)
+        assert (images.absent, images.malformed_rows) == (1, 0)
     with ImageArchive(with_table(tmp_path / "e.tar", gzip.compress(b"image_id,path\n"))) as images:
         assert images.find(pa.chunked_array([["img1"]])).tolist() == [-1]
 
@@ -393,10 +395,10 @@ def test_images_are_read_by_offset_and_known_by_id(tmp_path: Path):
     path = images_tar(tmp_path / "i.tar", images, unnamed=[3], absent=[99])
     with ImageArchive(path) as archive:
         assert len(archive) == 20 and archive.absent == 1
-        assert "img3" not in archive.paths and "img99" not in archive.paths
-        assert all(archive.read(image_path(number)) == data for number, data in images.items())
-        with pytest.raises(KeyError, match="nowhere"):
-            archive.read("nowhere.jpg")
+        places = archive.find(pa.chunked_array([[f"img{number}" for number in (*images, 99)]])).tolist()
+        assert places[3] == places.pop() == -1
+        assert all(archive.path_at(places[number]) == image_path(number) for number in images if number != 3)
+        assert all(archive.read_at(places[number]) == data for number, data in images.items() if number != 3)
 
 
 def test_a_truncated_image_is_told_from_a_whole_one():
@@ -412,7 +414,7 @@ def test_the_real_archives_read_completely():
     read = read_listings(archives / "abo-listings.tar")
     assert (read.shards, len(read.listings), read.malformed) == (16, 8179, [])
     with ImageArchive(archives / "abo-images-small.tar") as images:
-        assert (len(images), len(images.paths), images.absent) == (11644, 10006, 0)
-        known: list[Listing] = [row for row in read.listings if row.image_id in images.paths]
-        assert len(known) == 8179
-        assert image_problem(images.read(images.paths[str(known[0].image_id)])) is None
+        assert (len(images), images.absent) == (11644, 0)
+        places = images.find(read.listings.table["image_id"]).tolist()
+        assert min(places) >= 0
+        assert image_problem(images.read_at(places[0])) is None

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from abo_vqa.catalog import stage as sample
-from abo_vqa.catalog.archives import ImageArchive, read_listings
+from abo_vqa.catalog.archives import read_listings
+from abo_vqa.catalog.images import ImageArchive
 from abo_vqa.catalog.listing import FACTS
 from abo_vqa.catalog.pool import candidates, is_amazonbasics, is_shoes
 from abo_vqa.catalog.profile import Distribution
@@ -32,6 +33,7 @@ from abo_vqa.catalog.sampler import (
     Draw,
     Sampler,
 )
+from abo_vqa.catalog.shard import strata
 from abo_vqa.common.draws import allocate, derive_seed, derive_seeds
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import SampleParams, SampleShares
@@ -99,7 +101,13 @@ def draw_sample(
     usable: Callable[[int], bool] = every,
     without: Collection[str] = (),
 ) -> Draw:
-    return Sampler(pool, wanted, seed).draw(usable, without)
+    return Sampler(with_strata(pool, wanted), wanted, seed).draw(usable, without)
+
+
+def with_strata(pool: pa.Table, wanted: SampleParams) -> pa.Table:
+    """The facts as a pool has them: hashed by shards."""
+    texts = [pool[fact].to_pylist() for fact in wanted.stratum_text]
+    return pool.append_column("stratum", pa.array(strata(texts, len(pool))))
 
 
 def drawn(pool: pa.Table, draw: Draw, *stages: str) -> list[Row]:
@@ -209,7 +217,8 @@ def test_stage_two_allows_for_what_stage_one_took():
 
 
 def test_without_a_rule_the_same_seed_draws_what_the_rule_held_back():
-    sampler = Sampler(TAIL, params(200, amazonbasics_cap=600, shoes_cap=300), 1)
+    wanted = params(200, amazonbasics_cap=600, shoes_cap=300)
+    sampler = Sampler(with_strata(TAIL, wanted), wanted, 1)
     with_all = sampler.draw(every)
 
     def within(stage: str, *without: str) -> list[Row]:
@@ -314,9 +323,9 @@ def test_one_listing_per_key_and_image_is_a_candidate(tmp_path: Path):
                 ("B000000001", "Blue"),
                 ("B000000005", "Red"),
             ]
-            assert pool.facts["image_path"].to_pylist() == [image_path(1), image_path(5)]
+            assert [images.path_at(int(place)) for place in pool.images] == [image_path(1), image_path(5)]
             assert pool.facts["product_id"].to_pylist() == ["B000000001@amazon.com", "B000000005@amazon.com"]
-            assert [images.read_at(place) for place in pool.images] == [jpeg(1), jpeg(5)]
+            assert [images.read_at(int(place)) for place in pool.images] == [jpeg(1), jpeg(5)]
             assert left_out == {"duplicate_key": 2, "without_image": 1, "unknown_image": 1, "duplicate_image": 2}
 
 
