@@ -22,14 +22,14 @@ ORDER = [
     {"metrics"},
     {"comparison"},
     {"serving"},
-    {"report", "planning"},
+    {"report", "planning", "export"},
     {"commands"},
     {"abo_demo"},
 ]
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 TRACKING, LAYOUT = "abo_vqa.common.tracking", "abo_vqa.common.layout"
 # Beside modules named stage.py.
-STAGE_LIKE = {"commands", "serving", "common"}
+STAGE_LIKE = {"commands", "serving", "export", "common"}
 
 
 def room_of(module: str) -> str:

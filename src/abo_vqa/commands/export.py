@@ -32,7 +32,7 @@ def main(
     """
     here = enter_project(project)
     from abo_vqa.common.params import read_params
-    from abo_vqa.serving.export import check_target, export_adapter, export_merged, source_of
+    from abo_vqa.export.export import check_target, export_adapter, export_merged, source_of
 
     params, target = read_params(), user_path(here, to)
     source = source_of(model, params)

@@ -24,9 +24,9 @@ from abo_vqa.common.layout import adapter_folder
 from abo_vqa.common.params import read_params
 from abo_vqa.common.params.model import PAPER_PROMPT
 from abo_vqa.common.storage import decode_image
+from abo_vqa.export import export, stock
 from abo_vqa.model.adapters import save_adapter
 from abo_vqa.model.base.prompts import user_turn
-from abo_vqa.serving import export, stock
 from abo_vqa.serving.answering import Answerer
 from adapted import adapted
 from paths import ROOT

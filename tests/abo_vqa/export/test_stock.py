@@ -14,10 +14,10 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ModelParams
 from abo_vqa.common.storage import decode_image
+from abo_vqa.export.export import unquantized
+from abo_vqa.export.stock import open_stock, save_stock
 from abo_vqa.model.base.loading import load_processor
 from abo_vqa.model.base.prompts import render_prompt
-from abo_vqa.serving.export import unquantized
-from abo_vqa.serving.stock import open_stock, save_stock
 from adapted import adapted
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.serving.parity import Parity, parity
+from abo_vqa.export.parity import Parity, parity
 
 
 def answers(*rows: tuple[str, list[float]]) -> pd.DataFrame:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from abo_vqa.statistics.display import markdown_table
 
 if TYPE_CHECKING:
-    from abo_vqa.serving.export import Source
-    from abo_vqa.serving.parity import Parity
+    from abo_vqa.export.export import Source
+    from abo_vqa.export.parity import Parity
 
 _MERGED = """---
 {base_model}library_name: transformers

@@ -82,7 +82,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
 
 def export_adapter(source: Source, folder: Path) -> str:
     """Write the PEFT folder alone, which names its base wherever it is read; return what to print."""
-    from abo_vqa.serving.export_card import adapter_card
+    from abo_vqa.export.card import adapter_card
 
     base = str(Path(source.base).resolve()) if Path(source.base).is_dir() else source.base
     settings = json.loads((source.folder / ADAPTER_FILES[0]).read_text(encoding="utf-8"))
@@ -102,11 +102,11 @@ def export_merged(source: Source, params: Params, folder: Path, questions: int) 
     """
     import torch
 
+    from abo_vqa.export.card import Checked, merged_card, parity_lines
+    from abo_vqa.export.parity import Questions, parity
+    from abo_vqa.export.stock import open_stock, save_stock
     from abo_vqa.model.base.loading import load_base, load_processor
     from abo_vqa.model.base.memory import free_memory
-    from abo_vqa.serving.export_card import Checked, merged_card, parity_lines
-    from abo_vqa.serving.parity import Questions, parity
-    from abo_vqa.serving.stock import open_stock, save_stock
 
     asking = Questions(params, source.arm, read_questions("test")[:questions])
     processor, whole = load_processor(params.model), unquantized(params.model)
