@@ -113,7 +113,7 @@ def work(grid: dict[str, dict[Prompt, None]], collator: ImageCollator) -> tuple[
     """Return how many tokens ours and the stock stack read."""
     ours = theirs = 0
     for image, prompts in grid.items():
-        prefix = len(collator.image_prefix(image)[0])
+        prefix = len(collator.image_prefix(image)[0].prefix)
         ours += prefix
         for prompt in prompts:
             length = len(collator.prompt_tokens(prompt.text))

@@ -147,9 +147,10 @@ class Tokens:
             scored = rows * length if heads_everywhere else labeled
             head = 4 * scored * text.hidden_size * text.vocab_size
             self.flops += linear + attention + head
-            if "pixel_values" in batch:
+            # TRL's batch has the pixels of all images, ours those of each; cached features need no tower.
+            each = [batch] if "pixel_values" in batch else batch.get("images", [])
+            if images := sum(image["pixel_values"].shape[0] for image in each if "pixel_values" in image):
                 patches = (vision.image_size // vision.patch_size) ** 2 + 1
-                images = batch["pixel_values"].shape[0]
                 seen = 2 * patches * per_image_token + 4 * patches**2 * vision.hidden_size
                 self.flops += images * seen * vision.num_hidden_layers
             return batch

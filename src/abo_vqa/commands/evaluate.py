@@ -261,7 +261,8 @@ def _from_tar(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     with archive.open("rb") as file:
         for batch in members(archive):
-            for name, offset, length in zip(*(column.tolist() for column in batch), strict=True):
+            columns = (batch.names, batch.offsets, batch.lengths)
+            for name, offset, length in zip(*(column.tolist() for column in columns), strict=True):
                 # ABO's paths omit the archive's top folders.
                 key = next((keys[end] for end in _ends(os.fsdecode(name)) if end in keys), None)
                 if key is not None:

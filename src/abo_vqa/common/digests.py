@@ -25,6 +25,7 @@ SRC = Path(__file__).parents[2]
 WITHOUT_RESULT = (
     "abo_vqa.common.tracking", "abo_vqa.common.params.data", "abo_vqa.common.params.measure", "abo_vqa.common.digests",
 )  # fmt: skip
+_MODULES = "*" + ".py"  # in two parts, for this module does not import its folder
 # Files in a model folder that no loader opens.
 NOT_LOADED = ("*.md", "LICENSE*", ".*")
 
@@ -57,7 +58,7 @@ def code_files(module: str, src: Path = SRC, without: Iterable[str] = ()) -> lis
         files |= {path, *_data_files(tree, path.parent)}
         waiting += _parents(name)
         if _imports_its_folder(tree):
-            waiting += [f"{name.rpartition('.')[0]}.{beside.stem}" for beside in path.parent.glob("*.py")]
+            waiting += [f"{name.rpartition('.')[0]}.{beside.stem}" for beside in path.parent.glob(_MODULES)]
         for source, imported in imports(tree, name, is_package=path.name == "__init__.py"):
             waiting += [source, f"{source}.{imported}"] if imported else [source]
     return sorted(files)
@@ -155,7 +156,7 @@ def _parents(module: str) -> Iterator[str]:
 
 
 def _imports_its_folder(tree: ast.Module) -> bool:
-    return any(isinstance(node, ast.Constant) and node.value == "*.py" for node in ast.walk(tree))
+    return any(isinstance(node, ast.Constant) and node.value == _MODULES for node in ast.walk(tree))
 
 
 def _data_files(tree: ast.Module, folder: Path) -> Iterator[Path]:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from abo_vqa.catalog.listing import Listing
-from abo_vqa.common.attributes import color_word, single_word
+from abo_vqa.common.words import color_word, single_word
 
 LARGEST_COUNT = 10
 

@@ -9,10 +9,10 @@ from statistics import median_low
 from typing import Any
 
 from abo_vqa.catalog.listing import Listing
-from abo_vqa.common.attributes import BASIC_COLORS, COMMON_MATERIALS, COMMON_SHAPES
 from abo_vqa.common.draws import derive_rng, derive_seed, draw_others
 from abo_vqa.common.params import Params
 from abo_vqa.common.schema import RawOutput
+from abo_vqa.common.words import BASIC_COLORS, COMMON_MATERIALS, COMMON_SHAPES
 from abo_vqa.generators.listing_facts import LARGEST_COUNT, Facts, facts_of
 
 GENERATOR = "metadata"

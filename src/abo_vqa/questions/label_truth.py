@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from abo_vqa.common.attributes import BASIC_COLORS, COMMON_MATERIALS, COMMON_SHAPES, color_word, single_word
+from abo_vqa.common.words import BASIC_COLORS, COMMON_MATERIALS, COMMON_SHAPES, color_word, single_word
 from abo_vqa.questions.schema import Question
 
 CONTRADICTS = "contradicts_listing"

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from abo_vqa.common.attributes import color_word
 from abo_vqa.common.draws import draw_others
+from abo_vqa.common.words import color_word
 from abo_vqa.generators.listing_facts import facts_of
 from abo_vqa.generators.metadata import LEAST_RATIO, generate_from_metadata
 from small_archives import image_path, listing

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from abo_vqa.common.attributes import BASIC_COLORS
 from abo_vqa.common.params import Params
 from abo_vqa.common.schema import RawOutput
+from abo_vqa.common.words import BASIC_COLORS
 from abo_vqa.generators.metadata import generate_from_metadata
 from abo_vqa.questions.label_truth import CONTRADICTS, contradictions
 from abo_vqa.questions.schema import Question

@@ -77,6 +77,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes) -> Pat
         curve = pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5], PRE_CLIP: [2.0, 0.1], POST_CLIP: [0.3, 0.1]})
         curve.assign(**{ACCURACY: [None, 0.7]}).to_csv(folder / f"reports/curves/{model}.csv", index=False)
         (folder / f"reports/training/{model}.json").write_text(json.dumps(TOOK))
+    truth = {"color": {"compared": 40, "contradict": 6, "share": 0.15, "low": 0.071, "high": 0.291}}
+    (folder / "reports/validation.json").write_text(json.dumps({"against_listings": truth}))
     shutil.copy(root / PLOT, folder / PLOT)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -131,6 +133,11 @@ def test_the_report_holds_what_the_comparison_holds(project: Path, page: Page):
     assert len(drawn) == 5
     widths = page.evaluate("[...document.querySelectorAll('img')].map(image => image.naturalWidth)")
     assert min(widths) > 0
+
+
+def test_labels_that_contradict_the_listings_are_told(page: Page) -> None:
+    row = page.locator("#labels ~ .wide table").first.locator("tr").nth(1)
+    assert row.locator("td").all_inner_texts() == ["color", "40", "6", "15.0 %", "7.1 % to 29.1 %"]
 
 
 def test_what_made_it_is_told(project: Path, page: Page):
