@@ -49,7 +49,7 @@ def test_types_bounds_papers_values_and_readers_are_told(known: dict[str, Parame
     assert rate.text == "peak, after warm-up"
     assert known["train.max_questions"].type == "integer, at least 1 or null"
     assert known["split.test"].type == "number, above 0, below 1"
-    assert known["train.packing"].type == "`image` | `question`"
+    assert known["train.packing"].type == "`image` | `question` | `auto`"
     assert known["train.optimizer"].paper == "adamw_torch_fused in the listing, 8-bit AdamW in the text"
     assert known["train.max_grad_norm"].stages == ("train", "report")
     assert known["validate.options"].stages == ("validate", "split", "report")
