@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import torch
 from peft import get_peft_model
+from torch.nn.functional import cross_entropy
 
 from abo_vqa.common.params import Params
 from abo_vqa.model.base.loading import load_base
 from abo_vqa.training.settings import lora_config
+from abo_vqa.training.trainer import answer_logits
 
 
 def adapted(params: Params, seed: int, spread: float) -> Any:
@@ -21,6 +23,21 @@ def adapted(params: Params, seed: int, spread: float) -> Any:
         if ".lora_B." in name:  # zero at the start, which would be no adapter at all, and would hide A
             torch.nn.init.normal_(parameter, std=spread)
     return model
+
+
+def question_losses(model: Any, batch: dict[str, Any], end: int) -> torch.Tensor:
+    """Return the summed loss of every question; answers stand one behind the other, each with its end token."""
+    logits, targets = answer_logits(model, batch)
+    losses = cross_entropy(logits.float(), targets, reduction="none")
+    ends = (targets == end).nonzero()[:, 0] + 1
+    return torch.stack([part.sum() for part in losses.tensor_split(ends[:-1])])
+
+
+def gradient(model: Any) -> torch.Tensor:
+    """Return all gradients as one vector, and forget them."""
+    found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    model.zero_grad()
+    return found
 
 
 class NoScorer:

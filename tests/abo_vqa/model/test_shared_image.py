@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import cross_entropy
 
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ArmParams
@@ -16,8 +15,8 @@ from abo_vqa.model.families.family import FEATURES
 from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.training.plan import asked_row, audit_labels, training_questions
-from abo_vqa.training.trainer import answer_logits, greedy_hits, train_arm
-from adapted import adapted
+from abo_vqa.training.trainer import greedy_hits, train_arm
+from adapted import adapted, gradient, question_losses
 
 MIXED = ArmParams(options_first=0.5, options_last=0.5)
 
@@ -41,20 +40,6 @@ def collators(params: Params, images: dict[str, bytes], folder: Path) -> dict[st
         "image": ImageCollator(processor, images, features, 8192),
         "image, by pixels": ImageCollator(processor, images, None, 8192),
     }
-
-
-def question_losses(model: Any, batch: dict[str, Any], end: int) -> torch.Tensor:
-    """Return the summed loss of every question; answers stand one behind the other, each with its end token."""
-    logits, targets = answer_logits(model, batch)
-    losses = cross_entropy(logits.float(), targets, reduction="none")
-    ends = (targets == end).nonzero()[:, 0] + 1
-    return torch.stack([part.sum() for part in losses.tensor_split(ends[:-1])])
-
-
-def gradient(model: Any) -> torch.Tensor:
-    found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-    model.zero_grad()
-    return found
 
 
 def test_losses_and_gradients_are_those_of_one_sequence_a_question(

@@ -69,15 +69,16 @@ class Family:
         """Return the model's attention mask, which is added to the scores.
 
         seen: which tokens attend to which, of shape (sequences, 1, asking, asked); asking, asked: their positions, of
-        shape (sequences, asking) or (sequences, axes, asking). Raises NotImplementedError for a window and several
-        axes.
+        shape (sequences, asking) or (sequences, axes, asking). Raises ValueError for a window and several axes.
         """
         text = self.config.get_text_config()
         window, kinds = getattr(text, "sliding_window", None), set(getattr(text, "layer_types", None) or ())
         if not window or kinds == {"full_attention"}:
             return _added(seen, dtype)
         if asking.dim() == 3:
-            raise NotImplementedError("it has attention to a window, and positions of several axes")
+            raise ValueError(
+                "it has attention to a window, and positions of several axes, which do not tell how far apart"
+            )
         near = _added(seen & (asking[:, None, :, None] - asked[:, None, None, :] < window), dtype)
         return {"full_attention": _added(seen, dtype), "sliding_attention": near} if len(kinds) > 1 else near
 

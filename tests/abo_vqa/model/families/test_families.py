@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
-from torch.nn.functional import cross_entropy
 
 from abo_demo.families import FAMILIES, NARROW
 from abo_vqa.common.params import Params
@@ -23,8 +22,7 @@ from abo_vqa.model.features import ImageFeatures
 from abo_vqa.model.images import read_image
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.training.plan import training_questions
-from abo_vqa.training.trainer import answer_logits
-from adapted import adapted
+from adapted import adapted, gradient, question_losses
 from drawn import draw_images, draw_rows
 
 SHARING = [name for name in FAMILIES if name != "paligemma"]
@@ -74,19 +72,6 @@ def params_of(tiny_params: Params, folder: Path, quantized: bool) -> Params:
     return tiny_params.model_copy(update={"model": model, "train": exact})
 
 
-def losses(model: Any, batch: dict[str, Any], end: int) -> torch.Tensor:
-    logits, targets = answer_logits(model, batch)
-    each = cross_entropy(logits.float(), targets, reduction="none")
-    ends = (targets == end).nonzero()[:, 0] + 1
-    return torch.stack([part.sum() for part in each.tensor_split(ends[:-1])])
-
-
-def gradient(model: Any) -> torch.Tensor:
-    found = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-    model.zero_grad()
-    return found
-
-
 @pytest.mark.parametrize("family", SHARING)
 def test_losses_and_gradients_are_those_of_single_sequences(
     tiny_params: Params, folders: dict[str, Path], family: str, setting: tuple[bool, float],
@@ -99,7 +84,7 @@ def test_losses_and_gradients_are_those_of_single_sequences(
     examples = [questions[place] for place in range(5)]  # about three images
     end = processor.ends[0]
     # One at a time: the model's own forward pass, without padding.
-    alone = torch.cat([losses(model, single([example]), end) for example in examples])
+    alone = torch.cat([question_losses(model, single([example]), end) for example in examples])
     alone.sum().backward()
     wanted = gradient(model)
     features = ImageFeatures(tmp_path, images, model, processor)
@@ -109,7 +94,7 @@ def test_losses_and_gradients_are_those_of_single_sequences(
         "padded, one each": single(examples),
     }
     for kind, batch in batches.items():
-        shared = losses(model, batch, end)
+        shared = question_losses(model, batch, end)
         assert torch.allclose(shared, alone, rtol=TOLERANCE, atol=TOLERANCE), kind
         shared.sum().backward()
         assert (gradient(model) - wanted).norm() < TOLERANCE * wanted.norm(), kind

@@ -1,6 +1,7 @@
 """A family that nobody has listed works, shared or with a sequence each, or is refused by name."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,6 +110,17 @@ def test_one_that_takes_no_features_is_refused_by_name(
         CannotShare, match=r"\(aya_vision\) cannot share .*no attribute 'get_image_features'; set train"
     ):
         collator_for(settings(tiny_params), model, processor, images, dataset, tmp_path / "features")
+
+
+def test_a_window_over_positions_of_several_axes_is_refused() -> None:
+    text = SimpleNamespace(sliding_window=8, layer_types=["sliding_attention"])
+    family = Family(SimpleNamespace(get_text_config=lambda: text))
+    seen, places = torch.ones(1, 1, 12, 12, dtype=torch.bool).tril(), torch.arange(12)[None]
+    near = family.masks(seen, places, places, torch.float32)
+    assert (near[0, 0, 11] == 0).sum() == 8
+    axes = places.expand(3, -1)[None]
+    with pytest.raises(ValueError, match="attention to a window, and positions of several axes"):
+        family.masks(seen, axes, axes, torch.float32)
 
 
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError("full"), InputError("image-0: not an image")])
