@@ -8,8 +8,7 @@ export PYTHONPATH := src
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro test test-fast lint experiments ui serve preset lock dag docs-data docs-params plots-page demo-data \
-	demo-model clean
+.PHONY: help repro test test-fast lint ui experiments docs lock plots-page demo-data demo-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -44,20 +43,10 @@ experiments: $(VENV)/installed ## list the experiments: accuracies and the param
 ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
 
-serve: $(VENV)/installed ## serve the champion on 127.0.0.1: make serve [MODEL=models:/abo-vqa/2] [PORT=5001]
-	abo-vqa serve $(if $(MODEL),--model '$(MODEL)') $(if $(PORT),--port $(PORT))
-
-preset: $(VENV)/installed ## apply a preset to params.yaml: make preset TO=paper; without TO: list the presets
-	abo-vqa preset $(TO)
-
-dag: $(VENV)/installed ## draw the stages
-	dvc dag
-
-docs-data: $(VENV)/installed ## build reports/data_docs/index.html: the expectations and their results
-	abo-vqa data-docs
-
-docs-params: $(VENV)/installed ## write docs/parameters.md from params.yaml and its types
-	abo-vqa params --write
+docs: $(VENV)/installed ## build the documentation as a site: python -m http.server -d site shows it
+	test -x $(VENV)/bin/mkdocs || $(VENV)/bin/python -m pip install --quiet --constraint requirements.lock --no-build-isolation --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
+	@echo 'site/index.html; with search: python -m http.server -d site'
 
 plots-page: $(VENV)/installed ## rebuild .dvc/plots/page.html, so that `dvc plots` works offline (needs npm)
 	python .dvc/plots/make_page.py

@@ -1,6 +1,6 @@
 """The demo's test questions asked over HTTP: accuracy by condition against the report's, and requests a second.
 
-    make serve &
+    abo-vqa serve &
     PYTHONPATH=src python benchmarks/serving_accuracy.py --url http://127.0.0.1:5001 --arm options
 
 Run it in a project that `dvc repro` has run in. One question a request, as a user asks; --together asks all questions

@@ -1,7 +1,7 @@
-"""The pages under docs/tasks/ are run: every ```sh block, in order, a page in a fresh clone.
+"""The README and the pages under docs/tasks/ are run: every ```sh block, in order, a page in a fresh clone.
 
-A block whose first line is a comment such as `# needs a GPU` is skipped for that reason. A ```text block right below
-a block is what the command says: its lines have to be in the output, in that order; any number stands for any other.
+A block whose first line has a comment such as `# needs a GPU` or `# takes an hour` is skipped for that reason. A
+```text block right below a block is what the command says: its lines have to be in the output, in that order; any number stands for any other.
 A command that ends in ` &` runs until its page is done.
 """
 
@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +23,9 @@ from project import copy_project, environment
 pytestmark = pytest.mark.slow
 
 PAGES = sorted((ROOT / "docs/tasks").glob("*.md"))
+RUN = [ROOT / "README.md", *PAGES]
 BLOCK = re.compile(r"^```sh\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", re.MULTILINE | re.DOTALL)
-MARK = re.compile(r"# ((?:needs|keeps running).*)")
+MARK = re.compile(r"[^\n]*# ((?:needs|takes|keeps running).*)")
 
 
 class Block(NamedTuple):
@@ -43,7 +45,7 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
-EVERY = [block for page in PAGES for block in blocks(page)]
+EVERY = [block for page in RUN for block in blocks(page)]
 
 
 def parts(text: str) -> list[str]:
@@ -102,6 +104,7 @@ def shell(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             close()
             folder = tmp_path_factory.mktemp(page.removesuffix(".md")) / "abo-vqa"
             opened[page] = Shell(copy_project(repro_once, folder))
+            (folder / ".venv").symlink_to(sys.prefix)  # the one that `make` builds
         return opened[page]
 
     def close() -> None:
@@ -126,11 +129,11 @@ def test_the_commands_of_a_page_do_what_it_says(shell: Callable[[str], Shell], b
 def test_every_page_is_in_the_index_and_has_commands() -> None:
     index = next(page for page in PAGES if page.name == "README.md").read_text()
     assert set(re.findall(r"\]\(([\w-]+\.md)\)", index)) == {page.name for page in PAGES} - {"README.md"}
-    assert {block.page for block in EVERY} == {page.name for page in PAGES} - {"README.md"}
+    assert {block.page for block in EVERY} == {page.name for page in RUN}
 
 
 def test_commands_stand_in_blocks_that_are_run() -> None:
-    for page in PAGES:
+    for page in RUN:
         text = page.read_text()
         assert text.count("```sh\n") == len(blocks(page)), page.name
         fences = re.findall(r"^```(\w*)$", text, re.MULTILINE)
@@ -145,6 +148,6 @@ def test_a_wrong_expectation_is_seen() -> None:
 
 
 def test_links_lead_somewhere() -> None:
-    for page in [*PAGES, PAGES[0].parents[1] / "parameters.md"]:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
