@@ -1,7 +1,8 @@
 """The README and the pages under docs/tasks/ are run: every ```sh block, in order, a page in a fresh clone.
 
 A block whose first line has a comment such as `# needs a GPU` or `# takes an hour` is skipped for that reason. A
-```text block right below a block is what the command says: its lines have to be in the output, in that order; any number stands for any other.
+```text block right below a block is what the command says: its lines have to be in the output, in that order; any
+number stands for any other.
 A command that ends in ` &` runs until its page is done.
 """
 

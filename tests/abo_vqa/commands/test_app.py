@@ -151,7 +151,12 @@ def test_a_wrong_input_is_named_with_status_1(
 def test_outside_of_a_project_a_command_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.delenv("DVC_ROOT", raising=False)
     monkeypatch.chdir(tmp_path)
-    given = {"predict": ["a.jpg", "What?"], "pin": ["owner/name"], "export": ["options-1", "--to", "out"]}.get(name, [])
+    given = {
+        "predict": ["a.jpg", "What?"],
+        "pin": ["owner/name"],
+        "export": ["options-1", "--to", "out"],
+        "import-set": ["a.csv"],
+    }.get(name, [])
     done = invoke(name, *given)
     assert done.exit_code == 1
     assert done.stderr.startswith(f"abo-vqa {name}: error: {tmp_path}: not in a project") and "--project" in done.stderr
