@@ -94,9 +94,7 @@ def wait_to_be_alone(stage: str) -> FileLock:
         lock.acquire(timeout=0)
     except Timeout:
         owner = path.read_text(encoding="ascii").strip() or "unknown"
-        print(
-            f"{stage}: process {owner} still runs this stage in this folder; waiting for it to end", file=sys.stderr
-        )
+        print(f"{stage}: process {owner} still runs this stage in this folder; waiting for it to end", file=sys.stderr)
         lock.acquire()
     path.write_text(f"{os.getpid()}\n", encoding="ascii")
     return lock

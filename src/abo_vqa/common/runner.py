@@ -48,6 +48,6 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
 
 
 def _terminate(*_: object) -> None:
-    # Once: DVC and the shell between may end at the same time, and a second exception would interrupt the `with` blocks.
+    # Once: a second signal, as DVC's end after a group's, would interrupt the `with` blocks.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(TERMINATED)

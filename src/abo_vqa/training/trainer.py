@@ -17,6 +17,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP, SKIPPED
 from abo_vqa.common.params.model import TrainParams
+from abo_vqa.model.adapters import adapter_digest
 from abo_vqa.model.base.loading import guard_cpu_quantization
 from abo_vqa.model.base.parts import language_part, vision_parts
 from abo_vqa.model.collators import IGNORED
@@ -37,7 +38,8 @@ class TrainingResult:
     """A trained adapter and its curve: one row per optimizer step with loss, learning rate and gradient norms.
 
     The adapter is the average over the last steps (train.average). accuracy: its validation accuracy, None without
-    validation. resumed_step: the last step before this process resumed, 0 in an uninterrupted run.
+    validation. weights: the adapter's digest when it was measured. resumed_step: the last step before this process
+    resumed, 0 in an uninterrupted run.
     """
 
     model: PeftModel
@@ -45,6 +47,7 @@ class TrainingResult:
     trainable: int
     total: int
     accuracy: float | None
+    weights: str
     resumed_step: int
 
 
@@ -285,11 +288,13 @@ def train_arm(
             "so that the loss scaler finds its scale, or set train.mixed_precision to bf16 or no"
         )
     trainer.average.apply()
+    weights = adapter_digest(model)
     accuracy = trainer.evaluate()["eval_accuracy"] if validation else None
     return TrainingResult(
         model,
         curve(trainer.state.log_history),
         *model.get_nb_trainable_parameters(),
         accuracy=accuracy,
+        weights=weights,
         resumed_step=max((int(row["step"]) for row in restored), default=0),
     )
