@@ -254,25 +254,20 @@ def train_arm(
     if len(dataset) == 0:
         raise InputError("no training questions; lower split.validation and split.test or raise sample.products")
     patience = params.patience if validation else None
-    try:
-        trainer = ArmTrainer(
-            validation,
-            params.average,
-            params.tokens_per_pass,
-            on_row,
-            model=base,
-            args=trainer_arguments(params, base.dtype, seed, scratch, bool(validation)),
-            train_dataset=dataset,
-            eval_dataset=dataset if validation else None,  # unused by our evaluate(), but required by the Trainer
-            data_collator=collator,
-            processing_class=collator.processor,
-            peft_config=lora_config(params.lora, base),
-            callbacks=[UseCurrentSteps(), *callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
-        )
-    except ValueError as error:
-        if "Target modules" in str(error):  # PEFT's message if nothing matches
-            raise InputError(f"train.lora.targets: {error}") from None
-        raise
+    trainer = ArmTrainer(
+        validation,
+        params.average,
+        params.tokens_per_pass,
+        on_row,
+        model=base,
+        args=trainer_arguments(params, base.dtype, seed, scratch, bool(validation)),
+        train_dataset=dataset,
+        eval_dataset=dataset if validation else None,  # unused by our evaluate(), but required by the Trainer
+        data_collator=collator,
+        processing_class=collator.processor,
+        peft_config=lora_config(params.lora, base),
+        callbacks=[UseCurrentSteps(), *callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
+    )
     model = cast(PeftModel, trainer.model)
     guard_cpu_quantization(model)
     checkpoint = last_checkpoint(scratch)

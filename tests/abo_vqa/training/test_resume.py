@@ -119,10 +119,10 @@ def test_a_checkpoint_counts_only_with_all_its_files(tmp_path: Path, name: str, 
 def test_a_broken_checkpoint_of_a_training_is_passed_over_or_refused(
     tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    params = with_train(tiny_params, epochs=6, save_steps=3, validation_questions=0)
+    params = with_train(tiny_params, epochs=2, save_steps=2, validation_questions=0)
     (tmp_path / "whole").mkdir()
     run_arm(tmp_path / "whole", params)
-    interrupt(tmp_path / "halved", params, step=8)
+    interrupt(tmp_path / "halved", params, step=3)
     checkpoint = last_checkpoint(tmp_path / "halved/checkpoints")
     assert checkpoint is not None
     kept = (checkpoint / "optimizer.pt").read_bytes()
@@ -131,9 +131,9 @@ def test_a_broken_checkpoint_of_a_training_is_passed_over_or_refused(
     assert (tmp_path / "halved/rows.txt").read_text().splitlines()[0] == "1", "from the beginning"
     assert made(tmp_path / "halved") == made(tmp_path / "whole")
     # Weights that PEFT leaves out of a whole checkpoint.
-    interrupt(tmp_path / "other", params, step=8)
+    interrupt(tmp_path / "other", params, step=3)
     monkeypatch.setattr("peft.PeftModel.load_adapter", lambda *_, **__: None)
-    with pytest.raises(InputError, match="its adapter was not loaded as it was saved; delete .*checkpoints to train"):
+    with pytest.raises(InputError, match=r"its adapter was not loaded as it was saved; delete .*checkpoints to train"):
         run_arm(tmp_path / "other", params)
 
 
