@@ -28,7 +28,7 @@ def finished(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A clone in which `dvc repro` has run once, its results committed."""
     out = repro_once.with_name("printed.log").read_text()
     assert len(stages_run(out)) == 15, (
-        "the check, five data stages, two arms, three models, score, compare, register, report"
+        "check, five data stages, two arms, three models, score, compare, register, report"
     )
     return copy_project(repro_once, tmp_path_factory.mktemp("first") / "abo-vqa")
 
