@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from abo_vqa.common.digests import code_files, code_of
 from project import copy_project, run
 
-# Its output is the same whatever its code finds, so that no other stage could miss a change; and a value that newer code
+# Its output is the same whatever its code finds, so that no other stage misses a change; and a value that newer code
 # refuses is refused by the stage that reads it.
 WITHOUT_CODE = {"parameters"}
 EVALUATE = {"evaluate_base", "evaluate@standard-1", "evaluate@options-1"}
