@@ -37,7 +37,7 @@ def mend(root: Path) -> list[str]:
     Raises InputError if one is damaged while DVC works there.
     """
     done = []
-    if (lock := root / LOCK).is_file() and (entries := _entries(lock.read_text(encoding="utf-8"))) is None:
+    if (lock := root / LOCK).is_file() and _entries(_text(lock)) is None:
         _nobody_at(root, LOCK)
         done.append(_mend_lock(root, lock))
     if (held := root / STATE / "rwlock").is_file():
@@ -52,11 +52,26 @@ def mend(root: Path) -> list[str]:
     return done
 
 
+def _may_be_dvc(pid: int, root: Path) -> bool:
+    try:
+        process = psutil.Process(pid)
+        called = any(Path(part).name == "dvc" for part in process.cmdline())
+        return called or Path(process.cwd()).is_relative_to(root)
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8", errors="replace")  # the cut may go through a character
+
+
 def _nobody_at(root: Path, file: Path) -> None:
     if running := running_dvc(root):
         raise InputError(
-            f"{file}: damaged, and DVC still works here (process {', '.join(map(str, running))}); wait for it to end, or "
-            "end it, and run `abo-vqa doctor`"
+            f"{file}: damaged, and DVC still works here (process {', '.join(map(str, running))}); wait for it "
+            "to end, or end it, and run `abo-vqa doctor`"
         )
 
 
@@ -74,10 +89,10 @@ def _entries(text: str) -> dict[str, Any] | None:
 
 
 def _mend_lock(root: Path, lock: Path) -> str:
-    """Write the stages before the cut, and those of the last commit for the others; the run cache has what they lack."""
+    """Write the stages before the cut, and those of the last commit for the others, which the run cache completes."""
     from dvc.utils.serialize import dump_yaml
 
-    lines = lock.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = _text(lock).splitlines()
     starts = [place for place, line in enumerate(lines) if line.startswith("  ") and line[2:3] not in ("", " ", "-")]
     tries = ("\n".join(lines[:start]) for start in reversed(starts))
     saved = next((found for text in tries if (found := _entries(text))), {})
@@ -100,14 +115,11 @@ def _mend_held(root: Path, held: Path) -> list[str]:
         _nobody_at(root, STATE / held.name)
         held.unlink()
         return [f"{STATE / held.name}: removed; DVC was ended while it wrote it"]
-    gone = running.keys() - set(running_dvc(root))
+    gone = {pid for pid in running if not _may_be_dvc(pid, root)}
     if not gone:
         return []
-    entries["read"] = {
-        path: kept
-        for path, found in entries.get("read", {}).items()
-        if (kept := [o for o in found if o["pid"] not in gone])
-    }
+    left = {path: [one for one in found if one["pid"] not in gone] for path, found in entries.get("read", {}).items()}
+    entries["read"] = {path: found for path, found in left.items() if found}
     entries["write"] = {path: entry for path, entry in writers if entry["pid"] not in gone}
     with replacing(held) as temporary:
         temporary.write_text(json.dumps(entries), encoding="utf-8")
@@ -116,7 +128,7 @@ def _mend_held(root: Path, held: Path) -> list[str]:
 
 @contextmanager
 def _guarded(root: Path) -> Iterator[None]:
-    """Keep DVC from editing its rwlock, as DVC does; where DVC is at it, the file is left alone by raising InputError."""
+    """Keep DVC from editing its rwlock meanwhile; InputError if it does so now."""
     from dvc.lock import LockError, make_lock
 
     folder = root / STATE

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -93,7 +94,9 @@ def stages(text: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("share", [0.0, 0.2, 0.5, 0.83, 0.99])
 def test_a_cut_off_dvc_lock_keeps_what_is_whole(root: Path, project: Path, share: float) -> None:
+    # The first stages only: reading all takes seconds.
     whole = (root / "dvc.lock").read_text()
+    whole = whole[: [found.start() for found in re.finditer(r"^  \w", whole, re.MULTILINE)][4]]
     committed = {name: stage | {"cmd": "older"} for name, stage in stages(whole).items()}
     with (project / "dvc.lock").open("w") as file:
         YAML().dump({"schema": "2.0", "stages": committed}, file)
@@ -106,6 +109,6 @@ def test_a_cut_off_dvc_lock_keeps_what_is_whole(root: Path, project: Path, share
     after = stages((project / "dvc.lock").read_text())
     assert list(after) == list(committed)
     kept = [name for name in after if after[name] == stages(whole)[name]]
-    assert kept == list(committed)[: len(kept)] and len(kept) >= int(share * len(after)) - 4
+    assert kept == list(committed)[: len(kept)] and len(kept) >= int(share * len(after)) - 1
     assert all(after[name] == committed[name] for name in list(committed)[len(kept) :])
     assert mend(project) == []
