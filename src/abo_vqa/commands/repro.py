@@ -14,9 +14,8 @@ from typing import Annotated
 
 import typer
 
-from abo_vqa.commands.dvc_state import mend
 from abo_vqa.commands.project_option import Project, enter_project
-from abo_vqa.common.runner import TERMINATED
+from abo_vqa.common.lifetime import TERMINATED
 
 EXAMPLES = """
 abo-vqa repro              # one training or evaluation per GPU; without a GPU, per CPU core
@@ -39,6 +38,7 @@ def main(
     changed runs. With several GPUs every job gets its own. If a stage fails, no further one is started.
     """
     enter_project(project)
+    from abo_vqa.commands.dvc_state import mend
     from abo_vqa.common.params import read_params
     from abo_vqa.common.tracking.process import PIPELINE
     from abo_vqa.model.base.devices import visible_gpus

@@ -10,7 +10,9 @@ from collections.abc import Callable
 # In dvc.yaml every stage depends on all of common/, in one line; so every stage imports all of it, these two from here.
 from abo_vqa.common import figures, words  # noqa: F401
 from abo_vqa.common.errors import readable_errors
+from abo_vqa.common.layout import OUTPUTS
 from abo_vqa.common.lifetime import TERMINATED, end_with_dvc, wait_to_be_alone
+from abo_vqa.common.storage import remove_temporary
 from abo_vqa.common.tracking.process import pipeline
 
 # Let idle OpenMP threads sleep instead of spin; two concurrent stages otherwise slow each other down several times.
@@ -31,6 +33,7 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
     lock = wait_to_be_alone("-".join([name, *(argument.lstrip("-") for argument in sys.argv[1:])]))
     try:
         with readable_errors(name):
+            remove_temporary(OUTPUTS)
             stage()
     except (Exception, SystemExit) as error:
         if pipeline() and getattr(error, "code", 1) != TERMINATED:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import tempfile
+import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import BASE
+from abo_vqa.common.storage import temporary_path
 from abo_vqa.model.base.parts import vision_parts
 
 WEIGHTS = "adapter_model.safetensors"
@@ -39,8 +40,8 @@ def save_adapter(model: PeftModel, folder: Path, base: str, card: str, weights: 
     weights: their digest by `adapter_digest` when they were validated. RuntimeError if others would be saved.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        made = Path(temporary, "adapter")
+    made = temporary_path(folder)
+    try:
         model.save_pretrained(str(made))
         if weights not in (None, _digest(load_file(made / WEIGHTS))):
             raise RuntimeError(f"{folder}: the saved weights are not those that were validated; nothing was written")
@@ -51,6 +52,8 @@ def save_adapter(model: PeftModel, folder: Path, base: str, card: str, weights: 
         (made / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
         (made / "README.md").write_text(card)
         _replace_folder(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _replace_folder(made: Path, folder: Path) -> None:
