@@ -15,7 +15,7 @@ ORDER = [
     {"common"},
     {"statistics"},
     {"catalog"},
-    {"model"},
+    {"model", "parameters"},
     {"generators", "questions"},
     {"splits", "audit"},
     {"training", "inference"},

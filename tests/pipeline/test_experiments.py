@@ -27,7 +27,9 @@ CONDITIONS = [*SHOWN, "no_question", "reworded", *WITHOUT]
 def finished(repro_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone in which `dvc repro` has run once, its results committed."""
     out = repro_once.with_name("printed.log").read_text()
-    assert len(stages_run(out)) == 14, "five data stages, two arms, three models, score, compare, register, report"
+    assert len(stages_run(out)) == 15, (
+        "check, five data stages, two arms, three models, score, compare, register, report"
+    )
     return copy_project(repro_once, tmp_path_factory.mktemp("first") / "abo-vqa")
 
 
@@ -132,7 +134,7 @@ def test_stages_find_the_environment_that_is_not_activated(finished: Path) -> No
 def test_a_fresh_clone_makes_what_is_committed_and_can_go_back_to_it(finished: Path, tmp_path: Path) -> None:
     clone = tmp_path / "clone"
     run(f"git clone -q {finished} {clone}", tmp_path)
-    assert len(stages_run(run("dvc repro", clone))) == 14
+    assert len(stages_run(run("dvc repro", clone))) == 15
     assert run("git status --porcelain", clone) == ""
     assert (clone / "dvc.lock").read_bytes() == (finished / "dvc.lock").read_bytes()
     assert "models/adapters/options-1" in hashes(clone)
@@ -269,6 +271,35 @@ def test_a_bad_parameter_gets_a_plain_answer(finished: Path, change: str, says: 
     out = run(f"dvc exp run --temp {change}", finished, ok=False)
     assert says in out
     assert "Traceback" not in out
+
+
+def test_a_refused_value_costs_no_output(finished: Path) -> None:
+    before = {
+        path: path.stat().st_mtime_ns
+        for folder in ("models/adapters", "tables", "reports")
+        for path in (finished / folder).rglob("*")
+    }
+    try:
+        out = run(
+            "dvc exp run -S train.lora.r=0 -S train.optimizer=adam_torch -S +train.lora.target=[q_proj]",
+            finished,
+            ok=False,
+        )
+    finally:
+        run("git checkout -q params.yaml", finished)
+    assert stages_run(out) == ["parameters"]
+    for said in (
+        "train.lora.r: Input should be greater than or equal to 1 (given: 0)",
+        "train.optimizer: no such optimizer; did you mean adamw_torch",
+        "train.lora.target: unknown parameter; did you mean targets?",
+        "nothing was deleted; `git checkout params.yaml` goes back to the committed values",
+    ):
+        assert said in out
+    assert "Traceback" not in out
+    lost = finished / "tables/parameters.txt"
+    after = {path: path.stat().st_mtime_ns for path in before if path not in (lost, lost.parent)}
+    assert after == {path: at for path, at in before.items() if path in after} and len(after) >= len(before) - 2
+    assert stages_run(run("dvc repro", finished)) == [], "DVC has the check of the committed values"
 
 
 def test_a_truncated_archive_is_named_and_nothing_made_is_lost(finished: Path) -> None:

@@ -43,7 +43,7 @@ def run_arm(folder: Path, params: Params, stop_in_step: int | None = None) -> No
                     raise KeyboardInterrupt
 
         result = train_arm(load_base(params.model), collator, dataset, validation, params.train, 3, scratch, note)
-    save_adapter(result.model, folder / "adapter", "base", "card")
+    save_adapter(result.model, folder / "adapter", "base", "card", result.weights)
     (folder / "curve.json").write_text(json.dumps(result.curve))
 
 

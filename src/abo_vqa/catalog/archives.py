@@ -22,6 +22,7 @@ from abo_vqa.catalog.listing import Listing
 from abo_vqa.catalog.shard import COLUMNS, Place, Shard, read_lines, read_shard
 from abo_vqa.catalog.tarball import members
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.lifetime import end_with_parent
 
 # Compressed bytes of shards below which a second process costs more than it saves.
 _WORTH_A_PROCESS = 8_000_000
@@ -135,7 +136,8 @@ def _mapping(places: Sequence[Place]) -> Iterator[Callable[..., Iterator[Any]]]:
         return
     # A forked process need not import modules again; forking is safe on Linux only.
     start = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with ProcessPoolExecutor(processes, start) as pool:
+    # The pool's processes wait for work for ever if this one is killed.
+    with ProcessPoolExecutor(processes, start, end_with_parent, (os.getpid(),)) as pool:
         yield pool.map
 
 

@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 from abo_vqa.commands import (
     compare,
     data_docs,
+    doctor,
     evaluate,
     export,
     import_set,
@@ -47,6 +48,7 @@ COMMANDS: dict[str, ModuleType] = {
     "register": register,
     "send-runs": send_runs,
     "data-docs": data_docs,
+    "doctor": doctor,
 }
 # The line \b keeps typer from rewrapping the paragraph.
 _EXAMPLES = "\b\nExamples:\n{}"

@@ -8,13 +8,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from threading import Event
 from typing import Annotated
 
 import typer
 
 from abo_vqa.commands.project_option import Project, enter_project
-from abo_vqa.common.runner import TERMINATED
+from abo_vqa.common.lifetime import TERMINATED
 
 EXAMPLES = """
 abo-vqa repro              # one training or evaluation per GPU; without a GPU, per CPU core
@@ -37,6 +38,7 @@ def main(
     changed runs. With several GPUs every job gets its own. If a stage fails, no further one is started.
     """
     enter_project(project)
+    from abo_vqa.commands.dvc_state import mend
     from abo_vqa.common.params import read_params
     from abo_vqa.common.tracking.process import PIPELINE
     from abo_vqa.model.base.devices import visible_gpus
@@ -47,6 +49,8 @@ def main(
     os.environ[PIPELINE] = str(os.getpid())
     models = [model for arm in params.arms for model in params.runs_of(arm)]
     chains = [["audit"], ["evaluate_base"], *([f"train@{model}", f"evaluate@{model}"] for model in models)]
+    for line in mend(Path.cwd()):
+        print(f"abo-vqa repro: {line}", file=sys.stderr)
     with _stopping_together():
         _dvc(["split"])
         run_chains(chains, devices if number > 1 else [], number)

@@ -8,6 +8,8 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.project import project_root
 from abo_vqa.common.storage import read_table
 
+OUTPUTS = (Path("tables"), Path("reports"), Path("models/adapters"), Path("models/features"))
+CHECKED = Path("tables/parameters.txt")
 SAMPLE = Path("tables/sample.parquet")
 RAW = Path("tables/raw.jsonl")
 QUESTIONS = Path("tables/questions.parquet")

@@ -10,6 +10,9 @@ from collections.abc import Callable
 # In dvc.yaml every stage depends on all of common/, in one line; so every stage imports all of it, these two from here.
 from abo_vqa.common import figures, words  # noqa: F401
 from abo_vqa.common.errors import readable_errors
+from abo_vqa.common.layout import OUTPUTS
+from abo_vqa.common.lifetime import TERMINATED, end_with_dvc, wait_to_be_alone
+from abo_vqa.common.storage import remove_temporary
 from abo_vqa.common.tracking.process import pipeline
 
 # Let idle OpenMP threads sleep instead of spin; two concurrent stages otherwise slow each other down several times.
@@ -17,17 +20,20 @@ from abo_vqa.common.tracking.process import pipeline
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Python's default of 700 new objects between collections makes importing torch and transformers a fifth slower.
 gc.set_threshold(50_000)
-TERMINATED = 128 + signal.SIGTERM
 
 
 def run_stage(name: str, stage: Callable[[], None]) -> None:
     """Run one stage and end the process; print an InputError and exit with status 1, turn SIGTERM into SystemExit.
 
-    SystemExit lets every `with` block close, so that an MLflow run ends as FAILED instead of RUNNING forever.
+    SystemExit lets every `with` block close, so that an MLflow run ends as FAILED instead of RUNNING forever. The stage
+    ends with the DVC that runs it, and waits for an earlier process of the same stage in this checkout.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    signal.signal(signal.SIGTERM, _terminate)
+    end_with_dvc()
+    lock = wait_to_be_alone("-".join([name, *(argument.lstrip("-") for argument in sys.argv[1:])]))
     try:
         with readable_errors(name):
+            remove_temporary(OUTPUTS)
             stage()
     except (Exception, SystemExit) as error:
         if pipeline() and getattr(error, "code", 1) != TERMINATED:
@@ -40,4 +46,11 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()
+    lock.release()  # last: what atexit writes is written alone, too
     os._exit(0)
+
+
+def _terminate(*_: object) -> None:
+    # Once: a second signal, as DVC's end after a group's, would interrupt the `with` blocks.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(TERMINATED)

@@ -3,16 +3,33 @@
 import io
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from socket import gethostname
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, UnidentifiedImageError
 
 from abo_vqa.common.errors import InputError
+
+
+def temporary_path(path: Path) -> Path:
+    """Return the path at which this process makes what will be at `path`; DVC and Git ignore such files."""
+    return path.with_name(f".{path.name}.{os.getpid()}@{gethostname()}.tmp")
+
+
+def remove_temporary(folders: Iterable[Path]) -> None:
+    """Remove what processes of this host that are gone left at paths of `temporary_path`, at any depth."""
+    for folder in folders:
+        for path in list(folder.rglob(f".*@{gethostname()}.tmp")):
+            pid = path.name.rpartition("@")[0].rpartition(".")[2]
+            if pid.isdigit() and not psutil.pid_exists(int(pid)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -22,7 +39,7 @@ def replacing(path: Path) -> Iterator[Path]:
     If the block raises or the process is killed, `path` is unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = temporary_path(path)
     try:
         yield temporary
         os.replace(temporary, path)

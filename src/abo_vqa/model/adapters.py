@@ -1,25 +1,50 @@
 """Save, attach and activate adapters in PEFT's folder format."""
 
+import hashlib
 import json
-import tempfile
+import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from peft import PeftModel
+import torch
+from peft import PeftModel, get_peft_model_state_dict
+from safetensors.torch import load_file
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import BASE
+from abo_vqa.common.storage import temporary_path
 from abo_vqa.model.base.parts import vision_parts
 
+WEIGHTS = "adapter_model.safetensors"
 
-def save_adapter(model: PeftModel, folder: Path, base: str, card: str) -> None:
-    """Save a PEFT folder with the given model card; equal weights give equal bytes."""
+
+def adapter_digest(model: PeftModel) -> str:
+    """Return the SHA-256 of the weights that `save_adapter` saves."""
+    return _digest(get_peft_model_state_dict(model))
+
+
+def _digest(weights: Mapping[str, torch.Tensor]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(weights):
+        weight = weights[name].detach().cpu().contiguous()
+        found.update(f"{name} {weight.dtype} {list(weight.shape)} ".encode())
+        found.update(weight.flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
+
+
+def save_adapter(model: PeftModel, folder: Path, base: str, card: str, weights: str | None = None) -> None:
+    """Save a PEFT folder with the given model card; equal weights give equal bytes.
+
+    weights: their digest by `adapter_digest` when they were validated. RuntimeError if others would be saved.
+    """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-        made = Path(temporary, "adapter")
+    made = temporary_path(folder)
+    try:
         model.save_pretrained(str(made))
+        if weights not in (None, _digest(load_file(made / WEIGHTS))):
+            raise RuntimeError(f"{folder}: the saved weights are not those that were validated; nothing was written")
         settings = json.loads((made / "adapter_config.json").read_text())
         # PEFT keeps these in a set, whose order differs between processes.
         settings["target_modules"] = sorted(settings["target_modules"])
@@ -27,6 +52,8 @@ def save_adapter(model: PeftModel, folder: Path, base: str, card: str) -> None:
         (made / "adapter_config.json").write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
         (made / "README.md").write_text(card)
         _replace_folder(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 def _replace_folder(made: Path, folder: Path) -> None:

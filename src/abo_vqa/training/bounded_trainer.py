@@ -5,15 +5,15 @@ from contextlib import nullcontext
 from typing import Any, Literal
 
 import torch
-from trl import SFTTrainer
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.model.base.memory import free_memory, gpu_memory
+from abo_vqa.training.checked_trainer import CheckedTrainer
 from abo_vqa.training.passes import RandomState, gradients, kept_bytes, passes, tokens_that_fit
 
 
-class BoundedTrainer(SFTTrainer):
-    """SFTTrainer that divides a batch into passes of at most `tokens_per_pass` tokens; auto: by the GPU's memory."""
+class BoundedTrainer(CheckedTrainer):
+    """Trainer that divides a batch into passes of at most `tokens_per_pass` tokens; auto: by the GPU's memory."""
 
     def __init__(self, tokens_per_pass: int | Literal["auto"], **kwargs: Any) -> None:
         """Pass on SFTTrainer's arguments."""

@@ -1,12 +1,15 @@
 """The training curve, and the checkpoint that an interrupted training resumes from."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from abo_vqa.common.layout import ACCURACY, PRE_CLIP, SKIPPED
 
 Row = dict[str, float]
+# Files of a checkpoint: the Trainer's state, and the SHA-256 of each of the others.
+STATE, FILES = "trainer_state.json", "files.json"
 
 
 def curve(log_history: Sequence[Row]) -> list[Row]:
@@ -40,14 +43,29 @@ def last_checkpoint(scratch: Path) -> Path | None:
 
 def history(checkpoint: Path) -> list[Row]:
     """Return the rows recorded up to a checkpoint."""
-    rows = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    rows = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))["log_history"]
     return [row for row in rows if PRE_CLIP in row or ACCURACY in row]
 
 
+def list_files(checkpoint: Path) -> None:
+    """Write the SHA-256 of every file of a checkpoint into it, before the Trainer writes its state."""
+    names = [path.name for path in checkpoint.iterdir() if path.name not in (STATE, FILES)]
+    (checkpoint / FILES).write_text(json.dumps(_digests(checkpoint, names)), encoding="utf-8")
+
+
 def _is_whole(checkpoint: Path) -> bool:
-    # The Trainer writes the state last.
+    # The Trainer writes the state last. After a crash of the machine any file may be cut off.
     try:
+        listed = json.loads((checkpoint / FILES).read_text(encoding="utf-8"))
         history(checkpoint)
-    except (OSError, ValueError, KeyError):
+        return bool(listed == _digests(checkpoint, listed))
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return True
+
+
+def _digests(folder: Path, names: Iterable[str]) -> dict[str, str]:
+    found = {}
+    for name in names:
+        with (folder / name).open("rb") as file:
+            found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found

@@ -115,15 +115,20 @@ def lora_config(params: LoraParams, model: Any) -> LoraConfig:
     """Return the adapter settings (paper, listing 3); model: the base.
 
     The paper's suffix targets also match q, k and v of the vision tower, whose last layer never gets a gradient; they
-    are excluded unless `vision_tower` is set.
+    are excluded unless `vision_tower` is set. Raises InputError for a target that names no layer; PEFT ignores it.
     """
     vision = "|".join(map(re.escape, vision_parts(model)))
+    excluded = None if params.vision_tower else rf"({vision})\..*"
+    layers = [name for name, _ in model.named_modules() if not (excluded and re.fullmatch(excluded, name))]
+    for target in params.targets:
+        if not any(layer == target or layer.endswith(f".{target}") for layer in layers):
+            raise InputError(f"train.lora.targets: the base model has no layer {target}; remove it or correct its name")
     return LoraConfig(
         r=params.r,
         lora_alpha=params.alpha,
         lora_dropout=params.dropout,
         target_modules=params.targets,
-        exclude_modules=None if params.vision_tower else rf"({vision})\..*",
+        exclude_modules=excluded,
         bias=params.bias,
         task_type="CAUSAL_LM",
     )

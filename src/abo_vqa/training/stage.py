@@ -179,7 +179,7 @@ def _write(name: str, params: Params, result: "TrainingResult", questions: int, 
         params=json.dumps(params.train.model_dump(exclude=NOT_DECISIVE - {"batch_size", "accumulation"}), indent=2),
     )  # fmt: skip
     adapter, curve = ADAPTERS / name, CURVES / f"{name}.csv"
-    save_adapter(result.model, adapter, params.model.base, card)
+    save_adapter(result.model, adapter, params.model.base, card, result.weights)
     with replacing(curve) as temporary:
         pd.DataFrame(result.curve).to_csv(temporary, index=False)
     return adapter, curve

@@ -17,6 +17,7 @@ from transformers import EarlyStoppingCallback, PreTrainedModel, TrainerCallback
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP, SKIPPED
 from abo_vqa.common.params.model import TrainParams
+from abo_vqa.model.adapters import adapter_digest
 from abo_vqa.model.base.loading import guard_cpu_quantization
 from abo_vqa.model.base.parts import language_part, vision_parts
 from abo_vqa.model.collators import IGNORED
@@ -37,7 +38,8 @@ class TrainingResult:
     """A trained adapter and its curve: one row per optimizer step with loss, learning rate and gradient norms.
 
     The adapter is the average over the last steps (train.average). accuracy: its validation accuracy, None without
-    validation. resumed_step: the last step before this process resumed, 0 in an uninterrupted run.
+    validation. weights: the adapter's digest when it was measured. resumed_step: the last step before this process
+    resumed, 0 in an uninterrupted run.
     """
 
     model: PeftModel
@@ -45,6 +47,7 @@ class TrainingResult:
     trainable: int
     total: int
     accuracy: float | None
+    weights: str
     resumed_step: int
 
 
@@ -251,25 +254,20 @@ def train_arm(
     if len(dataset) == 0:
         raise InputError("no training questions; lower split.validation and split.test or raise sample.products")
     patience = params.patience if validation else None
-    try:
-        trainer = ArmTrainer(
-            validation,
-            params.average,
-            params.tokens_per_pass,
-            on_row,
-            model=base,
-            args=trainer_arguments(params, base.dtype, seed, scratch, bool(validation)),
-            train_dataset=dataset,
-            eval_dataset=dataset if validation else None,  # unused by our evaluate(), but required by the Trainer
-            data_collator=collator,
-            processing_class=collator.processor,
-            peft_config=lora_config(params.lora, base),
-            callbacks=[UseCurrentSteps(), *callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
-        )
-    except ValueError as error:
-        if "Target modules" in str(error):  # PEFT's message if nothing matches
-            raise InputError(f"train.lora.targets: {error}") from None
-        raise
+    trainer = ArmTrainer(
+        validation,
+        params.average,
+        params.tokens_per_pass,
+        on_row,
+        model=base,
+        args=trainer_arguments(params, base.dtype, seed, scratch, bool(validation)),
+        train_dataset=dataset,
+        eval_dataset=dataset if validation else None,  # unused by our evaluate(), but required by the Trainer
+        data_collator=collator,
+        processing_class=collator.processor,
+        peft_config=lora_config(params.lora, base),
+        callbacks=[UseCurrentSteps(), *callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
+    )
     model = cast(PeftModel, trainer.model)
     guard_cpu_quantization(model)
     checkpoint = last_checkpoint(scratch)
@@ -285,11 +283,13 @@ def train_arm(
             "so that the loss scaler finds its scale, or set train.mixed_precision to bf16 or no"
         )
     trainer.average.apply()
+    weights = adapter_digest(model)
     accuracy = trainer.evaluate()["eval_accuracy"] if validation else None
     return TrainingResult(
         model,
         curve(trainer.state.log_history),
         *model.get_nb_trainable_parameters(),
         accuracy=accuracy,
+        weights=weights,
         resumed_step=max((int(row["step"]) for row in restored), default=0),
     )

@@ -1,12 +1,22 @@
 """Tables and reports are written whole or not at all."""
 
+import os
+import subprocess
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.storage import read_json_lines, read_table, write_json, write_json_lines, write_table
+from abo_vqa.common.storage import (
+    read_json_lines,
+    read_table,
+    remove_temporary,
+    temporary_path,
+    write_json,
+    write_json_lines,
+    write_table,
+)
 
 SCHEMA = pa.schema([("a", pa.int64())])
 
@@ -42,3 +52,17 @@ def test_a_damaged_table_names_the_stage_that_makes_it(tmp_path: Path):
         read_table(tmp_path / "t.parquet", "split")
     with pytest.raises(InputError, match="not found; the stage split makes it"):
         read_table(tmp_path / "nowhere.parquet", "split")
+
+
+def test_what_killed_processes_left_is_removed_and_nothing_else(tmp_path: Path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    ours, theirs = temporary_path(tmp_path / "deep/table"), tmp_path / f".other.{gone.pid}@elsewhere.tmp"
+    left = ours.with_name(ours.name.replace(f".{os.getpid()}@", f".{gone.pid}@"))
+    folder = left.with_name(left.name.replace(".table.", ".adapter."))
+    folder.mkdir(parents=True)
+    for file in (ours, theirs, left, folder / "weights", tmp_path / "deep/table"):
+        file.touch()
+    remove_temporary([tmp_path, tmp_path / "nowhere"])
+    assert {file for file in tmp_path.rglob("*") if file.is_file()} == {ours, theirs, tmp_path / "deep/table"}
+    assert not folder.exists()

@@ -15,9 +15,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import PRE_CLIP
 from abo_vqa.common.params import Params
-from abo_vqa.training.history import history, last_checkpoint
+from abo_vqa.training.history import FILES, STATE, history, last_checkpoint, list_files
 from arm_run import run_arm
 from paths import SUPPORT
 
@@ -79,14 +80,61 @@ def test_twenty_kills_change_no_byte(tiny_params: Params, tmp_path: Path, monkey
     assert len(list((tmp_path / "killed/checkpoints").iterdir())) <= 3, "disk use is bounded"
 
 
+def write_checkpoint(folder: Path, state: str | None = '{"log_history": []}') -> None:
+    folder.mkdir()
+    for name in ("adapter_model.safetensors", "optimizer.pt"):
+        (folder / name).write_text(f"{name} of {folder.name}")
+    list_files(folder)
+    if state is not None:
+        (folder / STATE).write_text(state)
+
+
 def test_a_checkpoint_cut_off_in_writing_is_not_used(tmp_path: Path) -> None:
     for step, state in ((2, '{"log_history": []}'), (4, '{"log_hist'), (6, None)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if state is not None:
-            (folder / "trainer_state.json").write_text(state)
+        write_checkpoint(tmp_path / f"checkpoint-{step}", state)
     assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
     assert last_checkpoint(tmp_path / "elsewhere") is None
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "optimizer.pt", FILES])
+@pytest.mark.parametrize("how", ["gone", "empty", "another's"])
+def test_a_checkpoint_counts_only_with_all_its_files(tmp_path: Path, name: str, how: str) -> None:
+    for step in (2, 4):
+        write_checkpoint(tmp_path / f"checkpoint-{step}")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+    if how == "gone":
+        (tmp_path / "checkpoint-4" / name).unlink()
+    else:
+        (tmp_path / "checkpoint-4" / name).write_text(
+            "" if how == "empty" else (tmp_path / "checkpoint-2" / name).read_text()
+        )
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-2"
+    # What the same step saves again replaces it, the Trainer's old state included.
+    for path in ("adapter_model.safetensors", "optimizer.pt"):
+        (tmp_path / "checkpoint-4" / path).write_text(path)
+    list_files(tmp_path / "checkpoint-4")
+    assert last_checkpoint(tmp_path) == tmp_path / "checkpoint-4"
+
+
+def test_a_broken_checkpoint_of_a_training_is_passed_over_or_refused(
+    tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = with_train(tiny_params, epochs=2, save_steps=2, validation_questions=0)
+    (tmp_path / "whole").mkdir()
+    run_arm(tmp_path / "whole", params)
+    interrupt(tmp_path / "halved", params, step=3)
+    checkpoint = last_checkpoint(tmp_path / "halved/checkpoints")
+    assert checkpoint is not None
+    kept = (checkpoint / "optimizer.pt").read_bytes()
+    (checkpoint / "optimizer.pt").write_bytes(kept[:-1])
+    run_arm(tmp_path / "halved", params)
+    assert (tmp_path / "halved/rows.txt").read_text().splitlines()[0] == "1", "from the beginning"
+    assert made(tmp_path / "halved") == made(tmp_path / "whole")
+    # Weights that PEFT leaves out of a whole checkpoint.
+    interrupt(tmp_path / "other", params, step=3)
+    monkeypatch.setattr("peft.PeftModel.load_adapter", lambda *_, **__: None)
+    with pytest.raises(InputError, match=r"its adapter was not loaded as it was saved; delete .*checkpoints to train"):
+        run_arm(tmp_path / "other", params)
 
 
 @pytest.mark.slow

@@ -5,6 +5,8 @@ key's full name, so that a typo in `dvc exp run -S` cannot silently train the wr
 """
 
 import re
+from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -151,10 +153,24 @@ def check_params(values: Any, source: Path = PARAMS_FILE) -> Params:
 def _explain(source: Path, problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"] if not _MEMBER.fullmatch(str(part))) or "(top level)"
     if problem["type"] == "extra_forbidden":
-        return f"{source}: {key}: unknown parameter; remove it or correct its name"
+        near = get_close_matches(str(problem["loc"][-1]), _beside(problem["loc"]), n=1, cutoff=0.5)
+        return f"{source}: {key}: unknown parameter; " + (
+            f"did you mean {near[0]}?" if near else "remove it or correct its name"
+        )
     if problem["type"] == "missing":
         return f"{source}: {key}: missing; add it (git show HEAD:{PARAMS_FILE} has every key with its unit)"
     message = problem["msg"].removeprefix("Value error, ")
     given = problem["input"]
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool | None) else ""
     return f"{source}: {key}: {message}{shown}"
+
+
+def _beside(place: Sequence[str | int]) -> list[str]:
+    """Return the names that a key could have at its place."""
+    schema = Params.model_json_schema(by_alias=True)
+    group = schema
+    for part in place[:-1]:
+        inner = group.get("properties", {}).get(part) or group.get("additionalProperties") or group.get("items") or {}
+        whole = next((one for one in inner.get("anyOf", []) if "$ref" in one), inner)
+        group = schema["$defs"][whole["$ref"].rpartition("/")[2]] if "$ref" in whole else whole
+    return list(group.get("properties", {}))

@@ -2,11 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from abo_vqa.common.params.group import Count, Group, Positive, Share
+from abo_vqa.common.params.names import optimizers, schedules
 
 _PLACE = re.compile(r"\{(question|options)\}")
 BASE = "base"  # name of the model without an adapter
@@ -129,6 +131,16 @@ class TrainParams(Group):
         if twice := sorted({seed for seed in seeds if seeds.count(seed) > 1}):
             raise ValueError(f"the training seed {twice[0]} is listed twice; a second run of it would be the same")
         return seeds
+
+    @field_validator("optimizer", "schedule")
+    @classmethod
+    def _transformers_has_it(cls, name: str, field: ValidationInfo) -> str:
+        known = optimizers() if field.field_name == "optimizer" else schedules()
+        if known and name not in known:
+            near = get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(known)}"
+            raise ValueError(f"no such {field.field_name}; {hint}")
+        return name
 
     @model_validator(mode="after")
     def _attention_takes_a_mask(self) -> "TrainParams":

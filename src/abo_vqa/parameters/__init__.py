@@ -1,0 +1,1 @@
+"""Stage parameters: params.yaml is checked before anything else."""
