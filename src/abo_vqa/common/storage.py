@@ -31,10 +31,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a report: sorted keys, two-space indent, trailing newline."""
+    """Write a report: sorted keys, two-space indent, trailing newline; a lone surrogate as JSON's escape."""
     with replacing(path) as temporary:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
