@@ -58,7 +58,7 @@ def read_options(fields: Mapping[str, Any]) -> Options:
     if wrong is not None:
         known = isinstance(wrong, list) and not any(map(_is_nested, wrong))
         return Options(_texts([answer, *wrong]), answer) if known else Options([], answer, readable=False)
-    own = {key: value for key, value in fields.items() if _OWN_KEY.fullmatch(text_of(key))}
+    own = {key: fields[key] for key in fields if key not in _OPTIONS and _OWN_KEY.fullmatch(text_of(key))}
     if len(own) > 1:
         return _read(own, answer)
     others = (value for key, value in fields.items() if key not in ("question", "answer", "type"))
