@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from abo_vqa.commands.project_option import Project, enter_project
 
 if TYPE_CHECKING:
-    from abo_vqa.questions.schema import QUESTION_SCHEMA, Question
+    from abo_vqa.questions.schema import Question
 
 SITE = Path("reports/data_docs")
 

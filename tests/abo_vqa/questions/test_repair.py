@@ -274,8 +274,10 @@ def test_repairs_keep_the_answer_and_the_number_of_questions(texts, seed):
     assert [(q.qa_id, q.question, q.answer) for q in found] == [(q.qa_id, q.question, q.answer) for q in spelled]
     for question in found:
         assert len(question.options) <= 4 or not question.readable
-    for question, given in zip(found, spelled, strict=True):
-        assert question.answer in question.options or set(question.options) <= set(given.options), "nothing is invented"
+    for question, before in zip(found, spelled, strict=True):
+        assert question.answer in question.options or set(question.options) <= set(before.options), (
+            "nothing is invented"
+        )
 
 
 def test_damaged_outputs_are_accounted_for(params):

@@ -126,7 +126,7 @@ def test_every_question_of_an_output_is_found(text):
 
 
 def test_two_outputs_for_one_image_are_refused(params):
-    with pytest.raises(InputError, match="raw outputs: 1 images have more than one, such as 00/00000003.jpg;"):
+    with pytest.raises(InputError, match=r"raw outputs: 1 images have more than one, such as 00/00000003\.jpg;"):
         curate([raw(GOOD_TEXT, 3), raw(GOOD_TEXT, 4), raw(COUNT_TEXT, 3)], params, 1)
 
 
