@@ -128,9 +128,11 @@ def _keyed(pairs: Sequence[tuple[Any, Any]], answer: str) -> Options | None:
         return None
     order = sorted(range(len(pairs)), key=places.__getitem__)
     texts = _texts([pairs[place][1] for place in order])
-    if numbered == {False}:
-        return Options([f"{keys[place].upper()}) {text}" for place, text in zip(order, texts, strict=True)], answer)
     meant = _KEY.fullmatch(answer)
+    if numbered == {False}:
+        if meant and fold(answer) not in set(map(fold, texts)):
+            answer = meant[1].upper()
+        return Options([f"{keys[place].upper()}) {text}" for place, text in zip(order, texts, strict=True)], answer)
     if meant and meant[1].isdigit() and 0 <= int(meant[1]) - first < len(texts):
         named, known = texts[int(meant[1]) - first], {fold(text) for text in texts}
         # A number that is both a key and an option could mean either.

@@ -20,7 +20,8 @@ from abo_vqa.common.words import DIGITS, MISSING, UNREADABLE, find_markup, fold,
 from abo_vqa.questions.schema import Question
 
 _LABEL = re.compile(r"\s*[(\[]?([A-Za-z])\s*[).:\]]+\s*")
-_LONE_LETTER = re.compile(r"[\W_]*(?:(?i:option|answer)\W+)?([A-Za-z])[\W_]*")
+_LONE_LETTER = re.compile(r"[\W_]*(?:(?i:option|choice|answer)[\W_]+)?([A-Za-z])[\W_]*")
+_NUMBERED = re.compile(r"(?:option|choice|answer)[\W_]*\d+", re.IGNORECASE)
 _LONGEST = 50  # characters of an answer that may be another question's option
 _HOW_MANY = re.compile(r"\b(?:how many|number of)\b", re.IGNORECASE)
 
@@ -159,7 +160,7 @@ def _put_answer_into_options(setting: OptionRepair, question: Question) -> Quest
 def _is_reference(answer: str, options: Sequence[str]) -> bool:
     """Return whether an answer only stands for something: a letter, a missing value, or an index among words."""
     is_index = is_number(answer) and any(options) and not any(map(is_number, options))
-    return is_letter(answer) or answer in MISSING or is_index
+    return is_letter(answer) or bool(_NUMBERED.fullmatch(answer)) or answer in MISSING or is_index
 
 
 def _drop_extra_option(setting: OptionRepair, question: Question) -> Question:

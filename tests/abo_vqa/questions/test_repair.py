@@ -48,6 +48,7 @@ def mended(params: ValidateParams, *entries: dict, seed: int = 1) -> list[Questi
         ("b)", FOUR, "blue", FOUR),
         ("(C).", FOUR, "tan", FOUR),
         ("Option D", FOUR, "gray", FOUR),
+        ("option_d", FOUR, "gray", FOUR),
         ("B) blue", FOUR, "blue", FOUR),
         ("B. Blue", FOUR, "blue", FOUR),
         ("B) red", FOUR, "b) red", FOUR),
@@ -190,7 +191,8 @@ def test_fillers_of_yes_no_and_counting_questions_are_of_their_kind(params):
 
 
 @pytest.mark.parametrize(
-    "answer", ["E", "e) pink", "B) red", "Option F", 0, 3, 1.0, "two", float("nan"), "N/A", "null"]
+    "answer",
+    ["E", "e) pink", "B) red", "Option F", "option_g", "option7", 0, 3, 1.0, "two", float("nan"), "N/A", "null"],
 )
 def test_an_answer_that_only_stands_for_something_is_no_option(params, answer):
     *_, question = mended(params, *LIKE, GOOD | {"answer": answer})
