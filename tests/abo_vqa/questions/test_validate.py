@@ -320,7 +320,7 @@ def test_the_stage_separates_and_accounts(workspace: Callable[..., Path]):
     bad = GOOD | {"answer": "pink", "options": ["red"]}
     outputs = [
         json.dumps({"questions": [GOOD, bad, "?"]}),
-        "no questions here",
+        "no questions \ud800 here",
         "```json\n[" + json.dumps(COUNT),
     ]
     with (folder / "r.jsonl").open("w") as lines:
@@ -344,7 +344,7 @@ def test_the_stage_separates_and_accounts(workspace: Callable[..., Path]):
     assert "clean" in validate.PLOT.read_text() and "options are exactly as many" in validate.PLOT.read_text()
     refused = {row["reason"]: row for row in pq.read_table(validate.QUARANTINE).to_pylist()}
     assert set(refused) == {"options_are_exactly_as_many", "question_is_not_empty", "unparsable"}
-    assert refused["unparsable"]["output"] == "no questions here" and refused["unparsable"]["qa_id"] is None
+    assert refused["unparsable"]["output"] == "no questions \ufffd here" and refused["unparsable"]["qa_id"] is None
     assert refused["options_are_exactly_as_many"]["reasons"][1:] == [
         "options_are_distinct",
         "answer_is_among_options",
