@@ -5,6 +5,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import asdict
 
 import pytest
 from hypothesis import given, settings
@@ -17,13 +18,14 @@ from abo_vqa.generators.recorded import read_recorded
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.repair import repair_options, repair_spelling
 from abo_vqa.questions.schema import Question
+from abo_vqa.questions.stage import raw_output
 from abo_vqa.questions.validate import check_clean, curate
 from paths import ROOT
 from small_archives import real_data
 from small_outputs import COUNT, GOOD, OUTPUTS, output_of, questions_of, raw, repairs
 
 sys.path.append(str(ROOT / "benchmarks"))
-from recorded_questions import fuzzed
+from fuzz import damaged_outputs
 
 FOUR = ["red", "blue", "tan", "gray"]
 # Other questions of the type, whose answers can stand in for a missing distractor.
@@ -283,7 +285,7 @@ def test_repairs_keep_the_answer_and_the_number_of_questions(texts, seed):
 
 
 def test_damaged_outputs_are_accounted_for(params):
-    outputs = list(fuzzed(4000, 7))
+    outputs = [raw_output(asdict(output)) for output in damaged_outputs(4000, 7)]
     curated = curate(outputs, params, 7)
     report = curated.report
     assert report["outputs"]["read"] == 4000 == sum(report["outputs"]["read_as"].values())
