@@ -13,6 +13,7 @@ from abo_vqa.common.params import read_params
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.common.storage import read_json_lines, read_table, write_json, write_table
+from abo_vqa.common.words import storable
 from abo_vqa.questions.accounting import UNPARSABLE
 from abo_vqa.questions.label_truth import COLUMNS
 from abo_vqa.questions.plots import plot_validation
@@ -28,18 +29,18 @@ def main() -> None:
     params = read_params()
     products = list(read_table(SAMPLE, "sample", [*COLUMNS, "image_id"]))
     image_ids = {row["product_id"]: row["image_id"] for row in products}
-    raw = [RawOutput(**row) for row in read_json_lines(RAW, "generate")]
+    raw = [raw_output(row) for row in read_json_lines(RAW, "generate")]
     for output in raw:
         if output.product_id not in image_ids:
             raise InputError(f"{RAW}: {output.product_id} is not in {SAMPLE}; run the stage generate again")
     curated = curate(raw, params.validate_, params.seed, products)
 
     # Written before check_accounting may raise, since its message refers to these files.
-    write_table(QUARANTINE, _quarantine_rows(curated), QUARANTINE_SCHEMA)
+    write_table(QUARANTINE, quarantine_rows(curated), QUARANTINE_SCHEMA)
     write_json(REPORT, curated.report)
     plot_validation(curated.report, PLOT)
     check_accounting(curated, params.validate_)
-    write_table(QUESTIONS, _clean_rows(curated, image_ids), QUESTION_SCHEMA)
+    write_table(QUESTIONS, clean_rows(curated, image_ids), QUESTION_SCHEMA)
     repaired = sum(curated.report["repairs"].values())
     print(
         f"validate: {len(raw)} outputs, {len(curated.as_given)} questions = {len(curated.clean)} clean "
@@ -52,7 +53,13 @@ def main() -> None:
         )
 
 
-def _clean_rows(curated: Curated, image_ids: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+def raw_output(row: Mapping[str, Any]) -> RawOutput:
+    """Return a row as an output that Parquet can store: the expectations refuse what replaces a lone surrogate."""
+    return RawOutput(**{name: storable(value) if isinstance(value, str) else value for name, value in row.items()})
+
+
+def clean_rows(curated: Curated, image_ids: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of QUESTION_SCHEMA; image_ids: by product id."""
     for question in curated.clean:
         yield asdict(question) | {
             "image_id": image_ids[question.product_id],
@@ -60,7 +67,8 @@ def _clean_rows(curated: Curated, image_ids: Mapping[str, str]) -> Iterator[dict
         }
 
 
-def _quarantine_rows(curated: Curated) -> Iterator[dict[str, Any]]:
+def quarantine_rows(curated: Curated) -> Iterator[dict[str, Any]]:
+    """Yield the rows of QUARANTINE_SCHEMA."""
     for question, reasons in curated.quarantined:
         yield asdict(question) | {"reason": reasons[0], "reasons": reasons}
     for output in curated.unparsable:
