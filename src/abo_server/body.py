@@ -44,34 +44,37 @@ class Room:
 async def read_body(request: Request, room: Room, limits: Limits) -> AsyncIterator[bytearray]:
     """Yield a request's JSON text, and free its memory afterwards; raises Failed.
 
-    A body that declares too many bytes is refused before it is read; one that declares none is counted while it is read.
+    A body that declares too many bytes is refused before it is read; one that declares none is counted meanwhile.
     """
     kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     charset = parameters.replace(" ", "").replace('"', "")
     if kind.strip() != JSON or charset not in ("", "charset=utf-8") or request.headers.get("content-encoding"):
         raise Failed(415, f"the body must be {JSON} in UTF-8, not encoded further; Content-Type says so")
-    declared = int(request.headers.get("content-length", 0))  # the server has checked that it is a number
+    declared = int(request.headers.get("content-length", 0))  # uvicorn has checked that it is a number
     if declared > limits.body:
         raise Failed(413, _too_large(limits))
-    taken, body = 0, bytearray()
+    body, taken = bytearray(), [0]  # memory is taken for what has come: a slow client would keep what it declares
     try:
-        await room.take(declared)
-        taken = declared
+        await _collect(request, body, taken, room, limits)
+        yield body
+    finally:
+        await room.give_back(taken[0])
+
+
+async def _collect(request: Request, body: bytearray, taken: list[int], room: Room, limits: Limits) -> None:
+    """Read into `body`; taken: the bytes reserved of `room`."""
+    try:
         async with asyncio.timeout(limits.body_seconds):
             async for part in request.stream():
                 if len(body) + len(part) > limits.body:
                     raise Failed(413, _too_large(limits))
-                if (more := len(body) + len(part) - taken) > 0:
-                    await room.take(more)
-                    taken += more
+                await room.take(len(part))
+                taken[0] += len(part)
                 body += part
-        yield body
     except TimeoutError:
         raise Failed(408, f"the body took longer than {limits.body_seconds:g} s") from None
     except ClientDisconnect:
         raise Failed(400, "the client went away") from None
-    finally:
-        await room.give_back(taken)
 
 
 def rows_of(body: bytes | bytearray, limits: Limits) -> list[Row]:

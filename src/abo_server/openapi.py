@@ -23,13 +23,14 @@ _ROW = {
     "type": "object", "required": ["image", "question"], "additionalProperties": False,
     "properties": {"image": _IMAGE, "question": _QUESTION, "options": _OPTIONS},
 }  # fmt: skip
-_ROWS = {"type": "array", "minItems": 1, "maxItems": 256, "items": _ROW}
-_SPLIT = {
+_ROWS: dict[str, Any] = {"type": "array", "minItems": 1, "maxItems": 256, "items": _ROW}
+_CELLS = [_IMAGE, _QUESTION, _OPTIONS]
+_SPLIT: dict[str, Any] = {
     "type": "object", "required": ["columns", "data"],
     "properties": {
         "columns": {"const": ["image", "question", "options"]},
         "data": {"type": "array", "minItems": 1, "maxItems": 256,
-                 "items": {"type": "array", "minItems": 3, "maxItems": 3, "prefixItems": [_IMAGE, _QUESTION, _OPTIONS]}},
+                 "items": {"type": "array", "minItems": 3, "maxItems": 3, "prefixItems": _CELLS}},
     },
 }  # fmt: skip
 
@@ -51,7 +52,7 @@ _PREDICTION = {
     "type": "object", "required": ["answer", "probabilities", "model_version"], "additionalProperties": False,
     "properties": {"answer": _TEXT, "probabilities": _SHARES, "model_version": _TEXT},
 }  # fmt: skip
-_FORMS = {"dataframe_records": _ROWS, "dataframe_split": _SPLIT, "inputs": _ROWS}
+_FORMS: dict[str, dict[str, Any]] = {"dataframe_records": _ROWS, "dataframe_split": _SPLIT, "inputs": _ROWS}
 
 
 def example() -> dict[str, Any]:

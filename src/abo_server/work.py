@@ -1,4 +1,4 @@
-"""Answer requests: images are read beside the model, which answers one image after another, in turn between requests."""
+"""Answer requests: images are read beside the model, which answers an image after another, requests in turn."""
 
 import asyncio
 import time

@@ -44,8 +44,8 @@ def render(compared: Mapping[str, Any]) -> str:
     parts.append(_SINGLE if single else _RUNS)
     if lacking := compared["without_options"]:
         parts.append(
-            f"No options in {', '.join(map(plain, lacking))}, but in other files: if these models did not see them, a difference "
-            "is one of prompts, too."
+            f"No options in {', '.join(map(plain, lacking))}, but in other files: if these models did not see them, a "
+            "difference is one of prompts, too."
         )
     if len(set(compared["conditions"].values())) > 1:
         parts.append(_conditions(compared["conditions"]))

@@ -4,7 +4,6 @@ import os
 import re
 import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer

@@ -92,7 +92,7 @@ class Answerer:
         return self.answer_read(self.read(image), questions, model)
 
     def read(self, image: bytes) -> ReadImage:
-        """Decode an image and process it for `answer_read`; other threads may answer meanwhile. InputError if it is bad."""
+        """Decode an image and process it for `answer_read`, also beside an answer; InputError if it is bad."""
         decoded = check_image(image)
         if not self._shares:
             return image

@@ -61,8 +61,8 @@ def register_or_warn(comparison: Comparison, params: Params, run_id: str | None 
         print("\n".join(register(comparison, params, run_id)))
     except (InputError, MlflowException, OSError) as error:  # OSError: raised by requests
         print(
-            f"abo-vqa registry: warning: the adapters are not registered as versions of {MODEL!r}: {masked(str(error))}\n"
-            "Everything else is written. To register them later: abo-vqa register",
+            f"abo-vqa registry: warning: the adapters are not registered as versions of {MODEL!r}: "
+            f"{masked(str(error))}\nEverything else is written. To register them later: abo-vqa register",
             file=sys.stderr,
         )
 

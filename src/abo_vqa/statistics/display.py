@@ -13,7 +13,7 @@ _CODE = re.compile(r"`[\w/-]+`")
 
 
 def plain(text: str) -> str:
-    """Return a text on one line whose characters Markdown shows as they are, and never as HTML; a name as code stays so."""
+    """Return a text on one line that Markdown shows as it is, never as HTML; a name as code stays so."""
     return text if _CODE.fullmatch(text) else _MARKS.sub(r"\\\g<0>", " ".join(text.splitlines()))
 
 

@@ -1,4 +1,4 @@
-"""Nothing that a person or a model wrote becomes an element of a page: every text that reaches one is planted with HTML."""
+"""Nothing that a person or a model wrote becomes an element of a page: HTML is planted in all that reaches one."""
 
 from collections import Counter
 from collections.abc import Mapping

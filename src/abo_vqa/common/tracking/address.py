@@ -32,9 +32,9 @@ _LOCATIONS = (
 def tracking_address(root: Path, default: Path) -> str:
     """Return the store's address: MLFLOW_TRACKING_URI, or the database `default`.
 
-    A relative SQLite path lies at `root`: experiments of DVC run in folders that are deleted afterwards. A server's user
-    and password move to MLflow's variables, so that no message or tag has them. Raises InputError for a database in
-    memory.
+    A relative SQLite path lies at `root`: experiments of DVC run in folders that are deleted afterwards. A server's
+    user and password move to MLflow's variables, so that no message or tag has them. Raises InputError for a database
+    in memory.
     """
     uri = os.environ.get(VARIABLE) or f"sqlite:///{default}"
     if found := _SQLITE.fullmatch(uri):
@@ -79,8 +79,9 @@ def follow_moved_project(uri: str, known: str, artifacts: Path) -> None:
         if old.is_dir() and not any((artifacts / run).is_dir() for run in runs):
             return
         for table, column in _LOCATIONS:
+            within = f"{column} = ? OR substr({column}, 1, ?) = ?"
             database.execute(
-                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR substr({column}, 1, ?) = ?",
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {within}",
                 (wanted, len(known) + 1, known, len(known) + 1, f"{known}/"),
             )
 

@@ -114,8 +114,8 @@ class Outbox:
 
     def _warn(self, error: Exception) -> None:
         print(
-            f"warning: the MLflow server {masked(self._client.tracking_uri)} cannot be reached; what run {self._run_id} logs "
-            f"is kept in {self._folder} and sent by the next run that reaches it, or by "
+            f"warning: the MLflow server {masked(self._client.tracking_uri)} cannot be reached; what run "
+            f"{self._run_id} logs is kept in {self._folder} and sent by the next run that reaches it, or by "
             f"`abo-vqa send-runs`: {masked(str(error))[:200]}",
             file=sys.stderr,
         )

@@ -56,7 +56,7 @@ def test_a_relative_database_lies_at_the_project(root: Path, monkeypatch, given:
 )
 def test_a_database_that_ends_with_its_process_is_refused(root: Path, monkeypatch, given: str) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
-    with pytest.raises(InputError, match="MLFLOW_TRACKING_URI: .* names no file"):
+    with pytest.raises(InputError, match=r"MLFLOW_TRACKING_URI: .* names no file"):
         open_store()
 
 
