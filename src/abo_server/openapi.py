@@ -10,13 +10,13 @@ _IMAGE = {
     "type": "string", "minLength": 1,
     "description": "the path of a file in the server's folder, or the file as base64 text: JPEG, PNG, WEBP, GIF, BMP",
 }  # fmt: skip
-_QUESTION = {"type": "string", "minLength": 1, "maxLength": 1000}
+_QUESTION = {"type": "string", "pattern": r"\S", "maxLength": 1000}
 _OPTIONS = {
     "description": "texts to choose from, all different; left out or null: an open question",
     "anyOf": [
         {"type": "null"},
         {"type": "array", "minItems": 2, "maxItems": 26, "uniqueItems": True,
-         "items": {"type": "string", "minLength": 1, "maxLength": 200}},
+         "items": {"type": "string", "pattern": r"\S", "maxLength": 200}},
     ],
 }  # fmt: skip
 _ROW = {
