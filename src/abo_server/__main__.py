@@ -42,8 +42,8 @@ def load(uri: str) -> Served:
     served = model.unwrap_python_model()
     if lacking := [name for name in ("version", "arm", "group", "read", "answer") if not hasattr(served, name)]:
         print(
-            f"abo-vqa serve: error: {uri} has no {lacking[0]!r}: it is no model of abo-vqa, or was registered by an older "
-            f"version. `abo-vqa register` registers it anew; `mlflow models serve` serves it without budgets",
+            f"abo-vqa serve: error: {uri} has no {lacking[0]!r}: it is no model of abo-vqa, or an older version "
+            f"registered it. `abo-vqa register` registers it anew; `mlflow models serve` serves it without budgets",
             file=sys.stderr,
         )
         raise SystemExit(1)

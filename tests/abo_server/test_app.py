@@ -113,7 +113,8 @@ WRONG: dict[str, tuple[bytes, str]] = {
     "texts as rows": (b'{"dataframe_records": ["a"]}', "dataframe_records: must be a list of objects"),
     "a split without columns": (b'{"dataframe_split": {"data": [["a"]]}}', "dataframe_split: must have columns"),
     "a short row in a split": (
-        b'{"dataframe_split": {"columns": ["image", "question"], "data": [["a", "b"], ["a"]]}}', "row 1 must be a list of 2",
+        b'{"dataframe_split": {"columns": ["image", "question"], "data": [["a", "b"], ["a"]]}}',
+        "row 1 must be a list of 2",
     ),
     "a column twice": (b'{"dataframe_split": {"columns": ["image", "image"], "data": []}}', "a column is named twice"),
     "columns of two lengths": (b'{"inputs": {"image": ["a"], "question": []}}', "lists of the same length"),
@@ -204,8 +205,10 @@ def test_other_paths_and_methods(server: Server) -> None:
 
 def test_the_page_loads_nothing_and_shows_a_command(server: Server) -> None:
     class Page(HTMLParser):
-        tags: set[str] = set()
-        text = ""
+        def __init__(self) -> None:
+            super().__init__()
+            self.tags: set[str] = set()
+            self.text = ""
 
         def handle_starttag(self, tag: str, attrs: Any) -> None:
             self.tags.add(tag)
