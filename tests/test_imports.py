@@ -25,6 +25,7 @@ ORDER = [
     {"report", "planning", "export"},
     {"commands"},
     {"abo_demo"},
+    {"abo_server"},
 ]
 LEVELS = {room: level for level, rooms in enumerate(ORDER) for room in rooms}
 TRACKING, LAYOUT = "abo_vqa.common.tracking", "abo_vqa.common.layout"
@@ -35,7 +36,7 @@ STAGE_LIKE = {"commands", "serving", "export", "common"}
 def room_of(module: str) -> str:
     """Return the folder of src/abo_vqa that a module lies in, or abo_demo; "" for abo_vqa's own __init__.py."""
     package, _, rest = module.partition(".")
-    return package if package == "abo_demo" else rest.partition(".")[0]
+    return package if package in ("abo_demo", "abo_server") else rest.partition(".")[0]
 
 
 def modules(src: Path) -> list[str]:

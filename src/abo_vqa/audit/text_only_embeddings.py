@@ -45,8 +45,8 @@ def embed(texts: Iterable[str], encoder: str) -> dict[str, Array]:
     path = resolve_model(encoder, _PARAMETER)
     disable_progress_bar()
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path)
-        model = AutoModel.from_pretrained(path).eval()
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=False)
+        model = AutoModel.from_pretrained(path, trust_remote_code=False).eval()
     except (OSError, ValueError) as error:
         raise InputError(f"{_PARAMETER}: {encoder} cannot be loaded: {str(error).splitlines()[0]}") from error
     # By length, to reduce padding; then by text, so that batches do not depend on the order of the questions.

@@ -95,6 +95,4 @@ def _missing(distribution: Distribution) -> str:
 
 
 def _shortened(text: str) -> str:
-    # Matplotlib would read a dollar sign as the start of a formula.
-    text = text.replace("$", r"\$")
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

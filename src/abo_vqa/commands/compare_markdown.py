@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from abo_vqa.statistics.display import markdown_table, percent, span
+from abo_vqa.statistics.display import markdown_table, percent, plain, span
 
 _MATCHES = (
     "Exact: equal in lower case and American spelling, number words as digits, without outer punctuation; with "
@@ -44,8 +44,8 @@ def render(compared: Mapping[str, Any]) -> str:
     parts.append(_SINGLE if single else _RUNS)
     if lacking := compared["without_options"]:
         parts.append(
-            f"No options in {', '.join(lacking)}, but in other files: if these models did not see them, a difference "
-            "is one of prompts, too."
+            f"No options in {', '.join(map(plain, lacking))}, but in other files: if these models did not see them, a "
+            "difference is one of prompts, too."
         )
     if len(set(compared["conditions"].values())) > 1:
         parts.append(_conditions(compared["conditions"]))
@@ -55,7 +55,7 @@ def render(compared: Mapping[str, Any]) -> str:
 def _conditions(conditions: Mapping[str, str]) -> str:
     """Return which file was asked under which condition; a file without a condition may be of any."""
     asked = [
-        f"{name} was asked under {condition}" if condition else f"{name} has no condition"
+        f"{plain(name)} was asked under {plain(condition)}" if condition else f"{plain(name)} has no condition"
         for name, condition in conditions.items()
     ]
     return f"{', '.join(asked)}: a difference is one of conditions, too."
@@ -134,7 +134,7 @@ def _sentence(row: Mapping[str, Any], tolerant: Mapping[str, Any]) -> str:
 
 
 def _label(name: str, runs: int) -> str:
-    return f"{name} ({runs} runs)" if runs > 1 else name
+    return f"{plain(name)} ({runs} runs)" if runs > 1 else plain(name)
 
 
 def _points(share: float | None) -> str:

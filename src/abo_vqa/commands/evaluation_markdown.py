@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from abo_vqa.commands.prediction_table import RESCALED
 from abo_vqa.commands.question_sets import Row
 from abo_vqa.metrics.answers import summarize
-from abo_vqa.statistics.display import markdown_table, percent
+from abo_vqa.statistics.display import markdown_table, percent, plain
 from abo_vqa.statistics.intervals import cluster_interval
 
 if TYPE_CHECKING:
@@ -71,6 +71,6 @@ def _notes(predictions: "pd.DataFrame", rows: Sequence[Row], problems: Sequence[
         )
         yield f"{lacking} of {len(rows)} questions have no options: {asked}; no ranking or chance for them."
     if RESCALED not in predictions:
-        yield f"rescaled: bert-score has no baseline for {encoder} (it has one for roberta-large, layer 17)."
+        yield f"rescaled: bert-score has no baseline for {plain(encoder)} (it has one for roberta-large, layer 17)."
     if problems:
-        yield f"{len(problems)} skipped: {'; '.join(problems[:3])} ..."
+        yield f"{len(problems)} skipped: {plain('; '.join(problems[:3]))} ..."

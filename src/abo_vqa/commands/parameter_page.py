@@ -147,7 +147,7 @@ def _demo(value: Any) -> str:
 
 
 def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|").replace("\n", "<br>")
+    return cell.replace("<", "\\<").replace("|", "\\|").replace("\n", "<br>")
 
 
 def _scalar(value: Any) -> str:

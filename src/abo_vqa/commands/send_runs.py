@@ -13,11 +13,11 @@ def main(project: Project = None) -> None:
     Any later run that reaches the server sends them too.
     """
     enter_project(project)
+    from abo_vqa.common.tracking.address import masked
     from abo_vqa.common.tracking.store import open_store, outbox_folder
 
     waiting = [path.parent.name for path in outbox_folder().glob("*/owner.json")]
     client, _ = open_store()
     left = [name for name in waiting if (outbox_folder() / name).is_dir()]
-    print(
-        f"{len(waiting) - len(left)} runs sent to {client.tracking_uri}; {len(left)} wait: {', '.join(left) or 'none'}"
-    )
+    sent, server = len(waiting) - len(left), masked(client.tracking_uri)
+    print(f"{sent} runs sent to {server}; {len(left)} wait: {', '.join(left) or 'none'}")

@@ -1,9 +1,9 @@
-"""`abo-vqa serve`: serve a registered version over HTTP with `mlflow models serve`, by default on 127.0.0.1."""
+"""`abo-vqa serve`: serve a registered version over HTTP, by default on 127.0.0.1."""
 
 import os
 import re
+import socket
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -34,7 +34,7 @@ def main(
 ) -> None:
     """Answer questions over HTTP with a registered model.
 
-    Runs `mlflow models serve` until Ctrl-C. Send POST requests to /invocations; docs/serving.md has an example.
+    Runs until Ctrl-C, with MLflow's protocol. Send POST requests to /invocations; the server prints an example.
     """
     here = enter_project(project)
     if model and (here / model).is_dir():
@@ -48,6 +48,7 @@ def server(model: str | None, host: str, port: int) -> tuple[list[str], dict[str
     from abo_vqa.common.tracking.store import open_store
     from abo_vqa.serving.registry import CHAMPION, MODEL
 
+    _require_port(host, port)
     client, _ = open_store()
     uri = model or f"models:/{MODEL}@{CHAMPION}"
     _require_version(client, uri)
@@ -55,11 +56,24 @@ def server(model: str | None, host: str, port: int) -> tuple[list[str], dict[str
         "MLFLOW_TRACKING_URI": client.tracking_uri,
         # Otherwise MLflow draws a progress bar per downloaded file.
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # MLflow looks up the scoring server's command on PATH.
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
+        # Such a model's folder can run anything when it is loaded.
+        "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }
-    serve = ["-m", "mlflow", "models", "serve", "--model-uri", uri, "--host", host, "--port", str(port)]
-    return [sys.executable, *serve, "--env-manager", "local"], environment
+    serve = ["-m", "abo_server", "--model-uri", uri, "--host", host, "--port", str(port)]
+    return [sys.executable, *serve], environment
+
+
+def _require_port(host: str, port: int) -> None:
+    """Raise InputError if the address cannot be listened on, before seconds of loading a model."""
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((host, port))
+    except OSError as error:
+        raise InputError(
+            f"--host {host} --port {port}: cannot be listened on ({error.strerror or error}); give another --port"
+        ) from None
 
 
 def _require_version(client: "MlflowClient", uri: str) -> None:

@@ -125,7 +125,7 @@ def model_identity(base: str, parameter: str) -> str:
     from transformers import AutoConfig
 
     try:
-        return f"{name}@{AutoConfig.from_pretrained(name)._commit_hash}"
+        return f"{name}@{AutoConfig.from_pretrained(name, trust_remote_code=False)._commit_hash}"
     except (OSError, ValueError) as error:
         raise cannot_open_model(base, parameter, error) from error
 

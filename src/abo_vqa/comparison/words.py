@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from abo_vqa.common.params.model import BASE
-from abo_vqa.statistics.display import percent, span
+from abo_vqa.statistics.display import percent, plain, span
 
 Json = Mapping[str, Any]
 
@@ -50,7 +50,7 @@ REASONS: dict[str, Callable[[Json], str]] = {
     "form": lambda r: (
         f"no gain is shown to remain where an answer that is no option counts by the ranking ({_points(r)})"
     ),
-    "one type": lambda r: f"no gain is shown to remain without the {r['type']} questions ({_points(r)})",
+    "one type": lambda r: f"no gain is shown to remain without the {plain(r['type'])} questions ({_points(r)})",
 }
 _FEW = {
     True: "Each arm has one training run. Intervals and p values generalize to other questions and images like these: "
@@ -116,7 +116,7 @@ def reason_text(part: Json) -> str:
 
 def label(model: str) -> str:
     """Return a model's name in a sentence."""
-    return model if model == BASE else f"{model} arm"
+    return model if model == BASE else f"{plain(model)} arm"
 
 
 def about(part: Json, question: str) -> str:
@@ -145,7 +145,7 @@ def _statement(part: Json, question: str, comparison: Json) -> str:
         row = comparison["above_text_only"][part["first"]][part["condition"]]
         total = comparison["results"][part["first"]][part["condition"]]["total"]
         return (
-            f"{percent(total['accuracy'], 1)} ({span(total)}); text-only baseline {row['predictor']} "
+            f"{percent(total['accuracy'], 1)} ({span(total)}); text-only baseline {plain(row['predictor'])} "
             f"{percent(row['accuracy'], 1)} ({span(row)})"
         )
     if question == EVERY_ORDER:

@@ -63,9 +63,11 @@ def open_stock(folder: Path, params: ModelParams) -> tuple[Any, Any, str | None]
     Raises InputError if the folder cannot be opened.
     """
     device = {"": torch.cuda.current_device() if torch.cuda.is_available() else "cpu"}
-    model = AutoModelForImageTextToText.from_pretrained(folder, dtype="auto", device_map=device).eval()
+    model = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype="auto", device_map=device, trust_remote_code=False
+    ).eval()
     try:
-        processor = AutoProcessor.from_pretrained(folder)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
     except (ImportError, OSError, ValueError) as error:
         # Only for the part for videos, which questions about images do without.
         if family_of(model.config).processor is None or "torchvision" not in str(error).lower():
@@ -75,7 +77,7 @@ def open_stock(folder: Path, params: ModelParams) -> tuple[Any, Any, str | None]
     else:
         reason = None
         # Where torchvision is installed, AutoProcessor resizes with it.
-        processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil")
+        processor.image_processor = AutoImageProcessor.from_pretrained(folder, backend="pil", trust_remote_code=False)
     processor.family = family_of(model.config)
     processor.ends = tuple(model.generation_config.eos_token_id)
     return model, processor, reason

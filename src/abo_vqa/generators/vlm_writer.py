@@ -108,7 +108,9 @@ class QuestionWriter:
         self._schema = question_schema(params.longest_question, params.longest_word)
         try:
             name, commit = model_source(params.base, "generate.vlm.base")
-            self._processor = AutoProcessor.from_pretrained(name, revision=commit, backend="pil")
+            self._processor = AutoProcessor.from_pretrained(
+                name, revision=commit, backend="pil", trust_remote_code=False
+            )
             self._model: Any = load_base(params)
         except InputError:
             raise

@@ -2,7 +2,6 @@
 
 import abo_vqa.common.processor  # noqa: F401
 
-import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from hashlib import sha256
@@ -23,7 +22,7 @@ from abo_vqa.common.layout import (
 from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.params.measure import counterparts
 from abo_vqa.common.params.model import BASE
-from abo_vqa.common.runner import run_stage
+from abo_vqa.common.runner import model_argument, run_stage
 from abo_vqa.common.storage import replacing
 from abo_vqa.inference.conditions import Asked, questions_asked
 
@@ -32,9 +31,7 @@ LIBRARIES = ("torch", "transformers", "peft", "bitsandbytes", "pillow")
 
 def main() -> None:
     """Evaluate the base model, or one adapter."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="base, or an arm and a training seed, as standard-1")
-    name = parser.parse_args().model
+    name = model_argument(__doc__)
     params = read_params()
     params.arm_of(name)
     evaluate(name, params)

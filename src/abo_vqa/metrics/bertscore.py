@@ -105,6 +105,6 @@ def load_tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer
 
     # Tokenizers without this setting, such as BERT's, ignore it.
-    tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True)
+    tokenizer = AutoTokenizer.from_pretrained(path, add_prefix_space=True, trust_remote_code=False)
     tokenizer.model_max_length = min(tokenizer.model_max_length, _MAX_LENGTH)
     return tokenizer

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from PIL import Image
 from torch.nn.functional import pad
 
 from abo_vqa.common.storage import open_image
@@ -24,9 +25,14 @@ class ImagePart:
 
 def read_image(processor: Any, name: str, data: bytes) -> ImagePart:
     """Return an encoded image as the processor gives it to the model; InputError if it cannot be read."""
+    return process_image(processor, open_image(name, data))
+
+
+def process_image(processor: Any, image: Image.Image) -> ImagePart:
+    """Return a decoded image as the processor gives it to the model."""
     encoded = dict(
         processor(
-            images=[open_image(name, data)], text=[processor.image_token], add_special_tokens=False,
+            images=[image], text=[processor.image_token], add_special_tokens=False,
             return_text_replacement_offsets=True, return_tensors="pt",
         )
     )  # fmt: skip

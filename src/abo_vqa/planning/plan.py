@@ -100,7 +100,7 @@ def configuration(base: str, parameter: str) -> tuple[Any, bool]:
         pin = json.loads(path.read_text(encoding="utf-8"))
         name, commit = pin["id"], pin["commit"]
     try:
-        return AutoConfig.from_pretrained(name, revision=commit), Path(name).is_dir()
+        return AutoConfig.from_pretrained(name, revision=commit, trust_remote_code=False), Path(name).is_dir()
     except (OSError, ValueError) as error:
         raise InputError(
             f"{parameter}: the configuration of {name} cannot be read: {str(error).splitlines()[0]}; go online, or put "

@@ -64,7 +64,8 @@ def render_report(
     name: forest, curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns
     it. labels: how many answers contradict the listings, by question type (questions.label_truth).
     """
-    markdown = MarkdownIt("commonmark").enable("table")
+    # Names and answers may hold HTML, links and images of their own; the report's Markdown has none.
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,

@@ -2,8 +2,10 @@
 
 import io
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Literal
 
 import torch
@@ -17,10 +19,15 @@ from abo_vqa.inference.prompt_tree.single import SingleScorer
 from abo_vqa.model.adapters import attach_adapters, use_adapter
 from abo_vqa.model.base.loading import load_base, load_processor
 from abo_vqa.model.collators import QuestionCollator
+from abo_vqa.model.images import ImagePart, process_image
 from abo_vqa.model.shared_image import ImageCollator
 from abo_vqa.serving.checks import check_image, check_options, check_question
 
 _IMAGE = "asked"  # id of the only image; error messages about a question begin with it
+
+
+# What `Answerer.read` returns: processed, or the checked bytes where a family's images cannot be shared by questions.
+ReadImage = ImagePart | bytes
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Answerer:
         prompts: by model; the paper's for all others.
         """
         self._processor = load_processor(params)
+        # Images are read beside an answer; a tokenizer must not be used by two threads at once.
+        self._reader, self._reading = deepcopy(self._processor), Lock()
         base = load_base(params)
         self._context = base.config.get_text_config().max_position_embeddings
         images, limits = {_IMAGE: _gradient()}, (max_new_tokens, tokens_per_pass)
@@ -68,19 +77,38 @@ class Answerer:
         self.models = (BASE, *adapters)
         self._prompts = prompts or {}
         self._limits = max_new_tokens, tokens_per_pass
+        added = self._processor.tokenizer.added_tokens_decoder.values()
+        self._special = sorted({self._processor.image_token, *(one.content for one in added if one.special)})
 
     def answer(self, image: bytes, question: str, options: Sequence[str] | None, model: str = BASE) -> Reply:
         """Answer one question; InputError for a bad image, question or options, or for input beyond the context."""
-        check_image(image)
         return self.answer_checked(image, [Question(check_question(question), check_options(options))], model)[0]
 
     def answer_checked(self, image: bytes, questions: Sequence[Question], model: str = BASE) -> list[Reply]:
-        """Answer questions about one image, encoded once; serving.checks must have accepted image and questions.
+        """Answer questions about one image, encoded once; serving.checks must have accepted the questions.
 
-        Raises InputError for a text that contains a special token or exceeds the context.
+        Raises InputError for a bad image, and for a text that contains a special token or exceeds the context.
         """
+        return self.answer_read(self.read(image), questions, model)
+
+    def read(self, image: bytes) -> ReadImage:
+        """Decode an image and process it for `answer_read`, also beside an answer; InputError if it is bad."""
+        decoded = check_image(image)
+        if not self._shares:
+            return image
+        with self._reading:
+            return process_image(self._reader, decoded)
+
+    def check_tokens(self, questions: Sequence[Question]) -> None:
+        """Raise InputError for special tokens such as `<image>` and `<eos>`, which would not be tokenized as text."""
         for question in questions:
-            self._check_tokens(question)
+            for text in (question.text, *(question.options or ())):
+                if found := next((token for token in self._special if token in text), None):
+                    raise InputError(f"{text!r} contains {found}, a special token of the model; remove it")
+
+    def answer_read(self, image: ReadImage, questions: Sequence[Question], model: str = BASE) -> list[Reply]:
+        """Answer questions about an image of `read`, one call at a time; InputError as of `answer_checked`."""
+        self.check_tokens(questions)
         prompt = self._prompts.get(model, PAPER_PROMPT)
         prompts = [Prompt(prompt.text(q.text, q.options), q.options or ()) for q in questions]
         with use_adapter(self._model, model):
@@ -90,20 +118,13 @@ class Answerer:
             for question, answer in zip(questions, said, strict=True)
         ]
 
-    def _scorer(self, image: bytes) -> Scorer | SingleScorer:
-        known, (max_new_tokens, tokens_per_pass) = {_IMAGE: image}, self._limits
-        if not self._shares:
-            return SingleScorer(self._model, QuestionCollator(self._processor, known, self._context), max_new_tokens)
-        collator = ImageCollator(self._processor, known, None, self._context)
-        return Scorer(self._model, collator, max_new_tokens, tokens_per_pass)
-
-    def _check_tokens(self, question: Question) -> None:
-        """Raise InputError for special tokens such as `<image>` and `<eos>`, which would not be tokenized as text."""
-        added = self._processor.tokenizer.added_tokens_decoder.values()
-        own = sorted({self._processor.image_token, *(token.content for token in added if token.special)})
-        for text in (question.text, *(question.options or ())):
-            if found := next((token for token in own if token in text), None):
-                raise InputError(f"{text!r} contains {found}, a special token of the model; remove it")
+    def _scorer(self, image: ReadImage) -> Scorer | SingleScorer:
+        max_new_tokens, tokens_per_pass = self._limits
+        if isinstance(image, bytes):
+            collator = QuestionCollator(self._processor, {_IMAGE: image}, self._context)
+            return SingleScorer(self._model, collator, max_new_tokens)
+        shared = ImageCollator(self._processor, {_IMAGE: b""}, {_IMAGE: image}, self._context)
+        return Scorer(self._model, shared, max_new_tokens, tokens_per_pass)
 
 
 def _trial() -> dict[str, list[Prompt]]:

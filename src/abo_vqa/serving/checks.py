@@ -4,9 +4,11 @@ For input over HTTP and the command line; the stages check the experiment's data
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.storage import BadImage, NotAnImage, TooManyPixels, decode_image
@@ -23,13 +25,7 @@ MIN_OPTIONS, MAX_OPTIONS = 2, 26
 
 def read_image(path: Path) -> bytes:
     """Return the bytes of an image file, checked as `check_image` does; InputError names the file."""
-    if not os.path.isfile(path):  # unlike Path.is_file, accepts any text
-        raise InputError(f"{path}: no such file; give the path of an image")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    data = read_file(path)
     try:
         check_image(data)
     except InputError as error:
@@ -37,16 +33,48 @@ def read_image(path: Path) -> bytes:
     return data
 
 
-def check_image(data: bytes) -> None:
-    """Raise InputError unless these are the bytes of a whole image of bearable size.
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file, of a large one only more than an image may have; InputError names the file."""
+    if not os.path.isfile(path):  # unlike Path.is_file, accepts any text
+        raise InputError(f"{path}: no such file; give the path of an image")
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_IMAGE_BYTES + 1)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def check_image(data: bytes) -> Image.Image:
+    """Return the decoded image; InputError unless these are the bytes of a whole image of bearable size.
 
     What its header declares is looked at before a pixel is decoded.
     """
+    return _opened(data, _check_size)
+
+
+def count_pixels(data: bytes) -> int:
+    """Return the pixels that an image's header declares, without decoding any; InputError as of `check_image`."""
+
+    class Counted(Exception):
+        pass
+
+    def stop(width: int, height: int) -> None:
+        _check_size(width, height)
+        raise Counted(width * height)
+
+    try:
+        _opened(data, stop)
+    except Counted as counted:
+        return int(counted.args[0])
+    raise AssertionError("every image has a size")
+
+
+def _opened(data: bytes, check_size: Callable[[int, int], None]) -> Image.Image:
     if len(data) > MAX_IMAGE_BYTES:
         raise InputError(f"the image has more than {MAX_IMAGE_BYTES / 1e6:.0f} MB; give a smaller one")
     kinds = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
     try:
-        decode_image(data, FORMATS, _check_size)
+        return decode_image(data, FORMATS, check_size)
     except NotAnImage:
         raise InputError(f"{len(data)} bytes that are no {kinds} image") from None
     except TooManyPixels:

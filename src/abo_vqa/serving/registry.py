@@ -19,6 +19,7 @@ from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import BASE
 from abo_vqa.common.project import project_root
 from abo_vqa.common.storage import read_table
+from abo_vqa.common.tracking.address import masked
 from abo_vqa.common.tracking.run import find_run
 from abo_vqa.common.tracking.store import open_store
 from abo_vqa.serving.champion import Entry, choose_champion
@@ -60,8 +61,8 @@ def register_or_warn(comparison: Comparison, params: Params, run_id: str | None 
         print("\n".join(register(comparison, params, run_id)))
     except (InputError, MlflowException, OSError) as error:  # OSError: raised by requests
         print(
-            f"abo-vqa registry: warning: the adapters are not registered as versions of {MODEL!r}: {error}\n"
-            "Everything else is written. To register them later: abo-vqa register",
+            f"abo-vqa registry: warning: the adapters are not registered as versions of {MODEL!r}: "
+            f"{masked(str(error))}\nEverything else is written. To register them later: abo-vqa register",
             file=sys.stderr,
         )
 

@@ -4,16 +4,13 @@ MLflow copies this file and the modules that it imports into the model's folder 
 see packaging.py.
 """
 
-import base64
-import binascii
 import json
-import os
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
-import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
@@ -22,16 +19,12 @@ from ruamel.yaml import YAML
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import ModelParams, PromptParams
-from abo_vqa.serving.checks import check_image, check_options, check_question, read_image
 
 if TYPE_CHECKING:
-    from abo_vqa.serving.answering import Question, Reply
+    from abo_vqa.serving.answering import ReadImage
+    from abo_vqa.serving.asked import Asked
 
-# Paths in requests are read inside this folder only; default: the working directory.
-IMAGES_VARIABLE = "ABO_VQA_IMAGES"
-MAX_ROWS = 256
-_LONGEST_PATH = 1024  # characters; longer text is decoded as base64 without looking for a file
-_PROBLEMS_NAMED = 3
+MAX_DECODE_SECONDS = 20  # for all images of a request
 
 
 class Refused(MlflowException):
@@ -57,18 +50,18 @@ class ServedModel(PythonModel):
         from abo_vqa.serving.answering import Answerer
 
         settings, adapter = context.model_config, Path(context.artifacts["adapter"])
-        self._arm = settings["arm"]
+        self.arm = settings["arm"]
         model = ModelParams.model_validate(
             settings["model"] | {"base": context.artifacts.get("base", settings["base"])}
         )
         self._answerer = Answerer(
             model,
-            {self._arm: adapter},
+            {self.arm: adapter},
             settings["max_new_tokens"],
             settings["tokens_per_pass"],
-            {self._arm: PromptParams.model_validate(settings["prompt"])},
+            {self.arm: PromptParams.model_validate(settings["prompt"])},
         )
-        self._version = f"{_registered_as(adapter)}/{settings['adapter'][:12]}"
+        self.version = f"{_registered_as(adapter)}/{settings['adapter'][:12]}"
         # One request at a time: parallel requests gain nothing on one device and need more memory.
         self._turn = threading.Lock()
 
@@ -80,78 +73,53 @@ class ServedModel(PythonModel):
         model_input: columns image (path, base64 text or bytes of the file), question, and optionally options (a list
         of texts, None for an open question). Raises Refused naming the invalid rows.
         """
-        if not 1 <= len(model_input) <= MAX_ROWS:
-            raise Refused(f"{len(model_input)} rows given, must be 1 to {MAX_ROWS}")
-        with self._turn:
-            replies = self._replies(model_input.to_dict("records"))
+        asked = self.group(model_input.to_dict("records"))
+        # Before the lock: decoding is slow, and others can be answered meanwhile.
+        started, read = time.monotonic(), []
+        for each in asked:
+            read.append(self.read(each))
+            if time.monotonic() - started > MAX_DECODE_SECONDS:
+                raise Refused(f"reading the images took more than {MAX_DECODE_SECONDS} s; send fewer or smaller ones")
+        replies: dict[int, dict[str, Any]] = {}
+        for each, image in zip(asked, read, strict=True):
+            replies |= self.answer(each, image)
+        rows = [replies[place] for place in range(len(model_input))]
         return pd.DataFrame(
             {
-                "answer": [reply.answer for reply in replies],
-                "probabilities": pd.Series([reply.probabilities for reply in replies], dtype=object),
-                "model_version": self._version,
+                "answer": [row["answer"] for row in rows],
+                "probabilities": pd.Series([row["probabilities"] for row in rows], dtype=object),
+                "model_version": self.version,
             }
         )
 
-    def _replies(self, rows: list[dict[Any, Any]]) -> "list[Reply]":
-        by_image: dict[bytes, list[tuple[int, Question]]] = {}
-        problems = []
-        for place, row in enumerate(rows):
-            try:
-                image, question = _checked(row)
-                by_image.setdefault(image, []).append((place, question))
-            except InputError as error:
-                problems.append(f"row {place}: {error}")
-        if problems:
-            more = f"; and {len(problems) - _PROBLEMS_NAMED} more rows" if len(problems) > _PROBLEMS_NAMED else ""
-            raise Refused("; ".join(problems[:_PROBLEMS_NAMED]) + more)
-        replies: dict[int, Reply] = {}
-        for image, asked in by_image.items():
-            places, questions = zip(*asked, strict=True)
-            try:
-                found = self._answerer.answer_checked(image, questions, self._arm)
-            except InputError as error:
-                raise Refused(
-                    f"{'row' if len(places) == 1 else 'one of the rows'} {_listed(places)}: {error}"
-                ) from None
-            replies |= dict(zip(places, found, strict=True))
-        return [replies[place] for place in range(len(rows))]
+    def group(self, rows: list[dict[Any, Any]]) -> "list[Asked]":
+        """Return a request's questions by image, its texts and its images' headers checked; raises Refused."""
+        from abo_vqa.serving.asked import group_rows
 
+        try:
+            return group_rows(rows)
+        except InputError as error:
+            raise Refused(str(error)) from None
 
-def _checked(row: dict[Any, Any]) -> "tuple[bytes, Question]":
-    from abo_vqa.serving.answering import Question
+    def read(self, asked: "Asked") -> "ReadImage":
+        """Decode an image and process it for `answer`; needs no lock. Raises Refused."""
+        try:
+            self._answerer.check_tokens(asked.questions)
+            return self._answerer.read(asked.image)
+        except InputError as error:
+            raise Refused(asked.named(error)) from None
 
-    # A missing cell is NaN; Parquet returns lists as arrays.
-    given = {name: None if isinstance(value, float) and np.isnan(value) else value for name, value in row.items()}
-    options = given.get("options")
-    options = options.tolist() if isinstance(options, np.ndarray) else options
-    question = Question(check_question(given["question"]), check_options(options))
-    return _image(given["image"]), question
-
-
-def _image(given: Any) -> bytes:
-    """Return the image of a path, base64 text or bytes."""
-    if isinstance(given, bytes):
-        check_image(given)
-        return given
-    if not isinstance(given, str) or not given:
-        raise InputError("image: missing; give the path of a file, or the file as base64 text")
-    folder = Path(os.environ.get(IMAGES_VARIABLE) or ".").resolve()
-    if len(given) <= _LONGEST_PATH and "\0" not in given:
-        path = (folder / given).resolve()
-        if path.is_relative_to(folder) and os.path.isfile(path):
-            return read_image(path)
-    try:
-        data = base64.b64decode("".join(given.rpartition(";base64,")[2].split()), validate=True)
-    except (binascii.Error, ValueError):
-        raise InputError(
-            f"image: neither the path of a file in {folder} ({IMAGES_VARIABLE} names another folder) nor base64 text"
-        ) from None
-    check_image(data)
-    return data
-
-
-def _listed(places: tuple[int, ...]) -> str:
-    return ", ".join(map(str, places))
+    def answer(self, asked: "Asked", image: "ReadImage") -> dict[int, dict[str, Any]]:
+        """Return by row: answer, probabilities and model_version; image: of `read`. Raises Refused."""
+        try:
+            with self._turn:
+                replies = self._answerer.answer_read(image, asked.questions, self.arm)
+        except InputError as error:
+            raise Refused(asked.named(error)) from None
+        return {
+            place: {"answer": reply.answer, "probabilities": reply.probabilities, "model_version": self.version}
+            for place, reply in zip(asked.places, replies, strict=True)
+        }
 
 
 def _registered_as(adapter: Path) -> str:

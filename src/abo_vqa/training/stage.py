@@ -2,7 +2,6 @@
 
 import abo_vqa.common.processor  # noqa: F401
 
-import argparse
 import hashlib
 import json
 import os
@@ -32,7 +31,7 @@ from abo_vqa.common.layout import (
 )
 from abo_vqa.common.params import Params, read_params
 from abo_vqa.common.params.model import TrainParams
-from abo_vqa.common.runner import run_stage
+from abo_vqa.common.runner import model_argument, run_stage
 from abo_vqa.common.storage import replacing, write_json
 from abo_vqa.training.history import applied
 from abo_vqa.training.launch import use_gpus
@@ -77,9 +76,7 @@ questions in one word; its accuracy is in `reports/comparison.md` of the run tha
 
 def main() -> None:
     """Train one model as configured in params.yaml, in `train.processes` processes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True, help="an arm and a training seed of params.yaml, as standard-1")
-    name = parser.parse_args().model
+    name = model_argument(__doc__)
     params = read_params()
     params.training_of(name)
     settings = use_gpus(params.train)

@@ -10,13 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.params.data import GenerateParams, MatchingParams, SampleParams, SplitParams, ValidateParams
-from abo_vqa.common.params.group import Group, ParamsError
+from abo_vqa.common.params.group import Group, ParamsError, check_names
 from abo_vqa.common.params.measure import (
     AuditParams,
     CompareParams,
@@ -50,6 +50,12 @@ class Params(Group):
     compare: CompareParams
     registry: RegistryParams
     report: ReportParams
+
+    @field_validator("arms")
+    @classmethod
+    def _plainly_named(cls, arms: dict[str, ArmParams]) -> dict[str, ArmParams]:
+        check_names(arms)
+        return arms
 
     @model_validator(mode="after")
     def _no_arm_is_called_base(self) -> "Params":

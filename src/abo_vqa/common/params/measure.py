@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from abo_vqa.common.params.group import Count, Group, Share
+from abo_vqa.common.params.group import Count, Group, Share, check_names
 from abo_vqa.common.schema import MATCHED, OPEN, OPTIONS
 
 SHOWN = "shown"
@@ -80,16 +80,14 @@ class EvaluateParams(Group):
 
     @field_validator("conditions")
     @classmethod
-    def _named_without_separator(cls, conditions: dict[str, ConditionParams]) -> dict[str, ConditionParams]:
-        if wrong := [name for name in conditions if _SEPARATOR in name or not name]:
-            raise ValueError(
-                f"{wrong[0]!r}: a name must not be empty nor contain {_SEPARATOR}, which marks counterparts"
-            )
+    def _plainly_named(cls, conditions: dict[str, ConditionParams]) -> dict[str, ConditionParams]:
+        check_names(conditions)
         return conditions
 
     @field_validator("counterparts")
     @classmethod
     def _other_images_once(cls, images: list[str]) -> list[str]:
+        check_names(images)
         if SHOWN in images:
             raise ValueError(f"{SHOWN} is the image of the condition itself; name others")
         if repeated := sorted({image for image in images if images.count(image) > 1}):

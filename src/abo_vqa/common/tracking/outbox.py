@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from abo_vqa.common.journal import open_journal
+from abo_vqa.common.tracking.address import masked
 from abo_vqa.common.tracking.process import Process, this_process
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 # Journal of buffered entries, in their run's folder.
 ENTRIES = "entries.db"
+COPIES = "artifacts"  # of attached files, beside it
 # Seconds between attempts to reach a server: each attempt blocks the run for seconds.
 _PATIENCE = 60.0
 _OUTAGES = ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED")
@@ -102,18 +104,19 @@ class Outbox:
         self._folder.mkdir(parents=True, exist_ok=True)
         owner = self._folder / "owner.json"
         if not owner.exists():
-            owner.write_text(json.dumps({"uri": self._client.tracking_uri, **vars(this_process())}), encoding="utf-8")
+            named = {"uri": masked(self._client.tracking_uri), **vars(this_process())}
+            owner.write_text(json.dumps(named), encoding="utf-8")
         if "artifact" in entry:
             # Copied now: a temporary experiment's folder is gone when the server is back.
-            entry = {"artifact": str(_copy(Path(entry["artifact"]), self._folder / "artifacts"))}
+            entry = {"artifact": _copy(Path(entry["artifact"]), self._folder / COPIES).name}
         with open_journal(self._folder / ENTRIES) as journal:
             journal.append(uuid4().hex, entry)
 
     def _warn(self, error: Exception) -> None:
         print(
-            f"warning: the MLflow server {self._client.tracking_uri} cannot be reached; what run {self._run_id} logs "
-            f"is kept in {self._folder} and sent by the next run that reaches it, or by "
-            f"`abo-vqa send-runs`: {str(error)[:200]}",
+            f"warning: the MLflow server {masked(self._client.tracking_uri)} cannot be reached; what run "
+            f"{self._run_id} logs is kept in {self._folder} and sent by the next run that reaches it, or by "
+            f"`abo-vqa send-runs`: {masked(str(error))[:200]}",
             file=sys.stderr,
         )
 
@@ -128,7 +131,7 @@ def send_kept(client: "MlflowClient", folder: Path) -> list[str]:
         if not (kept.parent / ENTRIES).is_file():
             continue  # left by an older version in another form, or just being made
         owner = json.loads(kept.read_text(encoding="utf-8"))
-        if owner.pop("uri") == client.tracking_uri and not Process(**owner).is_alive():
+        if masked(owner.pop("uri")) == masked(client.tracking_uri) and not Process(**owner).is_alive():
             send_folder(client, kept.parent)
             sent.append(kept.parent.name)
     return sent
@@ -138,6 +141,8 @@ def send_folder(client: "MlflowClient", folder: Path) -> None:
     """Send a run's buffered entries in order and remove its folder."""
     with open_journal(folder / ENTRIES) as journal:
         for key, entry in zip(journal.keys(), journal.read(), strict=True):
+            if "artifact" in entry:  # by name, because the project may have been moved
+                entry = {"artifact": str(folder / COPIES / Path(entry["artifact"]).name)}
             post(client, folder.name, entry)
             journal.remove(key)
     shutil.rmtree(folder)

@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 
@@ -13,26 +14,27 @@ HOST_TAG, PID_TAG, STARTED_TAG = "process.host", "process.pid", "process.started
 
 @dataclass(frozen=True)
 class Process:
-    """A process on this host. started: seconds since 1970; it distinguishes reused process ids."""
+    """A process on this host.
+
+    started: the boot of the machine and the clock tick since then; it distinguishes reused process ids, also after
+    someone sets the clock.
+    """
 
     pid: int
-    started: int
+    started: str
 
     @classmethod
     def of_tags(cls, tags: Mapping[str, str]) -> "Process":
         """Return the process that a run's tags name; KeyError if they name none."""
-        return cls(int(tags[PID_TAG]), int(tags[STARTED_TAG]))
+        return cls(int(tags[PID_TAG]), tags[STARTED_TAG])
 
     def tags(self) -> dict[str, str]:
         """Return the tags of a run that this process writes."""
-        return {HOST_TAG: this_host(), PID_TAG: str(self.pid), STARTED_TAG: str(self.started)}
+        return {HOST_TAG: this_host(), PID_TAG: str(self.pid), STARTED_TAG: self.started}
 
     def is_alive(self) -> bool:
         """Return whether it still runs."""
-        try:
-            return _known(psutil.Process(self.pid)) == self
-        except psutil.NoSuchProcess:
-            return False
+        return process(self.pid) == self
 
     def __str__(self) -> str:
         return f"{this_host()}/{self.pid}/{self.started}"
@@ -45,7 +47,23 @@ def this_host() -> str:
 
 def this_process() -> Process:
     """Return the current process."""
-    return _known(psutil.Process())
+    found = process(os.getpid())
+    assert found is not None
+    return found
+
+
+def process(pid: int) -> Process | None:
+    """Return the running process with an id; None if there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        if Path("/proc/self/stat").exists():
+            return None
+        # No Linux: the start by the clock.
+        return Process(pid, str(int(psutil.Process(pid).create_time()))) if psutil.pid_exists(pid) else None
+    # The first field is the third of proc(5): the state. A zombie has ended, but its parent has not asked for it.
+    return None if fields[0] in (b"Z", b"X") else Process(pid, f"{boot}/{int(fields[19])}")
 
 
 def pipeline() -> Process | None:
@@ -57,15 +75,11 @@ def pipeline() -> Process | None:
     if not os.environ.get("DVC_STAGE"):
         return None
     if given := os.environ.get(PIPELINE):
-        return _known(psutil.Process(int(given))) if psutil.pid_exists(int(given)) else None
+        return process(int(given))
     for ancestor in psutil.Process().parents():
         try:
             if "DVC_STAGE" not in ancestor.environ():
-                return _known(ancestor)
+                return process(ancestor.pid)
         except psutil.AccessDenied:
             return None
     return None
-
-
-def _known(process: psutil.Process) -> Process:
-    return Process(process.pid, int(process.create_time()))

@@ -10,6 +10,13 @@ from filelock import FileLock
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.project import project_root
+from abo_vqa.common.tracking.address import (
+    VARIABLE,
+    follow_moved_project,
+    is_database,
+    masked,
+    tracking_address,
+)
 from abo_vqa.common.tracking.outbox import is_outage, send_kept
 from abo_vqa.common.tracking.process import HOST_TAG, Process, this_host
 
@@ -42,23 +49,27 @@ def open_store(fallback: bool = True) -> tuple["MlflowClient", str]:
     from mlflow.exceptions import MlflowException
 
     root = project_root()
-    local = f"sqlite:///{root / DATABASE}"
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or local
+    uri = tracking_address(root, root / DATABASE)
     with FileLock(root / f"{DATABASE}.lock"):
         try:
             return _open(uri, root)
+        except ImportError as error:
+            raise InputError(
+                f"{VARIABLE}: {masked(uri)} needs a package that is not installed ({error}): "
+                "`pip install 'psycopg[binary]'` for PostgreSQL, or give the address of an MLflow server"
+            ) from None
         except MlflowException as error:
             if not (fallback and uri.startswith(("http://", "https://")) and is_outage(error)):
                 raise InputError(
-                    f"the MLflow store {uri.removeprefix('sqlite:///')} cannot be opened: {error.message.strip()}; "
-                    "correct MLFLOW_TRACKING_URI, or move the store away"
-                ) from error
+                    f"the MLflow store {masked(uri).removeprefix('sqlite:///')} cannot be opened: "
+                    f"{masked(error.message.strip())}; correct {VARIABLE}, or move the store away"
+                ) from None
             print(
-                f"warning: the MLflow server {uri} cannot be reached, so this run is kept in {root / DATABASE} and is "
-                f"missing there: {error.message.strip()[:200]}",
+                f"warning: the MLflow server {masked(uri)} cannot be reached, so this run is kept in {root / DATABASE} "
+                f"and is missing there: {masked(error.message.strip())[:200]}",
                 file=sys.stderr,
             )
-        return _open(local, root)
+        return _open(f"sqlite:///{root / DATABASE}", root)
 
 
 def outbox_folder() -> Path:
@@ -70,18 +81,18 @@ def _open(uri: str, root: Path) -> tuple["MlflowClient", str]:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=uri)
-    # A server sets its artifact location itself.
-    local = uri == f"sqlite:///{root / DATABASE}"
-    experiment = _experiment(client, (root / ARTIFACTS).as_uri() if local else None)
+    experiment = _experiment(client, uri, root / ARTIFACTS)
     send_kept(client, root / UNSENT)
     _sweep(client, experiment)
     return client, experiment
 
 
-def _experiment(client: "MlflowClient", artifacts: str | None) -> str:
+def _experiment(client: "MlflowClient", uri: str, artifacts: Path) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        return client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        # A server sets the location itself; for a database, MLflow's default is the working folder.
+        return client.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri() if is_database(uri) else None)
+    follow_moved_project(uri, found.artifact_location, artifacts)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     return found.experiment_id

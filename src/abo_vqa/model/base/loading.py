@@ -85,6 +85,7 @@ def load_base(params: WeightsParams, attention: str | None = None) -> PreTrained
         quantization_config=bitsandbytes_config(quantization, config) if quantization.load_in_4bit else None,
         device_map=device,
         attn_implementation=attention,
+        trust_remote_code=False,
     )
     guard_cpu_quantization(model)
     return model.eval()
@@ -130,9 +131,11 @@ def load_config(params: WeightsParams) -> Any:
     """Return the base model's configuration, without its weights; InputError if it cannot be opened."""
     name, commit = model_source(params.base, "model.base")
     try:
-        return AutoConfig.from_pretrained(name, revision=commit)
+        return AutoConfig.from_pretrained(name, revision=commit, trust_remote_code=False)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if "trust_remote_code" in str(error):
+            reason = "it brings code of its own, which is never run; transformers must know the model"
         raise InputError(
             f"model.base: cannot open {params.base!r}: {reason} (give a model folder or a downloadable id)"
         ) from error

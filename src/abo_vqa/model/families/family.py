@@ -37,11 +37,11 @@ class Family:
         source: arguments of from_pretrained; fit: model.image.
         """
         if self.processor is None:
-            return AutoProcessor.from_pretrained(**source, backend="pil")
+            return AutoProcessor.from_pretrained(**source, backend="pil", trust_remote_code=False)
         name, commit = source["pretrained_model_name_or_path"], source["revision"]
         saved, _ = self.processor.get_processor_dict(name, revision=commit)
-        images = AutoImageProcessor.from_pretrained(**source, backend="pil")
-        parts = [images, AutoTokenizer.from_pretrained(**source), _NoVideos()]
+        images = AutoImageProcessor.from_pretrained(**source, backend="pil", trust_remote_code=False)
+        parts = [images, AutoTokenizer.from_pretrained(**source, trust_remote_code=False), _NoVideos()]
         kind: Any = type(self.processor.__name__, (_WithoutVideos, self.processor), {})
         return kind.from_args_and_dict(parts, saved)
 

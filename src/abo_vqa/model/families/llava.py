@@ -21,7 +21,7 @@ class Llava(Family):
 
     def load_processor(self, source: Mapping[str, Any], fit: str) -> Any:
         """Return the processor; fit: how a photograph becomes square."""
-        tokenizer = AutoTokenizer.from_pretrained(**source)
+        tokenizer = AutoTokenizer.from_pretrained(**source, trust_remote_code=False)
         name, commit = source["pretrained_model_name_or_path"], source["revision"]
         saved, _ = LlavaProcessor.get_processor_dict(name, revision=commit)
         vision = self.config.vision_config

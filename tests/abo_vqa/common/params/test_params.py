@@ -51,7 +51,7 @@ def test_the_committed_parameters_are_valid(root: Path) -> None:
         ("evaluate.conditions.options.count", 9, "evaluate.conditions.options.count"),
         ("evaluate.conditions.matched.count", 3, "not allowed with matched options"),
         ("evaluate.conditions.open.question", "none", "leaves nothing to answer without options"),
-        ("evaluate.conditions", {"open/blank": {}}, "a name must not be empty nor contain /"),
+        ("evaluate.conditions", {"open/blank": {}}, "a name consists of a-z, 0-9, _ and -"),
         ("evaluate.counterparts", ["shown"], "evaluate.counterparts: shown is the image of the condition itself"),
         ("evaluate.counterparts", ["blank", "blank"], "evaluate.counterparts: blank is listed twice"),
         (

@@ -9,7 +9,7 @@ from requests import ConnectionError
 
 from abo_vqa.common.journal import open_journal
 from abo_vqa.common.tracking import outbox
-from abo_vqa.common.tracking.outbox import ENTRIES, Outbox, send_folder, send_kept
+from abo_vqa.common.tracking.outbox import COPIES, ENTRIES, Outbox, send_folder, send_kept
 
 
 class Client:
@@ -65,7 +65,7 @@ def test_a_later_run_sends_what_an_ended_one_has_left(tmp_path: Path) -> None:
     client.room = 10
     assert send_kept(client, tmp_path) == [], "its process is alive"
     owner = tmp_path / "run/owner.json"
-    owner.write_text(json.dumps(json.loads(owner.read_text()) | {"started": 0}))
+    owner.write_text(json.dumps(json.loads(owner.read_text()) | {"started": "0"}))
     other = Client(room=10)
     other.tracking_uri = "http://another"
     assert send_kept(other, tmp_path) == []
@@ -88,4 +88,4 @@ def test_artifacts_are_kept_as_they_are_now(tmp_path: Path) -> None:
     Outbox(client, "run", tmp_path / "unsent").send({"artifact": str(file)})
     file.write_text("later")
     [entry] = waiting(tmp_path / "unsent/run")
-    assert Path(entry["artifact"]).read_text() == "now"
+    assert (tmp_path / "unsent/run" / COPIES / entry["artifact"]).read_text() == "now"

@@ -17,7 +17,7 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import read_params
 from abo_vqa.common.project import project_root
 from abo_vqa.common.tracking import run as runs
-from abo_vqa.common.tracking.process import HOST_TAG, PID_TAG, STARTED_TAG, Process, this_process
+from abo_vqa.common.tracking.process import HOST_TAG, PID_TAG, STARTED_TAG, Process, process, this_process
 from abo_vqa.common.tracking.run import PARENT_TAG, Run, find_run, flatten_params, pipeline_run, tracked_run
 from abo_vqa.common.tracking.store import open_store
 from paths import ROOT
@@ -380,5 +380,28 @@ def test_a_run_is_found_by_what_it_made(root):
 
 
 def test_a_process_is_not_taken_for_another_with_its_number():
-    assert this_process().is_alive()
-    assert not Process(this_process().pid, this_process().started - 60).is_alive()
+    me = this_process()
+    boot, ticks = me.started.split("/")
+    assert me.is_alive()
+    assert not Process(me.pid, f"{boot}/{int(ticks) - 1}").is_alive()
+    assert not Process(me.pid, f"another-boot/{ticks}").is_alive()
+
+
+def test_a_process_lives_on_when_the_clock_is_set(monkeypatch):
+    """The system derives starting times from the clock: set forward by an hour, all processes began an hour later."""
+    import psutil
+
+    known, began, booted = this_process(), psutil.Process.create_time, psutil.boot_time
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: began(self) + 3600)
+    monkeypatch.setattr(psutil, "boot_time", lambda: booted() + 3600)
+    monkeypatch.setattr(time, "time", lambda now=time.time: now() + 3600)
+    assert known.is_alive() and this_process() == known
+
+
+def test_a_process_that_has_ended_is_not_alive_before_its_parent_asks():
+    child = subprocess.Popen([sys.executable, "-c", "pass"], stdin=subprocess.PIPE)
+    known = process(child.pid)
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    assert known is not None and not known.is_alive()
+    child.wait()
+    assert not known.is_alive() and process(child.pid) is None

@@ -116,7 +116,7 @@ def test_a_server_that_goes_away_gets_everything_later(
     server.start()
     # A living process may still be sending; this one stands for the next, so the first has to be another's.
     owner = json.loads((kept / "owner.json").read_text())
-    (kept / "owner.json").write_text(json.dumps(owner | {"started": 0}))
+    (kept / "owner.json").write_text(json.dumps(owner | {"started": "0"}))
     command = [sys.executable, "-m", "abo_vqa.commands.app", "send-runs"]
     sent = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": f"{ROOT}/src"})
     assert f"1 runs sent to {server.uri}; 0 wait" in sent.stdout, sent.stderr
