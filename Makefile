@@ -22,9 +22,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores; some packages have files for other Pythons
 	touch $@
 
-repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print the table
-	abo-vqa repro
-	@cat reports/comparison.md
+repro: $(VENV)/installed ## set up, run the experiment and open its report
+	@abo-vqa repro --open
 
 # Three processes even on two cores: tests of whole pipelines wait a third of the time, for DVC, servers and the disk.
 test: $(VENV)/installed ## set up and run every test

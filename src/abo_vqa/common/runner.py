@@ -2,9 +2,11 @@
 
 import atexit
 import gc
+import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 
 # In dvc.yaml every stage depends on all of common/, in one line; so every stage imports all of it, these two from here.
@@ -20,12 +22,22 @@ gc.set_threshold(50_000)
 TERMINATED = 128 + signal.SIGTERM
 
 
+def quiet_libraries() -> None:
+    """Silence what libraries print about themselves and a user cannot act on; call before they are imported."""
+    # On processors with AVX-512 BF16 bitsandbytes looks for a compiled kernel on the hub and reports that there is none.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    # The Trainer reads the old name of its own model's property.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # a bar for each Parquet file
+
+
 def run_stage(name: str, stage: Callable[[], None]) -> None:
     """Run one stage and end the process; print an InputError and exit with status 1, turn SIGTERM into SystemExit.
 
     SystemExit lets every `with` block close, so that an MLflow run ends as FAILED instead of RUNNING forever.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    quiet_libraries()
     try:
         with readable_errors(name):
             stage()

@@ -65,6 +65,8 @@ def main() -> None:
         run.tag_output(COMPARISON)
     for question in in_words(comparison)["questions"]:
         print(f"{question['question']} {question['answer']}")
+    gains = sum(row["significant"] == "better" for row in comparison["differences"])
+    print(f"compare: {len(comparison['differences'])} planned differences, {gains} of them significantly positive")
 
 
 def validation_accuracy(models: Sequence[str]) -> float | None:

@@ -76,6 +76,7 @@ def main() -> None:
         totals = ", ".join(f"{condition} {group['total']['accuracy']:.1%}" for condition, group in summary.items())
         print(f"score {name}: {totals}")
     write_json(SCORES, report)
+    print(f"score: {len(tables)} models, {len(rows)} questions, {len(asked)} conditions with and without the image")
 
 
 def _asked_by(model: str) -> str:

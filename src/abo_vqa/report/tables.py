@@ -193,7 +193,7 @@ def type_table(comparison: Comparison, condition: str) -> str:
     first = groups[0]["by_type"]
     rows = [
         [kind, str(first[kind]["n"]), *(percent(group["by_type"][kind]["accuracy"], 1) for group in groups)]
-        for kind in sorted(first, key=lambda kind: (-first[kind]["n"], kind))
+        for kind in sorted(first)
     ]
     last = ["all", str(groups[0]["total"]["n"]), *(percent(group["total"]["accuracy"], 1) for group in groups)]
     return markdown_table([f"`{condition}`", "n", *comparison["models"]], [*rows, last])

@@ -25,6 +25,7 @@ from abo_vqa.model.images import model_inputs
 from abo_vqa.training.averaging import AverageWeights
 from abo_vqa.training.bounded_trainer import BoundedTrainer
 from abo_vqa.training.history import Row, applied, curve, history, last_checkpoint
+from abo_vqa.training.progress import use_bar
 from abo_vqa.training.settings import lora_config, trainer_arguments
 from abo_vqa.training.soundness import NO_GRADIENT, check_skipped, check_step
 
@@ -270,6 +271,7 @@ def train_arm(
         if "Target modules" in str(error):  # PEFT's message if nothing matches
             raise InputError(f"train.lora.targets: {error}") from None
         raise
+    use_bar(trainer)
     model = cast(PeftModel, trainer.model)
     guard_cpu_quantization(model)
     checkpoint = last_checkpoint(scratch)
