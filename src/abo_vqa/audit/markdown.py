@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from abo_vqa.audit.audit import PREDICTORS
-from abo_vqa.common.schema import CROSS_FITTED, TEST
+from abo_vqa.common.schema import CROSS_FITTED, TEST, best_baseline
 from abo_vqa.statistics.display import markdown_table, percent
 
 
@@ -27,13 +27,11 @@ def render_audit(report: Mapping[str, Any], confidence: float) -> str:
 
 def best_line(report: Mapping[str, Any]) -> str:
     """Return the best baseline of every condition and its accuracy on the test split, in one line."""
-    best = {
-        condition: max(predictors.items(), key=lambda item: item[1]["total"]["accuracy"])
-        for condition, predictors in report[TEST].items()
+    best = {condition: best_baseline(report, condition) for condition in report[TEST]}
+    shown = {
+        condition: percent(report[TEST][condition][name]["total"]["accuracy"], 1) for condition, name in best.items()
     }
-    return ", ".join(
-        f"{condition} {percent(row['total']['accuracy'], 1)} ({name})" for condition, (name, row) in best.items()
-    )
+    return ", ".join(f"{condition} {accuracy} ({best[condition]})" for condition, accuracy in shown.items())
 
 
 def split_table(report: Mapping[str, Any]) -> str:

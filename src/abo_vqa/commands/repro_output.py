@@ -161,10 +161,11 @@ class _Job:
 
 
 def _summary(stage: str, lines: Sequence[str]) -> str:
-    """Return the last line that a stage printed, without its name."""
-    told = (line for line in reversed(lines) if line and not _BAR.search(line) and not line.startswith(("> ", *_DVC)))
-    last = next((line for line in told if not _RUNS.match(line)), "")
-    return re.sub(rf"^{re.escape(stage.partition('@')[0])}(?: [\w-]+)?: ", "", last)
+    """Return the last line that a stage printed under its name, without that; else its last line."""
+    told = [line for line in reversed(lines) if line and not _BAR.search(line) and not line.startswith(("> ", *_DVC))]
+    named = re.compile(rf"{re.escape(re.split('[@_]', stage)[0])}(?: [\w-]+)?: ")
+    line = next((line for line in told if named.match(line)), "") or next(iter(told), "")
+    return named.sub("", line, count=1)
 
 
 def _duration(seconds: float) -> str:

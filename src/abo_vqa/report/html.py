@@ -82,7 +82,7 @@ def render_report(
         "markdown": lambda text: Markup(markdown.render(text)),
         "inline": lambda text: Markup(markdown.renderInline(text.replace(" %", "\N{NO-BREAK SPACE}%"))),
         "base64": lambda content: base64.b64encode(content).decode(),
-        "percent": lambda share, digits=0: tables.percent(share, digits).replace(" ", "\N{NO-BREAK SPACE}"),
+        "percent": _percent,
         "span": tables.span,
         "capital": lambda text: text[:1].upper() + text[1:],
         "answer_class": _answer_class,
@@ -127,8 +127,8 @@ def pick_gallery(
 
     questions: of the test split. predictions: by model, one table per training run. Each image has `image` (encoded
     bytes), `image_id`, `path` and `questions`; each question has its fields and `answers`: by condition, the options if
-    they differ from the given ones, and by model whether most of its runs are right, how many are, and the wrong answers
-    of the others, the most frequent first.
+    they differ from the given ones, and by model whether most of its runs are right, how many are, and the others'
+    wrong answers, the most frequent first.
     """
     by_image: dict[str, list[Row]] = {}
     for row in questions:
@@ -200,6 +200,10 @@ def _of_runs(rows: Sequence[Row]) -> dict[str, Any]:
         "count": f"{right}/{len(rows)}" if len(rows) > 1 else "",
         "wrong": [text for text, _ in wrong.most_common(_WRONG_ANSWERS)],
     }
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    return tables.percent(share, digits).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _answer_class(answer: str) -> str:

@@ -255,7 +255,7 @@ def test_the_comparison_is_logged_with_the_runs_that_made_it(project, monkeypatc
     client, experiment = open_store()
     [run] = client.search_runs([experiment], "attributes.run_name = 'compare'")
     metrics = json.loads((project / "reports/metrics.json").read_text())
-    assert run.data.metrics["options/open/accuracy"] == metrics["options"]["open/accuracy"]
+    assert run.data.metrics["accuracy_options/open"] == metrics["options"]["open/accuracy"]
     made_by = {name: value for name, value in run.data.tags.items() if name.startswith("run.")}
     assert made_by == {"run.train-options-2": trained.id}, "what another store's run made has no tag"
     found = find_run(Path("reports/comparison.json"))

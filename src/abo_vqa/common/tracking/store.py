@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.project import project_root
+from abo_vqa.common.tracking.describe import EXPERIMENT_TAGS
 from abo_vqa.common.tracking.outbox import is_outage, send_kept
 from abo_vqa.common.tracking.process import HOST_TAG, Process, this_host
 
@@ -81,9 +82,11 @@ def _open(uri: str, root: Path) -> tuple["MlflowClient", str]:
 def _experiment(client: "MlflowClient", artifacts: str | None) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
-        return client.create_experiment(EXPERIMENT, artifact_location=artifacts)
+        return client.create_experiment(EXPERIMENT, artifact_location=artifacts, tags=dict(EXPERIMENT_TAGS))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    for tag in EXPERIMENT_TAGS.keys() - found.tags.keys():  # what a person has written stays
+        client.set_experiment_tag(found.experiment_id, tag, EXPERIMENT_TAGS[tag])
     return found.experiment_id
 
 
