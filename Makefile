@@ -8,7 +8,7 @@ export PYTHONPATH := src
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro test test-fast lint experiments ui serve preset lock dag docs-data docs-params plots-page demo-data \
+.PHONY: help repro test test-fast lint experiments metrics ui serve preset lock dag docs-data docs-params plots-page demo-data \
 	demo-model clean
 
 help: ## list the targets
@@ -40,6 +40,9 @@ lint: $(VENV)/installed ## ruff and mypy
 experiments: $(VENV)/installed ## list the experiments: accuracies and the parameters that differ
 	dvc exp show --only-changed --drop '^(src|data|tables|models|reports|expectations)'
 
+metrics: $(VENV)/installed ## the accuracies beside those of the last commit, unchanged ones too
+	dvc metrics diff --all
+
 ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
 
@@ -49,8 +52,8 @@ serve: $(VENV)/installed ## serve the champion on 127.0.0.1: make serve [MODEL=m
 preset: $(VENV)/installed ## apply a preset to params.yaml: make preset TO=paper; without TO: list the presets
 	abo-vqa preset $(TO)
 
-dag: $(VENV)/installed ## draw the stages
-	dvc dag
+dag: $(VENV)/installed ## draw the stages of dvc.yaml into docs/pipeline.svg
+	python docs/draw_pipeline.py
 
 docs-data: $(VENV)/installed ## build reports/data_docs/index.html: the expectations and their results
 	abo-vqa data-docs
