@@ -8,7 +8,7 @@ export PYTHONPATH := src
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro test test-fast lint ui experiments docs lock plots-page demo-data demo-model clean
+.PHONY: help repro test test-fast lint ui experiments metrics docs dag lock plots-page demo-data demo-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,9 +21,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true  # on all cores; some packages have files for other Pythons
 	touch $@
 
-repro: $(VENV)/installed ## set up and run the experiment: dvc repro, then print the table
-	abo-vqa repro
-	@cat reports/comparison.md
+repro: $(VENV)/installed ## set up, run the experiment and open its report
+	@abo-vqa repro --open
 
 # Three processes even on two cores: tests of whole pipelines wait a third of the time, for DVC, servers and the disk.
 test: $(VENV)/installed ## set up and run every test
@@ -40,6 +39,9 @@ lint: $(VENV)/installed ## ruff and mypy
 experiments: $(VENV)/installed ## list the experiments: accuracies and the parameters that differ
 	dvc exp show --only-changed --drop '^(src|data|tables|models|reports|expectations)'
 
+metrics: $(VENV)/installed ## the accuracies beside those of the last commit, unchanged ones too
+	dvc metrics diff --all
+
 ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
 
@@ -47,6 +49,9 @@ docs: $(VENV)/installed ## build the documentation as a site: python -m http.ser
 	test -x $(VENV)/bin/mkdocs || $(VENV)/bin/python -m pip install --quiet --constraint requirements.lock --no-build-isolation --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 mkdocs build --quiet
 	@echo 'site/index.html; with search: python -m http.server -d site'
+
+dag: $(VENV)/installed ## draw the stages of dvc.yaml into docs/pipeline.svg
+	python docs/draw_pipeline.py
 
 plots-page: $(VENV)/installed ## rebuild .dvc/plots/page.html, so that `dvc plots` works offline (needs npm)
 	python .dvc/plots/make_page.py

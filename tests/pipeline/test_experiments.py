@@ -96,7 +96,7 @@ def test_every_model_has_its_runs_in_mlflow(finished: Path) -> None:
     with sqlite3.connect(finished / "mlflow.db") as store:
         names = {name for (name,) in store.execute("select distinct key from metrics")}
         steps = store.execute("select count(distinct step) from metrics where key = 'grad_norm/post_clip'").fetchone()
-    assert {"loss", "grad_norm/pre_clip", "grad_norm/post_clip", "options/accuracy", "open/accuracy"} <= names
+    assert {"loss", "grad_norm/pre_clip", "grad_norm/post_clip", "accuracy/options", "accuracy/open"} <= names
     assert steps[0] > 5
 
 
@@ -225,7 +225,11 @@ def test_a_training_seed_more_trains_and_asks_just_that_one_side_by_side(finishe
     assert two_seeds != original
     params.write_text(two_seeds)
     try:
-        ran = stages_run(run("abo-vqa repro --jobs 2", finished))
+        out = run("abo-vqa repro --jobs 2", finished)
+        # A line begins with the stage that ended; the last is the summary of all.
+        ran = [line.split()[0] for line in out.splitlines() if re.match(r"[\w@-]+ +\d+:\d\d", line)]
+        assert "FutureWarning" not in out and len(out.splitlines()) <= 60
+        assert f"{len(ran)} stages in " in out and "Did showing the options in training help?" in out
         new = {f"{stage}@{arm}-5" for stage in ("train", "evaluate") for arm in MODELS[1:]}
         assert set(ran) == new | {"score", "compare", "register", "report"} and len(ran) == len(set(ran))
         comparison = json.loads((finished / "reports/comparison.json").read_text())
@@ -253,7 +257,8 @@ def test_a_failing_stage_ends_the_others_with_its_status(finished: Path) -> None
     params.write_text(original.replace("optimizer: auto", "optimizer: adam_of_nowhere"))
     try:
         out = run("abo-vqa repro --jobs 2", finished, ok=False)
-        assert "adam_of_nowhere" in out and "Running stage 'compare'" not in out
+        assert "adam_of_nowhere" in out and "compare " not in out
+        assert re.search(r"stage train@\w+-1 failed; its whole output:\nRunning stage 'train@", out)
     finally:
         params.write_text(original)
         run("dvc checkout", finished)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from abo_vqa.audit.audit import PREDICTORS
-from abo_vqa.common.schema import CROSS_FITTED, TEST
+from abo_vqa.common.schema import CROSS_FITTED, TEST, best_baseline
 from abo_vqa.statistics.display import markdown_table, percent
 
 
@@ -25,6 +25,15 @@ def render_audit(report: Mapping[str, Any], confidence: float) -> str:
     return "\n\n".join(sections) + "\n"
 
 
+def best_line(report: Mapping[str, Any]) -> str:
+    """Return the best baseline of every condition and its accuracy on the test split, in one line."""
+    best = {condition: best_baseline(report, condition) for condition in report[TEST]}
+    shown = {
+        condition: percent(report[TEST][condition][name]["total"]["accuracy"], 1) for condition, name in best.items()
+    }
+    return ", ".join(f"{condition} {accuracy} ({best[condition]})" for condition, accuracy in shown.items())
+
+
 def split_table(report: Mapping[str, Any]) -> str:
     """Return the accuracy of every baseline on every split, as a Markdown table."""
     parts = [TEST, *(part for part in report if part not in (TEST, CROSS_FITTED)), CROSS_FITTED]
@@ -41,7 +50,7 @@ def split_table(report: Mapping[str, Any]) -> str:
 def _type_table(condition: str, predictors: Mapping[str, Any]) -> str:
     by_type = {name: group["by_type"] for name, group in predictors.items()}
     first = next(iter(by_type.values()))
-    kinds = sorted(first, key=lambda kind: (-first[kind]["n"], kind))
+    kinds = sorted(first)
     rows = [[name, *(percent(found[kind]["accuracy"], 1) for kind in kinds)] for name, found in by_type.items()]
     rows.append(["questions", *(str(first[kind]["n"]) for kind in kinds)])
     return markdown_table([f"`{condition}`", *kinds], rows)

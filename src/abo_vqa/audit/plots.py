@@ -52,7 +52,7 @@ def _parts(report: Mapping[str, Any]) -> list[str]:
 
 def _kinds(report: Mapping[str, Any], condition: str) -> list[str]:
     found = report[TEST][condition][best_baseline(report, condition)]["by_type"]
-    return sorted(found, key=lambda kind: (-found[kind]["n"], kind))
+    return sorted(found)
 
 
 def _draw(panel: Any, labels: Sequence[str], parts: Mapping[str, Sequence[Mapping[str, float] | None]]) -> None:

@@ -3,9 +3,11 @@
 import argparse
 import atexit
 import gc
+import logging
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable
 
 # In dvc.yaml every stage depends on all of common/, in one line; so every stage imports all of it, these two from here.
@@ -40,6 +42,15 @@ def model_argument(about: str | None) -> str:
     return model_name(given.arm, given.replicate) if pair else given.model
 
 
+def quiet_libraries() -> None:
+    """Silence what libraries print about themselves and a user cannot act on; call before they are imported."""
+    # On processors with AVX-512 BF16 bitsandbytes looks for a kernel on the hub and reports that there is none.
+    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+    # The Trainer reads the old name of its own model's property.
+    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # a bar for each Parquet file
+
+
 def run_stage(name: str, stage: Callable[[], None]) -> None:
     """Run one stage and end the process; print an InputError and exit with status 1, turn SIGTERM into SystemExit.
 
@@ -48,6 +59,7 @@ def run_stage(name: str, stage: Callable[[], None]) -> None:
     """
     signal.signal(signal.SIGTERM, _terminate)
     end_with_dvc()
+    quiet_libraries()
     lock = wait_to_be_alone("-".join([name, *(argument.lstrip("-") for argument in sys.argv[1:])]))
     try:
         with readable_errors(name):

@@ -31,6 +31,7 @@ def main() -> None:
     # Imported here: a wrong parameter is reported before seconds of importing.
     import pandas as pd
 
+    from abo_vqa.common.tracking.describe import by_measure
     from abo_vqa.common.tracking.run import arm_run, find_run, pipeline_run
     from abo_vqa.comparison.compare import accuracies, compare, flat_metrics
     from abo_vqa.comparison.words import in_words
@@ -51,9 +52,10 @@ def main() -> None:
     with pipeline_run("compare", params) as run:
         run.log_dataset(split_table("test"), "evaluation", comparison["questions"])
         for model, found in accuracy.items():
-            run.log_metrics({f"{model}/{name}": value for name, value in found.items()})
+            measured = {by_measure(name): value for name, value in found.items()}
+            run.log_metrics({name.replace("/", f"_{model}/"): value for name, value in measured.items()})
             if model != BASE and (above := arm_run(params, model)):
-                above.log_metrics(found)
+                above.log_metrics(measured)
                 above.flush()
         # A stage that DVC restored from its cache logs nothing: these tags name the runs that made the inputs.
         made = {f"run.evaluate-{name}": answers_table(name) for name in models}
@@ -65,6 +67,8 @@ def main() -> None:
         run.tag_output(COMPARISON)
     for question in in_words(comparison)["questions"]:
         print(f"{question['question']} {question['answer']}")
+    gains = sum(row["significant"] == "better" for row in comparison["differences"])
+    print(f"compare: {len(comparison['differences'])} planned differences, {gains} of them significantly positive")
 
 
 def validation_accuracy(models: Sequence[str]) -> float | None:

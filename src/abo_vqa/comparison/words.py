@@ -95,6 +95,40 @@ def in_words(comparison: Json) -> dict[str, Any]:
     return found
 
 
+def headlines(comparison: Json) -> list[tuple[str, str]]:
+    """Return the main questions, each with its answer in one sentence: points and interval of every planned difference.
+
+    The main questions are what showing the options did, and what training did; the first one if there is neither.
+    """
+    questions = comparison["verdict"]["questions"]
+    main = [row for code in (OPTIONS_SHOWN, TRAINING) for row in questions if row["code"] == code]
+    return [(QUESTIONS[row["code"]], _headline(row["parts"], comparison)) for row in main or questions[:1]]
+
+
+def _headline(parts: Sequence[Json], comparison: Json) -> str:
+    rows = {_key(row): row for row in comparison["differences"]}
+    said: dict[str, dict[tuple[str, str], list[str]]] = {}
+    interval = f"{percent(comparison['confidence'])} interval "  # named once
+    for part in parts:
+        phrases = said.setdefault(answer_text(part), {}).setdefault((part["first"], part["second"]), [])
+        other = "it" if phrases else f"the {label(part['second'])}"
+        if row := rows.get(_key(part)):
+            points = f"{100 * abs(row['estimate']):.1f} points {'below' if row['estimate'] < 0 else 'above'} {other}"
+            phrases.append(f"{points} under `{part['condition']}` ({interval}{span(row, '+')})")
+            interval = ""
+        else:
+            phrases.append(f"not compared with {other} under `{part['condition']}`")
+    text = "; ".join(
+        f"{answer}: " + "; ".join(f"the {label(first)} is {' and '.join(of)}" for (first, _), of in pairs.items())
+        for answer, pairs in said.items()
+    )
+    return f"{text[:1].upper()}{text[1:]}."
+
+
+def _key(row: Json) -> tuple[str, ...]:
+    return tuple(row[name] for name in ("first", "second", "condition", "against"))
+
+
 def answers_about(comparison: Mapping[str, Any], first: str, second: str) -> dict[str, Json]:
     """Return the planned parts on first minus second, by condition."""
     parts = [part for question in comparison["verdict"]["questions"] for part in question["parts"]]
@@ -150,9 +184,8 @@ def _statement(part: Json, question: str, comparison: Json) -> str:
         )
     if question == EVERY_ORDER:
         return _every_order(part, comparison) if part["first"] else ""
-    names = ("first", "second", "condition", "against")
     rows = comparison[TABLES.get(question, "differences")]
-    row = next((row for row in rows if all(row[name] == part[name] for name in names)), None)
+    row = next((row for row in rows if _key(row) == _key(part)), None)
     return "" if row is None else difference_text(row)
 
 

@@ -42,6 +42,7 @@ def evaluate(name: str, params: Params) -> None:
     rows = read_questions("test")
     asked = questions_asked(params, rows, read_questions("train"))
     # Imported here: a wrong parameter is reported before seconds of importing torch.
+    from abo_vqa.common.tracking.describe import run_name
     from abo_vqa.common.tracking.run import model_tags, tracked_run
     from abo_vqa.inference.ask import BLANK, ask_all, blank_image, prompts_by_image
     from abo_vqa.inference.prompt_tree.choose import scorer_for
@@ -52,7 +53,7 @@ def evaluate(name: str, params: Params) -> None:
     prompt = params.prompt_of(params.arm_of(name))
     tags = {"conditions": ", ".join(asked), **model_tags(name, params)}
     journal_path = _journal_path(name, params, asked, images)
-    with tracked_run(f"evaluate {name}", params, tags) as run, open_journal(journal_path) as journal:
+    with tracked_run(run_name(name, params, "test"), params, tags) as run, open_journal(journal_path) as journal:
         run.log_dataset(split_table("test"), "evaluation", len(rows))
         processor = load_processor(params.model)
         base: Any = load_base(params.model)

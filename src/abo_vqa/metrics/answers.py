@@ -234,16 +234,6 @@ def check_micro_average(summary: Summary, tolerance: float = 1e-9) -> None:
                 raise InputError(f"{condition}: {name} is {total[name]:g}, but its rows average to {pooled:g}")
 
 
-def flatten(summary: Summary) -> dict[str, float]:
-    """Return the summary under flat names: options/accuracy, options/color/accuracy, options/yes_no/n."""
-    flat: dict[str, float] = {}
-    for condition, group in summary.items():
-        rows = {condition: group["total"]}
-        rows |= {f"{condition}/{kind.replace('/', '_')}": row for kind, row in group["by_type"].items()}
-        flat |= {f"{prefix}/{name}": float(value) for prefix, row in rows.items() for name, value in row.items()}
-    return flat
-
-
 def _position(rows: pd.DataFrame) -> Row:
     return {"n": len(rows), "accuracy": float(rows["correct"].mean()), RANKED: float(rows[RANKED].mean())}
 

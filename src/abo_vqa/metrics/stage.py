@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from abo_vqa.common.tracking.run import Run
     from abo_vqa.metrics.answers import Summary
 
-# Totals per condition that are also logged to an arm's training run, so that MLflow's UI compares arms as a whole.
+# Totals per condition that are logged.
 COMPARED = ("accuracy", "ranked", "macro_f1", "token_f1", "bertscore_f1", "unparsable", "ece")
 
 # The table of answers in MLflow's UI, its columns, and the tag by which the UI finds it.
@@ -76,6 +76,7 @@ def main() -> None:
         totals = ", ".join(f"{condition} {group['total']['accuracy']:.1%}" for condition, group in summary.items())
         print(f"score {name}: {totals}")
     write_json(SCORES, report)
+    print(f"score: {len(tables)} models, {len(rows)} questions, {len(asked)} conditions with and without the image")
 
 
 def _asked_by(model: str) -> str:
@@ -126,32 +127,44 @@ def _changed(row: Mapping[Any, Any], question: Asked, expected: Mapping[str, Any
 
 
 def _log(name: str, summary: "Summary", predictions: "pd.DataFrame", params: Params) -> None:
-    """Log the metrics to the run that evaluated the model, and an arm's totals to its training run."""
+    """Log totals and accuracies by type to the evaluation's run, an arm's accuracies to its training run as well."""
+    from abo_vqa.common.tracking.describe import by_measure, run_name
     from abo_vqa.common.tracking.run import find_run, model_tags, tracked_run
-    from abo_vqa.metrics.answers import flatten
 
-    flat, tags = flatten(summary), model_tags(name, params)
-    totals = {f"{condition}/{key}": flat[f"{condition}/{key}"] for condition in summary for key in COMPARED}
+    tags = model_tags(name, params)
+    totals = {
+        by_measure(f"{condition}/{key}"): float(group["total"][key])
+        for condition, group in summary.items()
+        for key in COMPARED
+    }
+    accuracies = {key: value for key, value in totals.items() if key.startswith("accuracy")}
+    # All other metrics by type are in reports/scores.json: each would be a chart and a column in MLflow's UI.
+    types = {
+        f"types_{condition}/{kind.replace('/', '_')}": float(row["accuracy"])
+        for condition, group in summary.items()
+        if "/" not in condition
+        for kind, row in group["by_type"].items()
+    }
     evaluated = find_run(answers_table(name))
     if evaluated:
-        evaluated.log_metrics(flat)
+        evaluated.log_metrics(totals | types)
         evaluated.log_artifact(predictions_table(name))
-        _log_model(evaluated, name, totals, predictions, tags)
+        _log_model(evaluated, name, accuracies, predictions, tags)
         evaluated.flush()
     else:  # a clone that pulled the answers: their run is in another store
-        with tracked_run(f"score {name}", params, tags) as run:
-            run.log_metrics(flat)
-            _log_model(run, name, totals, predictions, tags)
+        with tracked_run(run_name(name, params, "scores"), params, tags) as run:
+            run.log_metrics(totals | types)
+            _log_model(run, name, accuracies, predictions, tags)
     if name != BASE and (trained := find_run(adapter_folder(name))):
-        trained.log_metrics(totals)
+        trained.log_metrics(accuracies)
         trained.flush()
 
 
 def _log_model(
-    run: "Run", name: str, totals: Mapping[str, float], predictions: "pd.DataFrame", tags: Mapping[str, str]
+    run: "Run", name: str, accuracies: Mapping[str, float], predictions: "pd.DataFrame", tags: Mapping[str, str]
 ) -> None:
-    """Log the model with its totals, and its answers as a table that MLflow's UI shows."""
-    run.log_model(name, totals, tags)
+    """Log the model with its accuracies, and its answers as a table that MLflow's UI shows."""
+    run.log_model(name, accuracies, tags)
     # Without counterparts, whose questions are the same.
     asked = predictions[~predictions["condition"].str.contains("/", regex=False)]
     with tempfile.TemporaryDirectory() as folder:

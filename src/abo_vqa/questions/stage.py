@@ -42,15 +42,15 @@ def main() -> None:
     check_accounting(curated, params.validate_)
     write_table(QUESTIONS, clean_rows(curated, image_ids), QUESTION_SCHEMA)
     repaired = sum(curated.report["repairs"].values())
-    print(
-        f"validate: {len(raw)} outputs, {len(curated.as_given)} questions = {len(curated.clean)} clean "
-        f"({repaired} repairs) + {len(curated.quarantined)} quarantined; {len(curated.unparsable)} unparsable outputs"
-    )
     for kind, found in curated.report["against_listings"].items():
         print(
             f"validate: {found['contradict']} of {found['compared']} answers about the {kind} contradict the listing: "
             f"{found['share']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
         )
+    print(
+        f"validate: {len(raw)} outputs, {len(curated.as_given)} questions = {len(curated.clean)} clean "
+        f"({repaired} repairs) + {len(curated.quarantined)} quarantined; {len(curated.unparsable)} unparsable outputs"
+    )
 
 
 def raw_output(row: Mapping[str, Any]) -> RawOutput:

@@ -32,4 +32,4 @@ def confusable(asked: pd.DataFrame, kinds: int = 2) -> dict[str, list[str]]:
         if len(answers) > 2 and len(found) < kinds:
             commonest = answers.sort_index().sort_values(ascending=False, kind="stable").index[:_MOST_ANSWERS]
             found[str(kind)] = sorted(map(str, commonest), key=lambda word: (len(word) if word.isdigit() else 0, word))
-    return found
+    return {kind: found[kind] for kind in sorted(found)}

@@ -1,4 +1,4 @@
-"""The report: one self-contained HTML file, from the verdict to the provenance."""
+"""The report: one self-contained HTML file, from the answer to the provenance."""
 
 import base64
 from collections import Counter
@@ -14,7 +14,8 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from abo_vqa.common.params.measure import counterparts
-from abo_vqa.comparison.words import IMAGES, in_words
+from abo_vqa.common.words import normalize
+from abo_vqa.comparison.words import IMAGES, headlines, in_words
 from abo_vqa.report import tables
 
 # From the paper's section 4.1 and Table 4, in percent: the printed totals, and the count-weighted means of the rows by
@@ -34,6 +35,8 @@ RESOURCES = (
     ("validation_accuracy", "validation accuracy", "{:.1%}", ""),
     ("clipped_share", "steps clipped", "{:.0%}", ""),
 )
+
+_WRONG_ANSWERS = 2  # of a model to a question, in the gallery
 
 Row = Mapping[str, Any]
 
@@ -57,12 +60,15 @@ def render_report(
     gallery: Sequence[Row],
     provenance: Provenance,
     labels: Mapping[str, Row],
+    explained: Mapping[str, str],
+    planned: Sequence[str],
 ) -> str:
     """Return the report as HTML.
 
     comparison: as comparison.compare.compare returns it. training: outcomes by trained model. figures: SVG files by
     name: forest, curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns
-    it. labels: how many answers contradict the listings, by question type (questions.label_truth).
+    it. labels: how many answers contradict the listings, by question type (questions.label_truth). explained: what each
+    condition shows. planned: the conditions of planned comparisons.
     """
     # Names and answers may hold HTML, links and images of their own; the report's Markdown has none.
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
@@ -75,12 +81,13 @@ def render_report(
     )
     environment.filters |= {
         "markdown": lambda text: Markup(markdown.render(text)),
-        "inline": lambda text: Markup(markdown.renderInline(text)),
+        "inline": lambda text: Markup(markdown.renderInline(text.replace(" %", "\N{NO-BREAK SPACE}%"))),
         "base64": lambda content: base64.b64encode(content).decode(),
-        "percent": tables.percent,
+        "percent": _percent,
         "span": tables.span,
         "capital": lambda text: text[:1].upper() + text[1:],
         "answer_class": _answer_class,
+        "first_part": lambda answer: answer.split(",")[0],
     }
     asked = comparison["conditions"]
     found = {name: counterparts(name, asked) for name in asked}
@@ -90,6 +97,10 @@ def render_report(
     }
     return environment.get_template("report.html.jinja").render(
         comparison=comparison,
+        headlines=headlines(comparison),
+        example=pick_example(gallery, planned),
+        explained=explained,
+        planned=planned,
         words=in_words(comparison),
         images=IMAGES,
         counterparts=[name for places in found.values() for name in places.values()],
@@ -117,8 +128,8 @@ def pick_gallery(
 
     questions: of the test split. predictions: by model, one table per training run. Each image has `image` (encoded
     bytes), `image_id`, `path` and `questions`; each question has its fields and `answers`: by condition, the options if
-    they differ from the given ones, and by model the most frequent answer of its runs, how many of them are right, and
-    whether most are.
+    they differ from the given ones, and by model whether most of its runs are right, how many are, and the others'
+    wrong answers, the most frequent first.
     """
     by_image: dict[str, list[Row]] = {}
     for row in questions:
@@ -135,10 +146,28 @@ def pick_gallery(
             "image": images[image_id],
             "image_id": image_id,
             "path": by_image[image_id][0]["image_path"],
-            "questions": [_shown(row, conditions, list(predictions), said) for row in by_image[image_id]],
+            "questions": [
+                _shown(row, conditions, list(predictions), said)
+                for row in sorted(by_image[image_id], key=lambda row: str(row["question_type"]))
+            ],
         }
         for image_id in chosen
     ]
+
+
+def pick_example(gallery: Sequence[Row], conditions: Sequence[str]) -> Row | None:
+    """Return the gallery's first question on which the models differ under one of the conditions, with its image.
+
+    The first question if they never differ; None without any.
+    """
+    pairs = [(card, row) for card in gallery for row in card["questions"]]
+
+    def differ(row: Row) -> bool:
+        asked = [answer["by_model"] for name, answer in row["answers"].items() if name in conditions]
+        return any(len({one["right"] for one in of.values()}) > 1 for of in asked)
+
+    chosen = next((pair for pair in pairs if differ(pair[1])), pairs[0] if pairs else None)
+    return None if chosen is None else {"image": chosen[0]["image"], "image_id": chosen[0]["image_id"], **chosen[1]}
 
 
 def _shown(
@@ -163,8 +192,19 @@ def _shown(
 
 def _of_runs(rows: Sequence[Row]) -> dict[str, Any]:
     right = sum(bool(row["correct"]) for row in rows)
-    said = Counter(row["prediction"] for row in rows).most_common(1)[0][0]
-    return {"said": said, "right": 2 * right > len(rows), "count": f"{right}/{len(rows)}" if len(rows) > 1 else ""}
+    # Under a condition with several orders of the options, a run may give a wrong answer in some of them only.
+    answers = [normalize(text) for row in rows if not row["correct"] for text in row["generated"]]
+    wrong = Counter(text or "no answer" for text in answers if text != rows[0]["gold"])
+    return {
+        "right": 2 * right > len(rows),
+        "some": bool(right),
+        "count": f"{right}/{len(rows)}" if len(rows) > 1 else "",
+        "wrong": [text for text, _ in wrong.most_common(_WRONG_ANSWERS)],
+    }
+
+
+def _percent(share: float, digits: int = 0) -> str:
+    return tables.percent(share, digits).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _answer_class(answer: str) -> str:

@@ -13,16 +13,21 @@ from abo_vqa.report.confusion import confusable, confusion
 
 
 def plot_forest(comparison: Mapping[str, Any], path: Path) -> None:
-    """Draw every planned difference with its interval, filled if significant, by generation and by ranking."""
+    """Draw every planned difference with its interval, filled if significant, by generation and by ranking.
+
+    Narrow, so that it can be read on a phone.
+    """
     rows = comparison["differences"]
     ranked = {(row["first"], row["second"], row["condition"]): row for row in comparison["ranked_differences"]}
     pairs = list(dict.fromkeys((row["first"], row["second"]) for row in rows))
-    with figure(path, 9, 0.34 * len(rows) + 0.28 * len(pairs) + 1.0) as drawn:
+    with figure(path, 5.2, 0.3 * len(rows) + 0.28 * len(pairs) + 1.1) as drawn:
         panel = drawn.subplots()
+        plain = {"facecolor": "white", "edgecolor": "none", "pad": 1}
+        across = panel.get_yaxis_transform()  # x from 0 to 1 over the panel
         place = 0.0
         ticks: dict[float, str] = {}
         for first, second in pairs:
-            ticks[place] = f"{first} − {second}"
+            panel.text(0.01, place, f"{first} − {second}", transform=across, weight="bold", va="center", bbox=plain)
             for row in (row for row in rows if (row["first"], row["second"]) == (first, second)):
                 place += 1
                 ticks[place] = row["condition"]
@@ -42,15 +47,10 @@ def plot_forest(comparison: Mapping[str, Any], path: Path) -> None:
             place += 1.4
         panel.axvline(0, color="0.3", linewidth=0.9, zorder=0)
         panel.set_yticks(list(ticks), list(ticks.values()))
-        for label in panel.get_yticklabels():
-            if "−" in label.get_text():
-                label.set_fontweight("bold")
         panel.tick_params(axis="y", length=0)
         panel.set_ylim(place - 0.6, -0.8)
         panel.grid(axis="x", linewidth=0.4, color="0.85")
-        panel.set_xlabel(
-            "points, same questions under the same condition (filled: significant after Holm's adjustment)"
-        )
+        panel.set_xlabel("difference in points, on the same questions\n(filled: significant after Holm's adjustment)")
         for color, name in ((COLORS[0], "generated answers"), (COLORS[1], "options ranked by likelihood")):
             panel.plot([], [], "o", color=color, markersize=4, label=name)
         drawn.legend(loc="outside upper center", ncols=2, frameon=False)

@@ -38,10 +38,10 @@ def main() -> None:
     import pandas as pd
 
     from abo_vqa.common.tracking.run import pipeline_run
-    from abo_vqa.comparison.words import in_words
+    from abo_vqa.report.explain import explain
     from abo_vqa.report.html import pick_gallery, render_report
     from abo_vqa.report.plots import FIGURES, Figures
-    from abo_vqa.report.tables import main_table, render, verdict_list
+    from abo_vqa.report.tables import render, summary
 
     comparison = json.loads(require(COMPARISON, "compare").read_text(encoding="utf-8"))
     scores = json.loads(require(SCORES, "score").read_text(encoding="utf-8"))
@@ -78,18 +78,18 @@ def main() -> None:
     figures = {name: require(PLOTS / f"{name}.svg", "report").read_bytes() for name in (*FIGURES, "audit")}
     labels = json.loads(require(VALIDATION, "validate").read_text(encoding="utf-8"))["against_listings"]
     with replacing(REPORT) as temporary:
-        text = render_report(comparison, training, figures, gallery, provenance(params), labels)
+        explained = {name: explain(shown) for name, shown in params.conditions().items()}
+        made = provenance(params)
+        text = render_report(comparison, training, figures, gallery, made, labels, explained, judged)
         temporary.write_text(text, encoding="utf-8")
     with replacing(TABLE) as temporary:
         temporary.write_text(render(comparison), encoding="utf-8")
-    summary = f"{main_table(comparison)}\n\n{verdict_list(in_words(comparison), parts=False)}"
     with pipeline_run("report", params) as run:
-        run.set_tags({"mlflow.note.content": summary})  # the description that MLflow's UI shows
+        run.set_tags({"mlflow.note.content": summary(comparison)})  # the description that MLflow's UI shows
         for path in (REPORT, TABLE, *(PLOTS / f"{name}.svg" for name in figures)):
             run.log_artifact(path)
         run.tag_output(REPORT)
-    print(summary)
-    print(f"{REPORT}: {REPORT.stat().st_size / 1e6:.1f} MB, {len(gallery)} images in the gallery")
+    print(f"report: {REPORT}, {REPORT.stat().st_size / 1e6:.1f} MB, {len(gallery)} images in the gallery")
 
 
 def provenance(params: Params) -> "Provenance":

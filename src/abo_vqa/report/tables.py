@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from abo_vqa.common.schema import CROSS_FITTED, MATCHED, OPEN, OPTIONS, TEST
-from abo_vqa.comparison.words import IMAGES, in_words
+from abo_vqa.comparison.words import IMAGES, headlines, in_words
 from abo_vqa.statistics.display import markdown_table, percent, span
 from abo_vqa.statistics.intervals import POWER
 
@@ -66,6 +66,23 @@ def render(comparison: Comparison) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def summary(comparison: Comparison) -> str:
+    """Return the answers in a sentence each and the accuracies, as a note for MLflow (at most 8,000 characters)."""
+    told = "\n".join(f"- **{question}** {sentence}" for question, sentence in headlines(comparison))
+    rows = [
+        [
+            f"`{condition}`",
+            *(
+                f"{percent(total['accuracy'], 1)} ({span(total)})"
+                for total in (comparison["results"][model][condition]["total"] for model in comparison["models"])
+            ),
+        ]
+        for condition in comparison["conditions"]
+        if "/" not in condition
+    ]
+    return f"{told}\n\n{markdown_table(['accuracy under', *comparison['models']], rows)}"
+
+
 INTERVALS = "over groups of look-alike images and, of three training runs or more, over training seeds"
 
 
@@ -84,12 +101,12 @@ def rule(confidence: float) -> str:
     )
 
 
-def verdict_list(verdict: Mapping[str, Any], parts: bool = True) -> str:
+def verdict_list(verdict: Mapping[str, Any]) -> str:
     """Return the verdict in words (comparison.words) as a Markdown list: each question, its answer, and its parts."""
     lines = []
     for row in verdict["questions"]:
         lines.append(f"- **{row['question']}** {_sentence(_capital(row['answer']))}")
-        for part in row["parts"] if parts else ():
+        for part in row["parts"]:
             under = f" under `{part['condition']}`" if part["condition"] else ""
             said = f" {_sentence(_capital(part['statement']))}" if part["statement"] else ""
             lines.append(f"  - {_sentence(part['about'] + under + ': ' + part['answer'])}{said}")
@@ -193,7 +210,7 @@ def type_table(comparison: Comparison, condition: str) -> str:
     first = groups[0]["by_type"]
     rows = [
         [kind, str(first[kind]["n"]), *(percent(group["by_type"][kind]["accuracy"], 1) for group in groups)]
-        for kind in sorted(first, key=lambda kind: (-first[kind]["n"], kind))
+        for kind in sorted(first)
     ]
     last = ["all", str(groups[0]["total"]["n"]), *(percent(group["total"]["accuracy"], 1) for group in groups)]
     return markdown_table([f"`{condition}`", "n", *comparison["models"]], [*rows, last])

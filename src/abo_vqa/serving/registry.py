@@ -44,11 +44,18 @@ MODEL, CHAMPION = "abo-vqa", "champion"
 # A version's predictions on its test set, among its artifacts: a later version is tested against them.
 TESTED = "test_predictions.parquet"
 _COLUMNS = ["qa_id", "image_id", "image_group", "condition", "correct"]
-_DESCRIPTION = (
-    "Adapters of the abo-vqa experiment over their base model: image, question and options in, answer and "
-    "probabilities out. The alias `champion` marks a version of an arm that the computed verdict calls a gain over the "
-    "base, and that beat the champion before it in a paired test."
-)
+_DESCRIPTION = """Adapters of the abo-vqa experiment over their base model: image, question and options in, answer and
+probabilities out. A version's description has its accuracies. The alias `champion` marks a version of an arm that the
+computed verdict calls a gain over the base, and that beat the champion before it in a paired test.
+
+```sh
+abo-vqa serve --model models:/abo-vqa/1     # HTTP at 127.0.0.1:5001; without --model: the champion
+```
+```python
+model = mlflow.pyfunc.load_model("models:/abo-vqa/1")
+model.predict(pd.DataFrame([{"image": open("chair.jpg", "rb").read(), "question": "What color is the chair?"}]))
+```
+"""
 
 Comparison = Mapping[str, Any]
 

@@ -16,6 +16,7 @@ from abo_vqa.common.project import head
 from abo_vqa.common.storage import require
 from abo_vqa.common.tracking.run import DVC_TAGS, STAGE_TAG
 from abo_vqa.serving.champion import Part, best_of, parts_on
+from abo_vqa.statistics.display import markdown_table, percent
 
 # Tags of a version, besides `CONDITION/accuracy`, `/verdict` and `/reasons` (codes), and `/asked` (its definition).
 # `results` is a digest of the result; `tried_on_test_data` counts the versions of one test set up to this one.
@@ -109,12 +110,17 @@ def _describe(arm: str, chosen: str, validation: float | None, comparison: Compa
     if validation is not None:
         why = f"the best by validation accuracy, {100 * validation:.1f} %"
     base = _accuracies(BASE, comparison, params)
-    lines = [
-        f"Adapter {chosen} of the {arm} arm over {params.model.base}: of {len(runs)} training runs {why}. Tested on "
-        f"{comparison['questions']} questions about {comparison['images']} images.\n"
+    rows = [
+        [
+            f"`{name}`",
+            percent(accuracy, 1),
+            percent(base[name], 1) if name in base else "",
+            parts[name]["answer"] if name in parts else "",
+        ]
+        for name, accuracy in _accuracies(chosen, comparison, params).items()
     ]
-    for name, accuracy in _accuracies(chosen, comparison, params).items():
-        against = f", {BASE} {100 * base[name]:.1f} %" if name in base else ""
-        judged = f". Is the arm's difference a gain? {parts[name]['answer']}" if name in parts else ""
-        lines.append(f"- `{name}`: {100 * accuracy:.1f} % right{against}{judged}")
-    return "\n".join(lines)
+    return (
+        f"Adapter {chosen} of the {arm} arm over {params.model.base}: of {len(runs)} training runs {why}. Tested on "
+        f"{comparison['questions']} questions about {comparison['images']} images.\n\n"
+        + markdown_table(["condition", "right", BASE, "is the arm's difference a gain?"], rows)
+    )

@@ -155,9 +155,10 @@ def _batches(asked: list[dict[str, str]], collator: Any, size: int) -> list[Any]
 @contextmanager
 def _tracked(name: str, params: Params) -> Iterator[tuple[Any, Callable[[dict[str, float]], None]]]:
     """Open the arm's MLflow run; yield it and a function that logs a row of the curve."""
+    from abo_vqa.common.tracking.describe import run_name
     from abo_vqa.common.tracking.run import model_tags, tracked_run
 
-    with tracked_run(f"train {name}", params, model_tags(name, params)) as run:
+    with tracked_run(run_name(name, params), params, model_tags(name, params)) as run:
         yield run, lambda row: run.log_history([row])
 
 

@@ -26,6 +26,7 @@ from abo_vqa.model.images import model_inputs
 from abo_vqa.training.averaging import AverageWeights
 from abo_vqa.training.bounded_trainer import BoundedTrainer
 from abo_vqa.training.history import Row, applied, curve, history, last_checkpoint
+from abo_vqa.training.progress import use_bar
 from abo_vqa.training.settings import lora_config, trainer_arguments
 from abo_vqa.training.soundness import NO_GRADIENT, check_skipped, check_step
 
@@ -268,6 +269,7 @@ def train_arm(
         peft_config=lora_config(params.lora, base),
         callbacks=[UseCurrentSteps(), *callbacks, *([EarlyStoppingCallback(patience)] if patience else [])],
     )
+    use_bar(trainer)
     model = cast(PeftModel, trainer.model)
     guard_cpu_quantization(model)
     checkpoint = last_checkpoint(scratch)

@@ -11,6 +11,7 @@ import pytest
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import SCORES, adapter_folder, answers_table, predictions_table
 from abo_vqa.common.params import read_params
+from abo_vqa.common.tracking.describe import by_measure, run_name
 from abo_vqa.common.tracking.run import find_run, tracked_run
 from abo_vqa.common.tracking.store import open_store
 from abo_vqa.inference.conditions import Asked, identity, questions_asked
@@ -124,15 +125,16 @@ def test_metrics_are_logged_to_the_runs_that_asked_and_trained(project: Path) ->
     main()
     client, experiment = open_store()
     evaluated, trained = (client.get_run(runs[stage]).data.metrics for stage in ("evaluate", "train"))
-    assert evaluated["options/accuracy"] == 1.0 and evaluated["circular/material/n"] == 2
+    assert evaluated["accuracy/options"] == 1.0 and "types_circular/material" in evaluated
     asked = read_params().conditions()
-    assert set(trained) == {f"{condition}/{name}" for condition in asked for name in COMPARED}
-    assert "open/blank/accuracy" in trained
+    assert {by_measure(f"{condition}/{name}") for condition in asked for name in COMPARED} <= set(evaluated)
+    assert set(trained) == {by_measure(f"{condition}/accuracy") for condition in asked}
+    assert "accuracy_blank/open" in trained and all(name.count("/") == 1 for name in evaluated)
     assert [file.path for file in client.list_artifacts(runs["evaluate"])] == ["answers.json", "options-1.parquet"]
     # What was asked elsewhere has no run in this store: it gets one.
     assert find_run(answers_table("base")) is None
-    [alone] = client.search_runs([experiment], "attributes.run_name = 'score base'")
-    assert alone.data.metrics["open/accuracy"] == 0.25
+    [alone] = client.search_runs([experiment], "attributes.run_name = 'base · scores'")
+    assert alone.data.metrics["accuracy/open"] == 0.25
 
 
 def test_every_model_is_in_the_tab_of_models_with_its_metrics_and_its_answers(project: Path) -> None:
@@ -143,10 +145,10 @@ def test_every_model_is_in_the_tab_of_models_with_its_metrics_and_its_answers(pr
     for name, model in found.items():
         metrics = {metric.key: metric.value for metric in model.metrics}
         summary = json.loads(SCORES.read_text())[name]["summary"]
-        assert metrics["options/accuracy"] == summary["options"]["total"]["accuracy"]
+        assert metrics["accuracy/options"] == summary["options"]["total"]["accuracy"]
         assert (model.status.value, model.tags["model"]) == ("READY", name)
         run = client.get_run(model.source_run_id)
-        assert run.info.run_name == f"score {name}"
+        assert run.info.run_name == run_name(name, read_params(), "scores")
         assert json.loads(run.data.tags["mlflow.loggedArtifacts"]) == [{"path": "answers.json", "type": "table"}]
     table = client.load_table(experiment, "answers.json", run_ids=[found["base"].source_run_id])
     asked = [name for name in read_params().conditions() if "/" not in name]

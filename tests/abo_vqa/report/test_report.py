@@ -23,19 +23,40 @@ from abo_vqa.common.params import check_params, read_params
 from abo_vqa.common.tracking.run import find_run
 from abo_vqa.common.tracking.store import open_store
 from abo_vqa.comparison.stage import main as compare
-from abo_vqa.comparison.words import in_words
+from abo_vqa.comparison.words import headlines, in_words
 from abo_vqa.metrics.answers import calibration, expected_calibration_error
 from abo_vqa.report.confusion import OTHER, confusable, confusion
-from abo_vqa.report.html import pick_gallery
+from abo_vqa.report.explain import explain
+from abo_vqa.report.html import pick_example, pick_gallery
 from abo_vqa.report.plots import FIGURES, Figures
 from abo_vqa.report.stage import PLOTS, REPORT, TABLE, main, provenance
-from abo_vqa.report.tables import main_table, render
+from abo_vqa.report.tables import render, summary
 from abo_vqa.statistics.display import percent, span
 from paths import ROOT
 from pretended import MODELS, PLANNED, SEEDS, replicated, write_project
 from project import chromium
 
 PHONE, DESKTOP = {"width": 390, "height": 844}, {"width": 1280, "height": 900}
+
+# The words that are shown and stand on two lines, or reach out of the page or of what clips them.
+CUT_WORDS = """() => {
+  const cut = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+    const parent = node.parentElement;
+    if (["SCRIPT", "STYLE", "OPTION"].includes(parent.tagName) || !parent.checkVisibility()) continue;
+    const clip = parent.closest(".wide")?.getBoundingClientRect();
+    for (const found of node.data.matchAll(/[^\\s\\-\\/]+/g)) {
+      const range = document.createRange();
+      range.setStart(node, found.index);
+      range.setEnd(node, found.index + found[0].length);
+      const boxes = [...range.getClientRects()];
+      const lines = new Set(boxes.map(box => Math.round(box.top)));
+      const right = Math.min(clip?.right ?? Infinity, document.documentElement.clientWidth) + 1;
+      if (lines.size > 1 || boxes.some(box => box.left < 0 || box.right > right)) cut.push(found[0]);
+    }
+  }
+  return cut;
+}"""
 
 TRAINED = [f"{arm}-{seed}" for arm in MODELS[1:] for seed in SEEDS]
 # reports/training/MODEL.json as a training writes it.
@@ -112,23 +133,21 @@ def page(browser: Browser, project: Path) -> Iterator[Page]:
 
 def test_the_report_holds_what_the_comparison_holds(project: Path, page: Page):
     comparison = json.loads((project / "reports/comparison.json").read_text())
+    params = read_params(project / "params.yaml")
     verdict = page.locator(".verdict > li")
     words = in_words(comparison)["questions"]
     assert verdict.locator("h3").all_inner_texts() == [row["question"] for row in words]
     for place, row in enumerate(words):
-        badges = {text.lower() for text in verdict.nth(place).locator(".badge").all_inner_texts()}
+        badges = {text.lower() for text in verdict.nth(place).locator("summary .badge").all_inner_texts()}
         assert badges == {part["answer"].split(",")[0] for part in row["parts"]}
     rows = page.locator(".factorial tr").all()
     assert rows[0].locator("th").all_inner_texts()[1:4] == MODELS
     for row, condition in zip(rows[1:], PLANNED, strict=True):
-        assert row.locator("th").inner_text() == condition
+        told = row.locator("th").inner_text()
+        assert told.startswith(condition) and explain(params.conditions()[condition]) in told
         cells = [re.sub(r"\s+", " ", text) for text in row.locator("td").all_inner_texts()]
         totals = [comparison["results"][model][condition]["total"] for model in MODELS]
-        between = ["", *(f" ± {100 * total['deviation']:.1f} between runs" for total in totals[1:])]
-        assert cells[:3] == [
-            f"{percent(total['accuracy'], 1)} {span(total)}{spread}"
-            for total, spread in zip(totals, between, strict=True)
-        ]
+        assert cells[:3] == [f"{percent(total['accuracy'], 1)} {span(total)}" for total in totals]
     drawn = {image.get_attribute("alt") for image in page.locator("img.figure").all()}
     assert len(drawn) == 5
     widths = page.evaluate("[...document.querySelectorAll('img')].map(image => image.naturalWidth)")
@@ -136,16 +155,23 @@ def test_the_report_holds_what_the_comparison_holds(project: Path, page: Page):
 
 
 def test_labels_that_contradict_the_listings_are_told(page: Page) -> None:
-    row = page.locator("#labels ~ .wide table").first.locator("tr").nth(1)
-    assert row.locator("td").all_inner_texts() == ["color", "40", "6", "15 %", "7 % to 29 %"]
+    row = page.locator("#labels tr").nth(1)
+    assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in row.locator("td").all_text_contents()] == [
+        "color",
+        "40",
+        "6",
+        "15 %",
+        "7 % to 29 %",
+    ]
 
 
 def test_what_made_it_is_told(project: Path, page: Page):
     shown = yaml.safe_load(page.locator("pre").text_content() or "")
     params = read_params(project / "params.yaml")
     assert check_params(shown) == params
-    packages = {row.locator("td").first.text_content() for row in page.locator("#made ~ details tr").all()[1:]}
-    assert {"torch", "trl", "mlflow"} <= packages
+    packages = page.locator("#made tr td:first-child").all_text_contents()
+    assert {"torch", "trl", "mlflow"} <= set(packages)
+    page.locator("#made > summary").click()
     assert page.get_by_text(f"Seed {params.seed}").is_visible()
 
 
@@ -165,7 +191,8 @@ def test_what_is_shown_is_escaped(project: Path):
 
 
 def test_the_gallery_is_filtered_by_type_and_by_who_is_right(project: Path, page: Page):
-    ids = {image.get_attribute("alt") for image in page.locator(".card > img").all()}
+    page.locator("#gallery > summary").click()
+    ids = {image.get_attribute("alt") for image in page.locator(".gallery .card > img").all()}
     shown = {}
     for model in MODELS:  # right if most of its runs are
         runs = pd.concat(pd.read_parquet(path) for path in sorted((project / "tables/predictions").glob(f"{model}*")))
@@ -176,7 +203,11 @@ def test_the_gallery_is_filtered_by_type_and_by_who_is_right(project: Path, page
     def count() -> str:
         visible = page.locator(".question:visible").count()
         assert page.locator("#count").inner_text() == f"{visible} questions"
-        empty = [card for card in page.locator(".card:visible").all() if not card.locator(".question:visible").count()]
+        empty = [
+            card
+            for card in page.locator(".gallery .card:visible").all()
+            if not card.locator(".question:visible").count()
+        ]
         assert not empty
         return visible
 
@@ -203,6 +234,115 @@ def test_the_gallery_is_filtered_by_type_and_by_who_is_right(project: Path, page
     page.select_option("[data-model='0']", "")
     page.select_option("[data-kind=other]", "0")
     assert count() == (matched["options"] & ~other & kinds.reindex(other.index).eq("color")).sum() > 0
+
+
+def test_the_first_screen_answers_the_question(project: Path, page: Page):
+    comparison = json.loads((project / "reports/comparison.json").read_text())
+    question, sentence = headlines(comparison)[0]
+    assert page.locator("h1").inner_text() == question == "Did showing the options in training help?"
+    told = page.locator("#answer").inner_text().replace("\N{NO-BREAK SPACE}", " ")
+    assert told == sentence.replace("`", "")
+    row = next(row for row in comparison["differences"] if (row["first"], row["second"]) == ("options", "standard"))
+    assert f"{100 * abs(row['estimate']):.1f} points" in told and f"95 % interval {span(row, '+')}" in told
+    for seen in (page.locator("img.figure").first, page.locator(".example img"), page.locator(".example .replies")):
+        box = seen.bounding_box()
+        assert box and box["y"] + box["height"] < DESKTOP["height"]
+
+
+@pytest.mark.parametrize(("viewport", "tallest"), [(PHONE, 12_000), (DESKTOP, 8_000)])
+def test_the_page_is_short_and_no_label_is_cut(page: Page, viewport: dict[str, int], tallest: int):
+    page.set_viewport_size(viewport)  # type: ignore[arg-type]
+    assert page.evaluate("document.documentElement.scrollHeight") < tallest
+    assert page.evaluate(CUT_WORDS) == []
+
+
+def test_no_label_of_a_figure_is_cut(project: Path, browser: Browser):
+    page = browser.new_page()
+    for name in FIGURES:
+        page.goto((project / PLOTS / f"{name}.svg").as_uri())
+        cut = page.evaluate(
+            """() => {
+              const all = document.documentElement.getBoundingClientRect();
+              return [...document.querySelectorAll("text")].filter(text => {
+                const box = text.getBoundingClientRect();
+                return box.left < all.left - 1 || box.right > all.right + 1 || box.top < all.top - 1
+                  || box.bottom > all.bottom + 1;
+              }).map(text => text.textContent);
+            }"""
+        )
+        assert cut == [], name
+    page.close()
+
+
+def test_types_have_one_order(page: Page):
+    tables = page.evaluate(
+        """() => [...document.querySelectorAll(".pair table")].map(table =>
+          [...table.querySelectorAll("tbody tr td:first-child")].map(cell => cell.textContent))"""
+    )
+    listed = page.locator("[data-filter=type] option").all_text_contents()[1:]
+    cards = page.evaluate(
+        """() => [...document.querySelectorAll(".gallery .card")].map(card =>
+          [...card.querySelectorAll(".question")].map(question => question.dataset.type))"""
+    )
+    assert len(tables) >= 4 and all(kinds == [*listed, "all"] for kinds in tables)
+    assert all(kinds == sorted(kinds, key=listed.index) for kinds in cards)
+
+
+def test_a_wrong_answer_is_named_in_every_row(page: Page):
+    cells = page.evaluate(
+        """() => [...document.querySelectorAll(".question")].flatMap(question => {
+          const gold = question.querySelector(".gold").textContent;
+          return [...question.querySelectorAll(".replies > span:not(.asked)")].slice(1).map(cell =>
+            [gold, cell.querySelector(".right")?.textContent.trim() ?? "",
+             cell.querySelector(".wrong")?.textContent.trim() ?? ""]);
+        })"""
+    )
+    assert any(wrong for *_, wrong in cells)
+    for gold, right, wrong in cells:
+        assert (right, wrong) == (f"✓\N{NO-BREAK SPACE}{gold}", "") or re.fullmatch(r"✗ .*\w", wrong), (
+            gold,
+            right,
+            wrong,
+        )
+
+
+def test_an_answer_that_changes_with_the_order_is_named():
+    row = {"qa_id": "q", "image_id": "i", "question_type": "color", "condition": "circular", "options": ["red", "blue"]}
+    asked = row | {"shown": True, "gold": "red", "prediction": "", "generated": ["Red", "blue"], "correct": False}
+    question = row | {"question": "What?", "answer": "red", "image_path": "i.jpg"}
+    [card] = pick_gallery([question], {"base": [pd.DataFrame([asked])]}, {"i": b""}, 1, 1)
+    assert card["questions"][0]["answers"]["circular"]["by_model"]["base"]["wrong"] == ["blue"]
+    assert pick_example([card], ["circular"])["question"] == "What?"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_background(page: Page, scheme: str):
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    names = ["ink", "quiet", "link", "yes", "no", "open"]
+    style = "getComputedStyle(document.documentElement)"
+    colors = {
+        name: page.evaluate(f"{style}.getPropertyValue('--{name}').trim()") for name in [*names, "page", "soft", "on"]
+    }
+    dark = luminance(colors["page"]) < 0.5
+    assert dark == (scheme == "dark")
+    for name in names:
+        assert min(contrast(colors[name], colors[back]) for back in ("page", "soft")) > 4.5, name
+    for name in ("yes", "no", "open"):  # badges
+        assert contrast(colors["on"], colors[name]) > 4.5, name
+
+
+def luminance(color: str) -> float:
+    digits = color.removeprefix("#")
+    digits = "".join(2 * digit for digit in digits) if len(digits) == 3 else digits
+    parts = [int(digits[place : place + 2], 16) / 255 for place in (0, 2, 4)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(one: str, two: str) -> float:
+    """The contrast of WCAG 2, from 1 to 21."""
+    low, high = sorted((luminance(one), luminance(two)))
+    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("viewport", [PHONE, DESKTOP])
@@ -240,7 +380,7 @@ def test_the_table_is_written_logged_and_noted_in_mlflow(project: Path, monkeypa
     assert run
     client, _ = open_store()
     note = client.get_run(run.id).data.tags["mlflow.note.content"]
-    assert main_table(comparison) in note and "**Did training help?**" in note
+    assert note == summary(comparison) and "**Did training help?** " in note
     logged = {file.path for file in client.list_artifacts(run.id)}
     assert logged == {"report.html", "comparison.md", "audit.svg", *(f"{name}.svg" for name in FIGURES)}
 
@@ -303,7 +443,8 @@ def test_a_gallery_image_has_all_its_questions_and_answers():
                         for table in tables[model]
                     ]
                     right = sum(bool(answer["correct"]) for answer in found)
-                    assert one["said"] in {answer["prediction"] for answer in found}
+                    wrong = [answer["prediction"] for answer in found if not answer["correct"]]
+                    assert set(one["wrong"]) == set(wrong) and one["some"] == (right > 0)
                     assert one["right"] == (right > len(found) / 2)
                     assert one["count"] == (f"{right}/3" if model != "base" else "")
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -129,9 +130,10 @@ def test_every_arm_is_a_version_with_what_is_known_about_it(store: Path, monkeyp
     assert len(tags["git_commit"]) == 40 and len(tags["test_data"]) == 64
     for condition, accuracy in comparison()["by_run"]["options-2"].items():
         assert float(tags[f"{condition}/accuracy"]) == pytest.approx(accuracy, abs=1e-6), "of this training run"
-        assert f"- `{condition}`: {100 * accuracy:.1f} % right, base " in options.description
+        assert re.search(rf"\| `{condition}` +\| +{100 * accuracy:.1f} % \|", options.description)
     assert tags["open/verdict"] == "yes" and tags["open/asked"] == '{"options":"none"}'
-    assert "gain? yes" in options.description and "of 3 training runs the best by validation" in options.description
+    assert re.search(r"\| `open` .*\| yes +\|", options.description)
+    assert "of 3 training runs the best by validation" in options.description
     assert "This is result 2 registered on this test set" in options.description
     assert champion() is None
 

@@ -17,6 +17,7 @@ from abo_vqa.common.tracking.address import (
     masked,
     tracking_address,
 )
+from abo_vqa.common.tracking.describe import EXPERIMENT_TAGS
 from abo_vqa.common.tracking.outbox import is_outage, send_kept
 from abo_vqa.common.tracking.process import HOST_TAG, Process, this_host
 
@@ -91,10 +92,13 @@ def _experiment(client: "MlflowClient", uri: str, artifacts: Path) -> str:
     found = client.get_experiment_by_name(EXPERIMENT)
     if found is None:
         # A server sets the location itself; for a database, MLflow's default is the working folder.
-        return client.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri() if is_database(uri) else None)
+        location = artifacts.as_uri() if is_database(uri) else None
+        return client.create_experiment(EXPERIMENT, artifact_location=location, tags=dict(EXPERIMENT_TAGS))
     follow_moved_project(uri, found.artifact_location, artifacts)
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
+    for tag in EXPERIMENT_TAGS.keys() - found.tags.keys():  # what a person has written stays
+        client.set_experiment_tag(found.experiment_id, tag, EXPERIMENT_TAGS[tag])
     return found.experiment_id
 
 

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from abo_vqa.common.params import read_params
+from abo_vqa.common.tracking.describe import by_measure, run_name
 from abo_vqa.common.tracking.run import tracked_run
 from paths import ROOT
 from project import chromium
@@ -40,7 +41,7 @@ def logged(curves) -> dict[str, dict[str, float]]:
     metrics = json.loads((ROOT / "reports/metrics.json").read_text())
     found = {}
     for arm in ARMS:
-        found[arm] = metrics[arm] | {
+        found[arm] = {by_measure(name): value for name, value in metrics[arm].items()} | {
             name: value for name, value in curves[arm][-1].items() if name.startswith("grad_norm")
         }
     return found
@@ -60,7 +61,7 @@ def ui(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes, curves, log
         patch.setenv("DVC_EXP_NAME", EXPERIMENT)
         patch.chdir(root)
         for arm in ARMS:
-            with tracked_run(f"train {arm}-1", read_params(), {"arm": arm}) as run:
+            with tracked_run(run_name(f"{arm}-1", read_params()), read_params(), {"arm": arm}) as run:
                 run.log_history(curves[arm])
                 run.log_metrics({name: value for name, value in logged[arm].items() if "accuracy" in name})
     address = f"http://127.0.0.1:{(port := free_port())}"
@@ -84,7 +85,7 @@ def page(ui: str) -> Iterator[Page]:
         page = browser.new_page(viewport={"width": 1400, "height": 1100})
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
-        page.goto(f"{ui}/#/experiments/1/runs")
+        page.goto(f"{ui}/#/experiments/1")  # which opens on its runs
         expect(page.get_by_text("5 matching runs")).to_be_visible()
         yield page
         browser.close()
@@ -120,14 +121,21 @@ def shown(page: Page, name: str) -> list[float]:
 def test_two_arms_compare_side_by_side(page: Page, logged) -> None:
     unfold(page)
     for arm in ARMS:
-        page.get_by_role("row").filter(has_text=f"train {arm}-1").get_by_role("checkbox").first.check(force=True)
+        page.get_by_role("row").filter(has_text=f"{arm} · seed 1").get_by_role("checkbox").first.check(force=True)
     page.get_by_role("button", name="Compare").click()
     expect(page.get_by_text("Comparing 2 Runs from 1 Experiment")).to_be_visible()
-    first = page.get_by_text("circular/accuracy", exact=True)
+    first = page.get_by_text("accuracy/circular", exact=True)
     first.scroll_into_view_if_needed()
     first.locator("xpath=ancestor::*[@role='grid'][1]/following::*[@role='grid'][1]").hover()
-    for name in ("circular/accuracy", "grad_norm/post_clip", "grad_norm/pre_clip", "open/accuracy", "options/accuracy"):
+    for name in ("accuracy/circular", "accuracy/open", "accuracy/options", "grad_norm/post_clip", "grad_norm/pre_clip"):
         assert shown(page, name) == [pytest.approx(logged[arm][name], abs=0.001) for arm in ARMS], name
+
+
+def test_the_experiment_is_described_and_its_charts_are_grouped(page: Page, ui: str) -> None:
+    page.goto(f"{ui}/#/experiments/1/runs?compareRunsMode=CHART")
+    unfold(page)
+    for section in ("accuracy", "grad_norm"):
+        expect(page.get_by_role("button", name=re.compile(f"^{section} "))).to_be_visible()
 
 
 def test_their_gradient_norms_are_drawn_in_one_chart(page: Page, ui: str) -> None:
@@ -138,5 +146,5 @@ def test_their_gradient_norms_are_drawn_in_one_chart(page: Page, ui: str) -> Non
         chart = page.locator("[data-testid='experiment-view-compare-runs-card']").filter(has_text=name)
         expect(chart).to_have_count(1)
         for arm in ARMS:
-            expect(chart.get_by_text(f"train {arm}-1").first).to_be_visible()
+            expect(chart.get_by_text(f"{arm} · seed 1").first).to_be_visible()
         assert chart.locator(".scatterlayer .trace").count() >= len(ARMS)

@@ -17,6 +17,7 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import read_params
 from abo_vqa.common.project import project_root
 from abo_vqa.common.tracking import run as runs
+from abo_vqa.common.tracking.describe import EXPERIMENT_TAGS, by_measure, run_name
 from abo_vqa.common.tracking.process import HOST_TAG, PID_TAG, STARTED_TAG, Process, process, this_process
 from abo_vqa.common.tracking.run import PARENT_TAG, Run, find_run, flatten_params, pipeline_run, tracked_run
 from abo_vqa.common.tracking.store import open_store
@@ -311,6 +312,35 @@ def test_without_dvc_it_is_a_run_of_its_own(root):
     with pipeline_run("compare", read_params()) as run:
         run.log_metrics({"options/open/accuracy": 0.5})
     assert by_name().keys() == {"compare"}
+
+
+def test_the_experiment_opens_on_its_runs_and_is_described(root):
+    client, experiment = open_store()
+    assert EXPERIMENT_TAGS.items() <= client.get_experiment(experiment).tags.items()
+    client.set_experiment_tag(experiment, "mlflow.note.content", "ours")
+    client.delete_experiment_tag(experiment, "mlflow.experimentKind")  # a store of an earlier version
+    open_store()
+    tags = client.get_experiment(experiment).tags
+    assert tags["mlflow.note.content"] == "ours", "what a person has written stays"
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+
+
+@pytest.mark.parametrize(
+    ("name", "what", "shown"),
+    [
+        ("options-2", "", "options · seed 2"),
+        ("standard-1", "test", "standard · seed 1 · test"),
+        ("base", "test", "base · test"),
+    ],
+)
+def test_runs_are_named_by_arm_and_seed(name, what, shown):
+    assert run_name(name, read_params(ROOT / "params.yaml"), what) == shown
+
+
+def test_metrics_are_named_by_measure_first():
+    assert by_measure("open/accuracy") == "accuracy/open"
+    assert by_measure("open/blank/accuracy") == "accuracy_blank/open"
+    assert by_measure("validation/accuracy") == "accuracy/validation"
 
 
 def test_what_was_read_is_a_dataset_with_dvcs_hash(root):
