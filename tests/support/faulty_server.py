@@ -94,6 +94,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.send(fault, {"error": {"message": f"{server.fault_text} {fault}"}})
         if isinstance(fault, tuple):
             return self.send(fault[0], {"error": {"message": f"{server.fault_text} {fault[0]}"}}, **fault[1])
+        if fault == WRONG_JSON:
+            return self.send(200, {"choices": "none"})
         server.closing.wait(server.delay)
         key = self.headers.get("Idempotency-Key", "")
         with server.lock:
@@ -102,8 +104,6 @@ class Handler(BaseHTTPRequestHandler):
                 server.kept[key] = server.write(image, body)
             written = server.kept[key]
         response = json.dumps(written if isinstance(written, dict) else completion(written)).encode()
-        if fault == WRONG_JSON:
-            response = b'{"choices": "none"}'
         if fault == SHORT:  # without a length, so that only the JSON tells
             self.send_response(200)
             self.send_header("Connection", "close")

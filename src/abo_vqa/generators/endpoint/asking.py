@@ -12,7 +12,7 @@ from tqdm import tqdm
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import EndpointParams
 from abo_vqa.generators.endpoint.budget import Ledger
-from abo_vqa.generators.endpoint.kept import OUT_OF_BUDGET, Kept
+from abo_vqa.generators.endpoint.kept import HTTP, OUT_OF_BUDGET, Kept
 from abo_vqa.generators.output_schema import count_questions
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ class Asking:
             # What failed before may be the image's fault, and says little about the server.
             self._in_a_row += not self._kept.failures[wanted.key]
             self._fail(wanted.key, problem.kind, server.sent.pop(repetition, 0))
-            if problem.kind.startswith("http_4"):
+            if problem.kind.startswith(f"{HTTP}4"):
                 self._refused.add(wanted.key)
             if self._in_a_row >= self._endpoint.max_failures:
                 self._stop = self._stop or InputError(

@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import EndpointParams
 from abo_vqa.common.storage import open_image
-from abo_vqa.generators.endpoint.kept import BAD_RESPONSE, CONNECTION, TIMEOUT
+from abo_vqa.generators.endpoint.kept import BAD_RESPONSE, CONNECTION, HTTP, TIMEOUT
 
 MASK = "***"
 LONGEST_MESSAGE = 300  # characters of a server's error message that are shown
@@ -220,7 +220,7 @@ class Server:
                 f"generate.endpoint: {self._params.base_url} knows no such address or no model {self._params.model!r}: "
                 f"{message}; correct base_url, which mostly ends in /v1, or model"
             )
-        return Unanswered(f"http_{status}", message, status)
+        return Unanswered(f"{HTTP}{status}", message, status)
 
 
 def read_key(variable: str | None) -> str | None:

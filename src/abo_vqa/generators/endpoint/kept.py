@@ -6,8 +6,9 @@ from typing import Any
 from abo_vqa.common.digests import digest
 from abo_vqa.common.journal import Journal
 
-# Kinds of failures of a request, beside http_STATUS; the last one: the budget ended its retries.
-TIMEOUT, CONNECTION, BAD_RESPONSE, OUT_OF_BUDGET = "timeout", "connection", "bad_response", "budget"
+# Kinds of failures of a request; a status follows HTTP; the last one: the budget ended its retries.
+HTTP, TIMEOUT, CONNECTION, BAD_RESPONSE, OUT_OF_BUDGET = "http_", "timeout", "connection", "bad_response", "budget"
+CUT_SHORT = 3  # bad responses after which a request gets another key
 
 
 class Kept:
@@ -31,10 +32,11 @@ class Kept:
         """Return the key of the next request about an image: another one after the server's own failure.
 
         After a kill, a time-out, a broken connection or an answer cut short it is the same: the server may have an
-        answer, and repeats it if it knows such keys.
+        answer, and repeats it if it knows such keys. Unless what it repeats is always cut short.
         """
-        own = [kind for kind in self.failures[key] if kind not in (TIMEOUT, CONNECTION)]
-        return digest([self._journal.path.stem, key, len(own) - (BAD_RESPONSE in own)])
+        kinds = self.failures[key]
+        own = sum(kind.startswith(HTTP) for kind in kinds) + kinds.count(BAD_RESPONSE) // CUT_SHORT
+        return digest([self._journal.path.stem, key, own])
 
     def answer(self, key: str, entry: dict[str, Any]) -> None:
         """Keep an answer durably."""

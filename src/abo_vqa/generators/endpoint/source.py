@@ -95,7 +95,7 @@ def generate(
             "as_reported": sorted({answer["model"] for answer in given.values() if answer["model"]}),
         },
         "prompt": {"digest": prompt_digest, "text": prompt},
-        "answered_by_schema": sum(answer["structured"] for answer in given.values()),
+        "schema_sent": sum(answer["structured"] for answer in given.values()),
         "max_tokens": endpoint.max_tokens,
         "tokens": {"input": ledger.input_tokens, "output": ledger.output_tokens},
         "cost": None if ledger.money is None else round(ledger.money, 6),

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import openai
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from ruamel.yaml import YAML
@@ -15,6 +17,7 @@ from ruamel.yaml import YAML
 from abo_vqa.common.params import Params, check_params
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.generators.endpoint import source
+from abo_vqa.generators.stage import COLUMNS
 from faulty_server import FaultyServer, faulty_server
 from paths import ROOT
 
@@ -65,6 +68,20 @@ class Project:
         rows = [{"product_id": f"P{n}", "image_path": f"00/{n:08x}.png"} for n in range(len(self.images))]
         raw, self.report = source.generate(rows, self.images, self.params(), self.tracked)
         return raw
+
+    def written(self, folder: Path) -> Path:
+        """Write parameters and sample into a folder, in which the stage can run; return it."""
+        self.values["generate"]["source"] = source.GENERATOR
+        (folder / "tables").mkdir(parents=True)
+        YAML().dump(self.values, folder / "params.yaml")
+        texts = dict.fromkeys(COLUMNS) | {"bullets": [], "english": []}
+        rows = [
+            texts | {"product_id": f"P{n}", "image_id": f"I{n}", "image_path": f"00/{n:08x}.png"}
+            | {"image": {"bytes": data, "path": None}}
+            for n, data in enumerate(self.images)
+        ]  # fmt: skip
+        pq.write_table(pa.Table.from_pylist(rows), folder / "tables/sample.parquet")
+        return folder
 
     @contextmanager
     def tracked(self, name: str, params: Params, tags: Mapping[str, str]) -> Iterator["Project"]:

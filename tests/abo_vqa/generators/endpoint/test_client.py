@@ -64,7 +64,7 @@ def test_a_server_without_structured_output_is_asked_without(
     server.refuses = lambda body: "response_format is not supported" if "response_format" in body else None
     assert len(made.run(structured=structured, in_flight=1)) == 5
     assert sum("response_format" in body for body in server.bodies) == refusals
-    assert made.report["answered_by_schema"] == 0
+    assert made.report["schema_sent"] == 0
 
 
 def test_structured_output_that_is_wanted_is_not_left_out(project: Make, server: FaultyServer) -> None:
@@ -78,7 +78,7 @@ def test_another_refusal_does_not_drop_the_schema(project: Make, server: FaultyS
     made = project(5)
     server.fault = lambda image, n: 400 if image == made.images[0] else None
     assert len(made.run(max_unanswered=0.2, in_flight=1)) == 4
-    assert made.report["answered_by_schema"] == 4
+    assert made.report["schema_sent"] == 4
 
 
 def test_the_other_name_of_max_tokens_is_found(project: Make, server: FaultyServer) -> None:
@@ -87,7 +87,7 @@ def test_the_other_name_of_max_tokens_is_found(project: Make, server: FaultyServ
     made = project(3)
     assert len(made.run(max_tokens=50, in_flight=1)) == 3
     assert [body.get("max_completion_tokens") for body in server.bodies] == [None, 50, 50, 50]
-    assert made.report["answered_by_schema"] == 3
+    assert made.report["schema_sent"] == 3
 
 
 @pytest.mark.parametrize("fault", [400, 401, 404, 500, (429, {"Retry_After": "0.01"})])
