@@ -1,10 +1,15 @@
-"""Servers on loopback for tests: a free port, and how long one takes to answer."""
+"""Servers on loopback for tests: a free port, how long one takes to answer, and the stock server of transformers."""
 
+import os
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 
@@ -26,3 +31,21 @@ def wait_for(process: "subprocess.Popen[Any]", url: str, seconds: float = 180) -
         except (urllib.error.URLError, OSError):
             time.sleep(0.5)
     raise AssertionError(f"{url} did not answer in {seconds} s")
+
+
+@contextmanager
+def transformers_serve(model: Path, log: Path) -> Iterator[str]:
+    """Serve a model's folder on the CPU with `transformers serve`; yield the address."""
+    port = free_port()
+    command = [Path(sys.executable).with_name("transformers"), "serve", model, "--device", "cpu"]
+    with log.open("wb") as out:
+        server = subprocess.Popen(
+            [*map(str, command), "--host", "127.0.0.1", "--port", str(port)], stdout=out, stderr=out,
+            env=os.environ | {"HF_HUB_OFFLINE": "1"},
+        )  # fmt: skip
+    try:
+        wait_for(server, f"http://127.0.0.1:{port}/health")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(30)

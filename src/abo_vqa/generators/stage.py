@@ -17,6 +17,7 @@ from abo_vqa.common.schema import RawOutput
 from abo_vqa.common.storage import read_table, write_json, write_json_lines
 from abo_vqa.common.tracking.run import tracked_run
 from abo_vqa.generators import metadata, recorded, vlm
+from abo_vqa.generators.endpoint import source as endpoint
 
 REPORT = Path("reports/generate.json")
 COLUMNS = (
@@ -25,9 +26,13 @@ COLUMNS = (
 ).split()
 
 
-def _ask_model(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
-    images = [row["image"]["bytes"] for row in read_table(SAMPLE, "sample", ["image"])]
-    return vlm.generate(rows, images, params, tracked_run)
+def _with_images(generate: Callable[..., Any]) -> "Generator":
+    def ask(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
+        images = [row["image"]["bytes"] for row in read_table(SAMPLE, "sample", ["image"])]
+        outputs, report = generate(rows, images, params, tracked_run)
+        return outputs, report
+
+    return ask
 
 
 Generator = Callable[[Sequence[dict[str, Any]], Params], tuple[list[RawOutput], dict[str, Any]]]
@@ -36,7 +41,8 @@ Generator = Callable[[Sequence[dict[str, Any]], Params], tuple[list[RawOutput], 
 GENERATORS: dict[str, Generator] = {
     metadata.GENERATOR: metadata.generate,
     recorded.GENERATOR: recorded.generate,
-    vlm.GENERATOR: _ask_model,
+    vlm.GENERATOR: _with_images(vlm.generate),
+    endpoint.GENERATOR: _with_images(endpoint.generate),
 }
 
 

@@ -50,7 +50,7 @@ def generate(
     from abo_vqa.generators.vlm_writer import Picture
 
     vlm = params.generate.vlm
-    prompt = read_prompt(vlm)
+    prompt = read_prompt(vlm.prompt, "generate.vlm.prompt")
     pictures = [Picture(row["image_path"], data) for row, data in zip(rows, images, strict=True)]
     name, _ = model_source(vlm.base, "generate.vlm.base")
     model = model_identity(vlm.base, "generate.vlm.base")
@@ -149,9 +149,9 @@ class _Progress:
         self._run.log_metrics({**rates, **failures}, self._resumed + self._images)
 
 
-def read_prompt(vlm: VlmParams) -> str:
-    """Return the text that asks the model for questions; InputError if its file cannot be read."""
+def read_prompt(path: str, parameter: str) -> str:
+    """Return the text that asks a model for questions; InputError naming the parameter if it cannot be read."""
     try:
-        return Path(vlm.prompt).read_text(encoding="utf-8").strip()
+        return Path(path).read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"generate.vlm.prompt: {vlm.prompt}: cannot be read ({error}); give a text file") from None
+        raise InputError(f"{parameter}: {path}: cannot be read ({error}); give a text file") from None

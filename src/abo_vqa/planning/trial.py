@@ -100,7 +100,7 @@ def _generation(params: Params, work: Work) -> Trial:
     vlm = params.generate.vlm
     _forget_peak()
     started = time.monotonic()
-    writer = QuestionWriter(vlm, read_prompt(vlm), params.seed)
+    writer = QuestionWriter(vlm, read_prompt(vlm.prompt, "generate.vlm.prompt"), params.seed)
     loaded = time.monotonic()
     number = writer.batch_size([Picture("drawn.jpg", drawn_image())])
     pictures = [Picture(f"drawn-{place}.jpg", drawn_image()) for place in range(number)]

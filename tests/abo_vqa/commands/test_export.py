@@ -2,9 +2,6 @@
 
 import base64
 import json
-import os
-import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +13,6 @@ import torch
 from peft import PeftModel
 from ruamel.yaml import YAML
 from transformers import AutoModelForImageTextToText, AutoProcessor
-from transformers.utils.import_utils import is_serve_available
 from typer.testing import CliRunner, Result
 
 from abo_vqa.commands.app import app
@@ -30,7 +26,7 @@ from abo_vqa.model.base.prompts import user_turn
 from abo_vqa.serving.answering import Answerer
 from adapted import adapted
 from paths import ROOT
-from serving import free_port, wait_for
+from serving import transformers_serve
 
 Images = dict[str, bytes]
 
@@ -173,37 +169,21 @@ def test_an_export_that_answers_differently_is_not_written(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    not is_serve_available(),
-    reason="transformers serve needs fastapi, uvicorn and openai: pip install 'transformers[serving]'",
-)
 def test_a_stock_server_answers_from_an_export(project: Path, tmp_path: Path, images: Images) -> None:
     assert invoke("options-1", "--to", tmp_path / "to", "--questions", 2).exit_code == 0
-    port = free_port()
-    command = [Path(sys.executable).with_name("transformers"), "serve", tmp_path / "to", "--device", "cpu"]
-    with (tmp_path / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [*map(str, command), "--host", "127.0.0.1", "--port", str(port)], stdout=log, stderr=log,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
-        )  # fmt: skip
-    try:
-        wait_for(server, f"http://127.0.0.1:{port}/health")
-        image, question, options = images["image-0"], "What color is it?", ("red", "blue", "wood")
-        url = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
-        content = [
-            {"type": "image_url", "image_url": {"url": url}},
-            {"type": "text", "text": PAPER_PROMPT.text(question, options)},
-        ]
-        body = {"model": str(tmp_path / "to"), "messages": [{"role": "user", "content": content}], "max_tokens": 8}
+    image, question, options = images["image-0"], "What color is it?", ("red", "blue", "wood")
+    url = f"data:image/jpeg;base64,{base64.b64encode(image).decode()}"
+    content = [
+        {"type": "image_url", "image_url": {"url": url}},
+        {"type": "text", "text": PAPER_PROMPT.text(question, options)},
+    ]
+    body = {"model": str(tmp_path / "to"), "messages": [{"role": "user", "content": content}], "max_tokens": 8}
+    with transformers_serve(tmp_path / "to", tmp_path / "log") as address:
         request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/chat/completions", json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )  # fmt: skip
+            f"{address}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
         with urllib.request.urlopen(request, timeout=120) as reply:
             [choice] = json.load(reply)["choices"]
-    finally:
-        server.terminate()
-        server.wait(30)
     params, folders = read_params(), {"options-1": adapter_folder("options-1")}
     ours = Answerer(export.unquantized(params.model), folders, 8, "auto")
     assert choice["message"]["content"].strip() == ours.answer(image, question, options, "options-1").answer

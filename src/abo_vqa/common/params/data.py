@@ -1,12 +1,16 @@
 """Parameters of the data stages: sample, generate, validate, split, matching."""
 
+import re
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from abo_vqa.common.params.group import Count, Group, Positive, Share
 from abo_vqa.common.params.model import WeightsParams
 from abo_vqa.common.schema import QUESTION_TYPES
+
+_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 
 
 class SampleShares(Group):
@@ -68,12 +72,71 @@ class VlmParams(WeightsParams):
     sampling: SamplingParams
 
 
+class BudgetParams(Group):
+    """What may be spent on an endpoint's answers, over all runs with the same settings; null: no limit."""
+
+    requests: Count | None
+    tokens: Count | None
+    money: Positive | None
+
+
+class EndpointParams(Group):
+    """An OpenAI-compatible server that writes questions."""
+
+    base_url: str
+    model: str
+    api_key_env: str | None
+    prompt: str
+    structured: Literal["auto", "on", "off"]
+    longest_question: Annotated[int, Field(ge=20, le=128)]
+    longest_word: Annotated[int, Field(ge=3, le=128)]
+    max_tokens: Count
+    temperature: Annotated[float, Field(ge=0)] | None
+    seed: bool
+    image_side: Count | None
+    in_flight: Count
+    timeout_s: Positive
+    retries: Annotated[int, Field(ge=0)]
+    max_failures: Count
+    max_unanswered: Share
+    price_input: Annotated[float, Field(ge=0)] | None
+    price_output: Annotated[float, Field(ge=0)] | None
+    budget: BudgetParams
+
+    # Of the group, not of a field: the message for a field shows its value, which may hold a secret.
+    @model_validator(mode="after")
+    def _holds_no_secret(self) -> "EndpointParams":
+        url = urlsplit(self.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError("base_url must begin with http:// or https:// and a host, as http://localhost:8000/v1")
+        if url.username is not None or url.password is not None or url.query or url.fragment:
+            raise ValueError(
+                "base_url must hold neither user, password nor query, since parameters are logged; put the key into "
+                "an environment variable and its name into api_key_env"
+            )
+        if self.api_key_env is not None and not _VARIABLE.fullmatch(self.api_key_env):
+            raise ValueError(
+                "api_key_env must be the name of an environment variable in capitals, such as OPENAI_API_KEY, and "
+                "never the key itself, since parameters are logged"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _money_has_prices(self) -> "EndpointParams":
+        if (self.price_input is None) != (self.price_output is None):
+            raise ValueError("price_input and price_output: give both or neither")
+        if self.budget.money is not None and not (self.price_input or self.price_output):
+            raise ValueError("budget.money needs price_input and price_output, per million tokens")
+        return self
+
+
 class GenerateParams(Group):
     """The source of the questions (paper, section 3.1)."""
 
-    source: Annotated[str, Field(description="metadata, recorded or vlm (src/abo_vqa/generators/stage.py)")]
+    source: Annotated[str, Field(description="metadata, recorded, vlm or endpoint (src/abo_vqa/generators/stage.py)")]
     recorded: str | None
     vlm: VlmParams
+    endpoint: EndpointParams
 
     @model_validator(mode="after")
     def _recorded_needs_a_file(self) -> "GenerateParams":
