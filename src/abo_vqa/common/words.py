@@ -29,6 +29,24 @@ _WHOLE = re.compile(r"(-?\d+)\.0")
 # Hyphens, the figure and the en dash, and the minus sign of typesetting: "\u22121" is -1.
 _MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 _BOOLEANS = {"true": "yes", "false": "no"}
+# Invisible, though not of a category of their own: the combining grapheme joiner, Hangul and Khmer fillers, and the
+# variation selectors, which choose how the letter before them is drawn.
+_FILLERS = frozenset(
+    map(
+        chr,
+        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0)
+        + (*range(0x180B, 0x180E), 0x180F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
+    )
+)
+# U+FFFD, which decoders write for what is no character.
+UNREADABLE = "\ufffd"
+# Markup of chat templates and tokenizers: <image>, </s>, <|im_end|>, <start_of_turn>, <<SYS>>, [INST]. Every tag counts,
+# since each model has others; square brackets only around names that are in use.
+_MARKUP = re.compile(
+    r"<<?[|/]*(?:[A-Za-z][^<>\s]*|0x\w\w)>>?|<\|[^<>]*\|>|◁/?[A-Za-z]\w*▷"
+    r"|\[/?(?i:INST|THINK|IMAGE|IMG|IMG_BREAK|IMG_END|CLS|SEP|MASK|PAD|UNK|BOS|EOS|SYSTEM_PROMPT|AVAILABLE_TOOLS"
+    r"|TOOL_(?:CALLS|RESULTS|CONTENT)|CONTROL_\d+|UNUSED\d+)\]"
+)
 
 
 def fold(value: Any) -> str:
@@ -37,25 +55,53 @@ def fold(value: Any) -> str:
     Without outer punctuation and format characters, with single spaces inside and one kind of minus sign.
     """
     # Lower case may decompose a letter, and NFKC may write a capital.
-    text = unicodedata.normalize("NFKC", _visible(text_of(value)))
+    text = clean_text(text_of(value))
     text = unicodedata.normalize("NFKC", text.translate(_MINUS).lower())
     return _BARE_FRACTION.sub("0.", " ".join(text.split())).strip(_OUTER)
 
 
 def text_of(value: Any) -> str:
-    """Return a scalar as text: booleans as yes and no, whole floats without a fraction; "" for anything else."""
+    """Return a scalar as text: booleans as yes and no, whole floats without a fraction; "" for anything else.
+
+    NaN and infinity are no values. A lone surrogate becomes UNREADABLE.
+    """
     value = plain(value)
     if isinstance(value, bool):
         return "yes" if value else "no"
-    if isinstance(value, float | Decimal) and isfinite(value) and value == int(value):
-        value = int(value)
+    if isinstance(value, float | Decimal):
+        if not isfinite(value):
+            return ""
+        value = int(value) if value == int(value) else value
     if not isinstance(value, str | int | float | Decimal):
         return ""
     try:
-        # JSON can encode a lone surrogate, which Parquet cannot.
-        return str(value).encode(errors="replace").decode()
+        return storable(str(value))
     except ValueError:  # an integer of more digits than Python prints
         return ""
+
+
+def storable(text: str) -> str:
+    """Return the text with UNREADABLE for each lone surrogate, which JSON can encode but Parquet and UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "".join(UNREADABLE if "\ud800" <= letter <= "\udfff" else letter for letter in text)
+    return text
+
+
+def clean_text(text: str) -> str:
+    """Return the text in Unicode's NFKC, without characters that nobody sees.
+
+    These are format characters (zero-width, bidirectional marks, soft hyphens, tags), variation selectors, fillers, and
+    control characters other than whitespace. Other whitespace, such as a no-break space, may become a space.
+    """
+    return unicodedata.normalize("NFKC", _visible(storable(text)))
+
+
+def find_markup(text: str) -> str | None:
+    """Return the first special token in a text, such as <image>, </s> or [INST]; None if it has none."""
+    found = _MARKUP.search(clean_text(text))
+    return found[0] if found else None
 
 
 def plain(value: Any) -> Any:
@@ -93,15 +139,23 @@ def first_line(text: str) -> str:
 
 
 def _visible(text: str) -> str:
-    """Return the text without format characters such as zero-width spaces."""
-    return text if text.isascii() else "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
+    """Return the text without characters that nobody sees, such as zero-width spaces."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(letter for letter in text if not _is_hidden(letter))
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_hidden(letter: str) -> bool:
+    kind = unicodedata.category(letter)
+    return kind == "Cf" or letter in _FILLERS or (kind == "Cc" and not letter.isspace())
 
 
 def color_word(text: str | None) -> str | None:
     """Return a color as one word: red for "Red", blue for "dark blue", None for "black/white" and "red rose"."""
     word = single_word(text)
     if word is None and text is not None:
-        words = text.lower().split()
+        words = clean_text(text).lower().split()
         if len(words) == 2 and words[1] in BASIC_COLORS and words[0].isalpha() and words[0] not in BASIC_COLORS:
             word = words[1]
     return "gray" if word == "grey" else word
@@ -109,5 +163,5 @@ def color_word(text: str | None) -> str | None:
 
 def single_word(text: str | None) -> str | None:
     """Return a value in lower case if it is one word of 3 to 16 letters."""
-    word = (text or "").strip().lower()
+    word = clean_text(text or "").strip().lower()
     return word if word.isascii() and word.isalpha() and 2 < len(word) <= 16 else None

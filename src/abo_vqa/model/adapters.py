@@ -2,16 +2,20 @@
 
 import json
 import tempfile
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 from peft import PeftModel
+from safetensors import SafetensorError
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.model import BASE
 from abo_vqa.model.base.parts import vision_parts
+
+WEIGHTS = "adapter_model.safetensors"
 
 
 def save_adapter(model: PeftModel, folder: Path, base: str, card: str) -> None:
@@ -40,18 +44,35 @@ def _replace_folder(made: Path, folder: Path) -> None:
 def attach_adapters(base: Any, adapters: Mapping[str, Path]) -> Any:
     """Return the base with all adapters attached by name, in evaluation mode; the base itself without adapters.
 
-    Raises InputError if a folder is not a PEFT folder.
+    Raises InputError if a folder is not a PEFT folder, or if not every weight of it has a place in the base, or not
+    every place a weight.
     """
     model = base
     for name, folder in adapters.items():
-        if not (folder / "adapter_config.json").is_file():
+        for file in ("adapter_config.json", WEIGHTS):
+            if not (folder / file).is_file():
+                raise InputError(
+                    f"{folder}: no adapter found, {file} is missing; `dvc repro train@{name}` trains it, `dvc pull "
+                    f"train@{name}` fetches it"
+                )
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
+                if model is base:
+                    model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
+                # Again for the first one: only this tells which weights found no place.
+                loaded = model.load_adapter(str(folder), adapter_name=name)
+        except (RuntimeError, ValueError, TypeError, LookupError, OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{folder}: this adapter does not fit the base: {reason}") from error
+        # PEFT only warns; such a model would answer as its base.
+        unused = loaded.unexpected_keys
+        unfilled = [key for key in loaded.missing_keys if f".{name}." in f"{key}."]
+        if unused or unfilled:
             raise InputError(
-                f"{folder}: no adapter found; `dvc repro train@{name}` trains it, `dvc pull train@{name}` fetches it"
+                f"{folder}: this adapter does not fit the base: {len(unused)} of its weights have no place, and "
+                f"{len(unfilled)} places get none, such as {[*unused, *unfilled][0]}; give an adapter of this base"
             )
-        if model is base:
-            model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
-        else:
-            model.load_adapter(str(folder), adapter_name=name)
     return model.eval()
 
 
