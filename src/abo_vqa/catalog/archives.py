@@ -115,12 +115,14 @@ def read_catalog(listings: Path, images: Path, stratum_text: Sequence[str] = ())
 
 def _shards(path: Path) -> dict[str, Place]:
     """Return the places of the shards by name, in archive order."""
-    places = {
-        name: Place(path, offset, length)
-        for batch in members(path)
-        for member, _, offset, length in zip(*(column.tolist() for column in batch), strict=True)
-        if (name := PurePosixPath(os.fsdecode(member)).name).startswith("listings_") and name.endswith(".json.gz")
-    }
+    places: dict[str, Place] = {}
+    for batch in members(path):
+        for member, _, offset, length in zip(*(column.tolist() for column in batch), strict=True):
+            name = PurePosixPath(os.fsdecode(member)).name
+            if name.startswith("listings_") and name.endswith(".json.gz"):
+                if name in places:
+                    raise InputError(f"{path}: contains {name} twice; keep one of them, in one folder")
+                places[name] = Place(path, offset, length)
     if not places:
         raise InputError(f"{path}: contains no listings_*.json.gz; sample.listings must be ABO's abo-listings.tar")
     return places

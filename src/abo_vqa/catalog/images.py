@@ -1,6 +1,7 @@
 """Index the archive of small images in little memory, then read one image at a time."""
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,15 +16,17 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from abo_vqa.catalog.shard import Damaged, Place, gzip_lines, unpacked
-from abo_vqa.catalog.tarball import AGAIN, member_at, members
+from abo_vqa.catalog.tarball import AGAIN, member_at, members, plain_name
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.storage import BadImage, decode_image
+from abo_vqa.common.words import storable
 
 SMALL_IMAGES = b"images/small/"
 IMAGE_TABLE = "images/metadata/images.csv.gz"
 _COLUMNS = ("image_id", "path")
 # Strings hashed at a time: as Python objects they take several times their bytes.
 _TOGETHER = 1 << 16
+_NAMED = 3  # other members that an error lists
 
 Hashes = NDArray[np.uint64]
 Positions = NDArray[np.int64]
@@ -38,11 +41,16 @@ class ImageArchive:
     """
 
     def __init__(self, path: Path):
-        """Index the archive; InputError: missing file, not a tar, truncated, no table or no images."""
+        """Index the archive; InputError: missing file, not a tar, truncated, no table, no images, or one twice."""
         names, table = _image_members(path)
         self._size = len(names)
-        self._ids, self.absent, self.malformed_rows = _image_ids(table, names)
         self._archive = tarfile.open(path, "r:")
+        if (again := names.repeated()) is not None:
+            raise InputError(
+                f"{path}: contains {SMALL_IMAGES.decode()}{self.path_at(again)} twice; make the archive again, without "
+                "tar --append or --update"
+            )
+        self._ids, self.absent, self.malformed_rows = _image_ids(table, names)
 
     def __len__(self) -> int:
         return self._size
@@ -61,7 +69,7 @@ class ImageArchive:
 
     def path_at(self, place: int) -> str:
         """Return the path ("xx/xxxxxxxx.jpg") of the image at a place."""
-        return member_at(self._archive, place).name.removeprefix(SMALL_IMAGES.decode())
+        return storable(plain_name(member_at(self._archive, place).name).removeprefix(SMALL_IMAGES.decode()))
 
     def read_at(self, place: int) -> bytes:
         """Return the bytes of the image file at a place."""
@@ -97,6 +105,11 @@ class _Index:
     def __len__(self) -> int:
         return len(self._hashes)
 
+    def repeated(self) -> int | None:
+        """Return the position of a hash that occurs twice, None if there is none."""
+        again = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
+        return int(self._positions[again[0]]) if len(again) else None
+
     def find(self, hashes: Hashes) -> Positions:
         """Return the position of each hash; -1 if it is unknown."""
         if not len(self):
@@ -120,12 +133,14 @@ def _image_members(path: Path) -> tuple[_Index, Place]:
     hashes: list[Hashes] = []
     headers: list[Positions] = []
     table: Place | None = None
+    others: list[bytes] = []
     with tqdm(desc="images", unit=" images", mininterval=1) as progress:
         for batch in members(path):
             is_image = np.char.startswith(batch.names, SMALL_IMAGES)
             for other in np.flatnonzero(~is_image).tolist():
                 if batch.names[other] == IMAGE_TABLE.encode():
                     table = Place(path, int(batch.offsets[other]), int(batch.lengths[other]))
+                others += [batch.names[other]] if len(others) < _NAMED else []
             if is_image.any():
                 hashes.append(
                     _hashes(pc.binary_replace_slice(pa.array(batch.names[is_image]), 0, len(SMALL_IMAGES), b""))
@@ -134,7 +149,11 @@ def _image_members(path: Path) -> tuple[_Index, Place]:
             progress.update(len(batch.names))
     if table is None or not hashes:
         missing = IMAGE_TABLE if table is None else f"{SMALL_IMAGES.decode()}*"
-        raise InputError(f"{path}: contains no {missing}; sample.images must be ABO's abo-images-small.tar")
+        found = ", ".join(map(os.fsdecode, others)) or "nothing else"
+        raise InputError(
+            f"{path}: contains no {missing}, but {found}; sample.images must be ABO's abo-images-small.tar, or an "
+            "archive with the same folders"
+        )
     return _Index(hashes, headers), table
 
 
@@ -148,12 +167,18 @@ def _image_ids(table: Place, names: _Index) -> tuple[_Index, int, int]:
         rows += len(batch)
         batch = batch.filter(pc.and_(*(pc.greater(pc.binary_length(column), 0) for column in batch.columns)))
         named += len(batch)
-        places = names.find(_hashes(batch["path"]))
+        places = names.find(_hashes(_without_folder(batch["path"])))
         known = places >= 0
         absent += int(len(known) - known.sum())
         hashes.append(_hashes(batch["image_id"])[known])
         found.append(places[known])
     return _Index(hashes, found), absent, len(strange) + rows - named
+
+
+def _without_folder(paths: pa.Array) -> pa.Array:
+    """Return the table's paths without "./" or the folder of the images before them, as they are in the index."""
+    before = rf"^(?:\./|/)*(?:{SMALL_IMAGES.decode()})?"
+    return pc.replace_substring_regex(paths, before, "")
 
 
 def _image_table(place: Place, strange: list[Any]) -> Iterator[pa.RecordBatch]:

@@ -1,6 +1,8 @@
 """Index an uncompressed tar archive without reading the contents, fast enough for ABO's 400,000 members."""
 
 import mmap
+import os
+import re
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,12 +17,24 @@ AGAIN = "download the archive again"
 _BLOCK = tarfile.BLOCKSIZE
 _NAME, _LENGTH, _CHECKSUM, _KIND, _PREFIX = slice(0, 100), slice(124, 135), slice(148, 156), 156, 345
 _BATCH = 4096
+_NOT_PLAIN = re.compile(rb"\n[./]|\\|//|/\.|\.\.")
+# How other archives begin, and how to make a plain one of each.
+_OTHERS = {
+    b"\x1f\x8b": "it is compressed with gzip: gunzip it first",
+    b"PK": "it is a ZIP archive: unpack it, then tar -cf",
+    b"BZh": "it is compressed with bzip2: bunzip2 it first",
+    b"\xfd7zXZ": "it is compressed with xz: unxz it first",
+    b"\x28\xb5\x2f\xfd": "it is compressed with zstd: unzstd it first",
+    b"7z\xbc\xaf": "it is a 7-Zip archive: unpack it, then tar -cf",
+    b"Rar!": "it is a RAR archive: unpack it, then tar -cf",
+}
 
 
 class Members(NamedTuple):
     """Regular files of the archive as columns.
 
-    headers: positions of their headers. offsets, lengths: of their contents, in bytes.
+    names: with slashes, without "./" or "/" before them. headers: positions of their headers. offsets, lengths: of
+    their contents, in bytes.
     """
 
     names: NDArray[np.bytes_]
@@ -32,23 +46,63 @@ class Members(NamedTuple):
 def members(path: Path) -> Iterator[Members]:
     """Yield every regular file of the archive in order, thousands at a time.
 
-    InputError: missing file, not a tar, truncated anywhere, or a damaged header.
+    InputError: missing file, not a tar, truncated anywhere, a damaged header, or a member that is a link, sparse, or
+    named with "..".
     """
     if not path.is_file():
         raise InputError(f"{path}: not found; put ABO's archive there, or correct sample.listings / sample.images")
     try:
         archive = tarfile.open(path, "r:")
     except (tarfile.TarError, OSError) as error:
-        raise InputError(f"{path}: not an uncompressed tar archive ({error}); {AGAIN}") from None
+        with path.open("rb") as file:
+            begins = file.read(8)
+        hint = next((how for start, how in _OTHERS.items() if begins.startswith(start)), AGAIN)
+        raise InputError(f"{path}: not an uncompressed tar archive ({error}); {hint}") from None
     with (
         archive,
         path.open("rb") as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content,
     ):
         try:
-            yield from _members(archive, content)
+            for batch in _members(archive, content):
+                yield batch._replace(names=_plain_names(batch.names))
+        except _Refused as refused:
+            raise InputError(f"{path}: {refused}") from None
         except (tarfile.TarError, OSError) as error:
             raise InputError(f"{path}: truncated or damaged ({error}); {AGAIN}") from None
+
+
+class _Refused(Exception):
+    """A member that cannot be read where it is."""
+
+
+def _problem(member: tarfile.TarInfo) -> str | None:
+    if member.issym() or member.islnk():
+        return (
+            f"is a link to {member.linkname}; make the archive again with tar --dereference --hard-dereference, which "
+            "stores files in place of links"
+        )
+    return "is a sparse file; make the archive again without tar --sparse" if member.issparse() else None
+
+
+def plain_name(name: str) -> str:
+    """Return a member's name as in Members.names."""
+    return os.fsdecode(_plain_names(np.array([os.fsencode(name)]))[0])
+
+
+def _plain_names(names: NDArray[np.bytes_]) -> NDArray[np.bytes_]:
+    """Return the names with slashes, without "./" or "/" before them; raises _Refused for one with ".."."""
+    # Nearly all archives have plain names, and looking for others must not take long.
+    joined = b"\n" + b"\n".join(names.tolist())
+    if not _NOT_PLAIN.search(joined):
+        return names
+    plain = []
+    for name in names.tolist():
+        parts = [part for part in name.replace(b"\\", b"/").split(b"/") if part not in (b"", b".")]
+        if b".." in parts:
+            raise _Refused(f"the member {os.fsdecode(name)} leads out of the archive; name its files without ..")
+        plain.append(b"/".join(parts))
+    return np.array(plain)
 
 
 def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
@@ -75,6 +129,8 @@ def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
                 return
             start, other = position, member_at(archive, position)
             position = archive.offset  # type: ignore[attr-defined]
+            if problem := _problem(other):
+                raise _Refused(f"the member {other.name} {problem}")
             if other.isreg():
                 name = other.name.encode(errors="surrogateescape")
                 yield Members(*map(np.array, ([name], [start], [other.offset_data], [other.size])))

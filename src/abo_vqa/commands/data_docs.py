@@ -30,13 +30,13 @@ def main(project: Project = None) -> None:
     from abo_vqa.common.params import read_params
     from abo_vqa.common.schema import SPLITS
     from abo_vqa.common.storage import read_table
-    from abo_vqa.questions.schema import Question
+    from abo_vqa.questions.schema import QUESTION_SCHEMA, Question
     from abo_vqa.questions.validate import guarded_questions
     from abo_vqa.splits.assign import OVERLAP_COLUMNS
     from abo_vqa.splits.stage import guarded_splits
 
     params = read_params()
-    columns = [field.name for field in fields(Question)]
+    columns = [field.name for field in fields(Question) if field.name in QUESTION_SCHEMA.names]
     questions = [_question(row) for row in read_table(QUESTIONS, "validate", columns)]
     splits = {split: read_table(split_table(split), "split", list(OVERLAP_COLUMNS)) for split in SPLITS}
     tables = [guarded_questions(questions, params.validate_), guarded_splits(splits, params.split)]

@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
 from abo_vqa.common.errors import InputError
 
@@ -31,10 +32,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a report: sorted keys, two-space indent, trailing newline."""
+    """Write a report: sorted keys, two-space indent, trailing newline; a lone surrogate as JSON's escape."""
     with replacing(path) as temporary:
         text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
 
 
 def write_json_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -98,10 +99,11 @@ def decode_image(
     formats: tuple[str, ...] | None = None,
     check_size: Callable[[int, int], None] = lambda width, height: None,
 ) -> Image.Image:
-    """Decode an image as RGB. This is the only place where image files are opened.
+    """Decode an image as RGB, as every viewer shows it. This is the only place where image files are opened.
 
-    formats: Pillow's names of those accepted; None: all. check_size: called with width and height before a pixel is
-    decoded; what it raises is passed on. Raises BadImage.
+    It is turned as its EXIF data says, transparent parts are white, 16 and 32 bits become 8, and of an animation the
+    first frame counts. formats: Pillow's names of those accepted; None: all. check_size: called with width and height
+    before a pixel is decoded; what it raises is passed on. Raises BadImage.
     """
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
@@ -111,10 +113,59 @@ def decode_image(
     check_size(*size)
     try:
         with Image.open(io.BytesIO(data), formats=formats) as image:
-            return image.convert("RGB")
+            return _turned(image, _flat(image))
     # A broken file makes Pillow raise nearly anything: OSError, SyntaxError, ValueError, struct.error, zlib.error.
     except Exception as error:
         raise _bad_image(error) from None
+
+
+# The turns that undo an EXIF orientation.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def _turned(image: Image.Image, shown: Image.Image) -> Image.Image:
+    try:
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # damaged EXIF data; the picture itself is whole
+        turn = None
+    return shown if turn is None else shown.transpose(turn)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """Return the first frame as RGB, transparent parts white."""
+    if image.mode.startswith(("I", "F")):
+        return _scaled(image)
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """Return a grayscale image of 16 or 32 bits as RGB; Pillow's own conversion cuts off what is above 255.
+
+    Integers have 16 bits unless a value needs more, and fractions are between 0 and 1; other values are scaled to
+    their own range.
+    """
+    values = np.asarray(image).astype(np.float64)
+    values = np.where(np.isfinite(values), values, 0)
+    low, high = float(values.min()), float(values.max())
+    most = 1.0 if image.mode == "F" else 65535.0
+    if low < 0 or high > most:
+        values, most = values - low, high - low
+    gray = Image.fromarray(np.rint(values * (255 / (most or 1))).astype(np.uint8)).convert("RGB")
+    clear = image.info.get("transparency")
+    if isinstance(clear, int):
+        gray.paste("white", mask=Image.fromarray(np.asarray(image) == clear))
+    return gray
 
 
 def _bad_image(error: Exception) -> BadImage:

@@ -29,19 +29,25 @@ _WHOLE = re.compile(r"(-?\d+)\.0")
 # Hyphens, the figure and the en dash, and the minus sign of typesetting: "\u22121" is -1.
 _MINUS = dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2212"), "-")
 _BOOLEANS = {"true": "yes", "false": "no"}
+# Spellings of a missing value, folded.
+MISSING = frozenset(("", "nan", "none", "null", "n/a", "na", "nil", "nat", "undefined", "<na>"))
+_NUMBER = re.compile(r"[+-]?\d+(?:[.,]\d+)*")
 # Invisible, though not of a category of their own: the combining grapheme joiner, Hangul and Khmer fillers, and the
 # variation selectors, which choose how the letter before them is drawn.
 _FILLERS = frozenset(
     map(
         chr,
-        (0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0)
-        + (*range(0x180B, 0x180E), 0x180F, *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)),
+        (
+            *(0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x3164, 0xFFA0, 0x180B, 0x180C, 0x180D, 0x180F),
+            *range(0xFE00, 0xFE10),
+            *range(0xE0100, 0xE01F0),
+        ),
     )
 )
 # U+FFFD, which decoders write for what is no character.
 UNREADABLE = "\ufffd"
-# Markup of chat templates and tokenizers: <image>, </s>, <|im_end|>, <start_of_turn>, <<SYS>>, [INST]. Every tag counts,
-# since each model has others; square brackets only around names that are in use.
+# Markup of chat templates and tokenizers: <image>, </s>, <|im_end|>, <<SYS>>, [INST]. Every tag counts, since each
+# model has others; square brackets only around names that are in use.
 _MARKUP = re.compile(
     r"<<?[|/]*(?:[A-Za-z][^<>\s]*|0x\w\w)>>?|<\|[^<>]*\|>|◁/?[A-Za-z]\w*▷"
     r"|\[/?(?i:INST|THINK|IMAGE|IMG|IMG_BREAK|IMG_END|CLS|SEP|MASK|PAD|UNK|BOS|EOS|SYSTEM_PROMPT|AVAILABLE_TOOLS"
@@ -57,7 +63,20 @@ def fold(value: Any) -> str:
     # Lower case may decompose a letter, and NFKC may write a capital.
     text = clean_text(text_of(value))
     text = unicodedata.normalize("NFKC", text.translate(_MINUS).lower())
-    return _BARE_FRACTION.sub("0.", " ".join(text.split())).strip(_OUTER)
+    return _without_outer(_BARE_FRACTION.sub("0.", " ".join(text.split())))
+
+
+def _without_outer(text: str) -> str:
+    text = text.strip(_OUTER)
+    while text and not text.isascii() and (_is_punctuation(text[0]) or _is_punctuation(text[-1])):
+        text = text[_is_punctuation(text[0]) : len(text) - _is_punctuation(text[-1])].strip(_OUTER)
+    return text
+
+
+@lru_cache(maxsize=1 << 12)
+def _is_punctuation(letter: str) -> bool:
+    """Return whether a letter is punctuation of a script other than Latin, such as 。 and 」; primes are units."""
+    return letter > "\x7f" and letter not in "′‰‱" and unicodedata.category(letter) in ("Po", "Ps", "Pe", "Pi", "Pf")
 
 
 def text_of(value: Any) -> str:
@@ -119,13 +138,23 @@ def normalize(text: str) -> str:
     are yes and no.
     """
     folded = whole(american(fold(first_line(text))))
-    return DIGITS.get(folded) or _BOOLEANS.get(folded, folded)
+    return DIGITS.get(folded) or true_or_false(folded)
 
 
 def whole(text: str) -> str:
     """Return a number without the fraction that pandas writes in a column with gaps: 7.0 is 7."""
     found = _WHOLE.fullmatch(text)
     return found[1] if found else text
+
+
+def true_or_false(folded: str) -> str:
+    """Return true and false as yes and no, anything else as it is; of folded text."""
+    return _BOOLEANS.get(folded, folded)
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a number in digits or one of the words zero to twenty; of folded text."""
+    return text in DIGITS or _NUMBER.fullmatch(text) is not None
 
 
 def american(text: str) -> str:

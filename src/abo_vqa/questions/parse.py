@@ -4,11 +4,12 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from abo_vqa.common.schema import RawOutput
-from abo_vqa.common.words import fold, text_of
+from abo_vqa.common.words import clean_text, fold, text_of
+from abo_vqa.questions.drafts import without_drafts
+from abo_vqa.questions.options import read_options
 from abo_vqa.questions.schema import Question
 
 # How an output was read.
@@ -20,7 +21,12 @@ LONGEST_REPAIRED = 10_000
 
 _FENCE = re.compile(r"```(?:json)?\s*(.*?)(?:```|$)", re.DOTALL | re.IGNORECASE)
 _OPENING = re.compile(r"\{|\[(?=\s*\{)")
-_LETTER = re.compile(r"[A-Za-z]")
+# ABO's own form of an image path: the folder is the beginning of a name that is unique.
+_ABO_PATH = re.compile(r"([0-9a-f]{2})/(\1[0-9a-f]{6})\.jpg")
+
+
+class Cut(dict[str, Any]):
+    """An entry in whose middle its output ends: its last value may lack a part."""
 
 
 class Parsed(NamedTuple):
@@ -32,7 +38,7 @@ class Parsed(NamedTuple):
 
 
 def flatten(outputs: Iterable[RawOutput]) -> Parsed:
-    """Return the questions of the outputs as given, except that runs of spaces in the question collapse.
+    """Return the questions of the outputs in clean_text, runs of spaces in the question collapsed.
 
     Every entry of an output becomes a question, so that the expectations reject it, not the parser.
     """
@@ -54,16 +60,20 @@ def parse_output(text: str) -> list[Any]:
 def read_output(text: str) -> tuple[list[Any], str]:
     """Return the entries of an output's question list, and how it was read.
 
-    Tries plain JSON, then the JSON between code fences. Then, on the first LONGEST_REPAIRED characters, a repairing
-    parser and the valid JSON values in the text, whichever finds more questions. Never raises.
+    Tries plain JSON, then, without the drafts of a model that thinks, the JSON between code fences. Then, on the first
+    LONGEST_REPAIRED characters, a repairing parser and the valid JSON values in the text, whichever finds more
+    questions. Never raises.
     """
-    fences = _FENCE.findall(text)
-    for parts, reading in (([text], PLAIN), (fences, UNFENCED)):
+    try:
+        return _entries(json.loads(text)), PLAIN
+    except (ValueError, RecursionError):
+        text = without_drafts(text)
+    for parts, reading in (([text], PLAIN), (_FENCE.findall(text), UNFENCED)):
         try:
             entries = [entry for part in parts for entry in _entries(json.loads(part))]
         except (ValueError, RecursionError):
             continue
-        if entries or reading == PLAIN:
+        if entries:
             return entries, reading
     beginning = text[:LONGEST_REPAIRED]
     repaired = _repaired(_FENCE.findall(beginning)) or _repaired([beginning])
@@ -79,10 +89,18 @@ def _repaired(parts: Iterable[str]) -> list[Any]:
     try:
         import json_repair
 
-        return [entry for part in parts for entry in _entries(json_repair.loads(part))]
+        return [entry for part in parts for entry in _until_cut(part, _entries(json_repair.loads(part)))]
     except Exception:
         # The repairing parser may raise anything on arbitrary text, and one bad output must not stop the stage.
         return []
+
+
+def _until_cut(text: str, entries: list[Any]) -> list[Any]:
+    """Return the entries, the last one as Cut if the text ends within a value or an entry."""
+    end = text[max(text.rfind("}"), text.rfind("]")) + 1 :]
+    if entries and isinstance(entries[-1], dict) and re.search(r"[\"'“”{[:]", end):
+        entries[-1] = Cut(entries[-1])
+    return entries
 
 
 def _embedded(text: str) -> list[Any]:
@@ -121,31 +139,28 @@ def _asked(entries: Iterable[Any]) -> int:
     return sum(map(_asks, entries))
 
 
+def image_name(image_path: str) -> str:
+    """Return the name of an image in the ids of its questions: the whole path, or of an ABO image the file's stem."""
+    found = _ABO_PATH.fullmatch(image_path)
+    return found[2] if found else image_path
+
+
 def _question(raw: RawOutput, index: int, entry: Any) -> Question:
     fields = entry if isinstance(entry, dict) else {}
     kind = fold(fields.get("type"))
+    options = read_options(fields)
     return Question(
-        qa_id=f"{PurePosixPath(raw.image_path).stem}-{index}",
+        qa_id=f"{image_name(raw.image_path)}-{index}",
         product_id=raw.product_id,
         image_path=raw.image_path,
         generator=raw.generator,
         question_type=kind,
-        question=" ".join(text_of(fields.get("question")).split()),
-        answer=text_of(fields.get("answer")),
-        options=tuple(_options(fields)),
+        question=" ".join(clean_text(text_of(fields.get("question"))).split()),
+        answer=options.answer,
+        options=tuple(options.texts),
+        readable=options.readable and not isinstance(entry, Cut),
         kind=kind,
         model=raw.model,
         seed=raw.seed,
         prompt=raw.prompt,
     )
-
-
-def _options(fields: dict[str, Any]) -> list[str]:
-    given, distractors = fields.get("options"), fields.get("distractors")
-    if isinstance(given, dict) and all(_LETTER.fullmatch(text_of(key)) for key in given):
-        return [f"{key}) {text_of(value)}" for key, value in given.items()]
-    if isinstance(given, list):
-        return [text_of(option) for option in given]
-    if isinstance(distractors, list):
-        return [text_of(option) for option in (fields.get("answer"), *distractors)]
-    return []

@@ -16,11 +16,13 @@ from abo_vqa.common.draws import derive_rng, draw_others
 from abo_vqa.common.errors import choose
 from abo_vqa.common.params.data import ValidateParams
 from abo_vqa.common.schema import ATTRIBUTE, COUNTING, EXISTENTIAL, QUESTION_TYPES, YES_NO
-from abo_vqa.common.words import DIGITS, fold
+from abo_vqa.common.words import DIGITS, MISSING, UNREADABLE, find_markup, fold, is_number, true_or_false, whole
 from abo_vqa.questions.schema import Question
 
 _LABEL = re.compile(r"\s*[(\[]?([A-Za-z])\s*[).:\]]+\s*")
-_LONE_LETTER = re.compile(r"[\W_]*(?:(?i:option|answer)\W+)?([A-Za-z])[\W_]*")
+_LONE_LETTER = re.compile(r"[\W_]*(?:(?i:option|choice|answer)[\W_]+)?([A-Za-z])[\W_]*")
+_NUMBERED = re.compile(r"(?:option|choice|answer)[\W_]*\d+", re.IGNORECASE)
+_LONGEST = 50  # characters of an answer that may be another question's option
 _HOW_MANY = re.compile(r"\b(?:how many|number of)\b", re.IGNORECASE)
 
 
@@ -51,12 +53,12 @@ def repair_spelling(questions: Iterable[Question], repairs: Mapping[str, bool]) 
 def repair_options(questions: Sequence[Question], params: ValidateParams, seed: int) -> list[Question]:
     """Return the questions, in order, with `params.options` distinct options and the answer among them.
 
-    A question with valid options is unchanged; one without an answer, or with too few known distractors for its type,
-    stays invalid.
+    A question with valid options is unchanged. One that is not readable, without an answer, or with too few known
+    distractors for its type stays invalid.
     """
     setting = OptionRepair(params.options, seed, _distractors(questions, params))
     wanted = {name: partial(mend, setting) for name, mend in OPTIONS.items() if params.repairs.get(name)}
-    return [_mend(question, wanted) for question in questions]
+    return [_mend(question, wanted) if question.readable else question for question in questions]
 
 
 def _mend(question: Question, repairs: Mapping[str, Callable[[Question], Question]]) -> Question:
@@ -105,7 +107,12 @@ def is_letter(answer: str) -> bool:
 
 
 def _fold(question: Question) -> Question:
-    return replace(question, answer=fold(question.answer), options=tuple(map(fold, question.options)))
+    return replace(question, answer=_folded(question.answer), options=tuple(map(_folded, question.options)))
+
+
+def _folded(text: str) -> str:
+    """Return a text folded, with one spelling of booleans and numbers: generators mix "True" and true, 3.0 and 3."""
+    return true_or_false(whole(fold(text)))
 
 
 def _split_types(question: Question) -> Question:
@@ -140,7 +147,7 @@ def _number_words(question: Question) -> Question:
 def _put_answer_into_options(setting: OptionRepair, question: Question) -> Question:
     """Insert a missing answer at a random position; it replaces an option if the number of options is right."""
     options = list(question.options)
-    if not question.answer or question.answer in options:
+    if not question.answer or question.answer in options or _is_reference(question.answer, options):
         return question
     rng = derive_rng(setting.seed, "validate", "put_answer_into_options", question.qa_id)
     if len(_distinct(options)) == len(options) == setting.options:
@@ -148,6 +155,12 @@ def _put_answer_into_options(setting: OptionRepair, question: Question) -> Quest
     else:
         options.insert(rng.randrange(len(options) + 1), question.answer)
     return replace(question, options=tuple(options))
+
+
+def _is_reference(answer: str, options: Sequence[str]) -> bool:
+    """Return whether an answer only stands for something: a letter, a missing value, or an index among words."""
+    is_index = is_number(answer) and any(options) and not any(map(is_number, options))
+    return is_letter(answer) or bool(_NUMBERED.fullmatch(answer)) or answer in MISSING or is_index
 
 
 def _drop_extra_option(setting: OptionRepair, question: Question) -> Question:
@@ -188,10 +201,15 @@ def _distractors(questions: Iterable[Question], params: ValidateParams) -> dict[
     found: dict[str, Counter[str]] = defaultdict(Counter)
     for question in questions:
         values = question.options if question.question_type == YES_NO else (question.answer,)
-        found[question.question_type].update(value for value in values if len(value.split()) == 1)
+        if question.readable:
+            found[question.question_type].update(filter(_can_distract, values))
     counts = set(map(str, range(params.counting_max + 1)))
     found[COUNTING] = Counter({value: count for value, count in found[COUNTING].items() if value in counts})
     return {kind: dict(sorted(values.items())) for kind, values in found.items()}
+
+
+def _can_distract(value: str) -> bool:
+    return len(value.split()) == 1 and len(value) <= _LONGEST and UNREADABLE not in value and not find_markup(value)
 
 
 # Repairs by their names in validate.repairs, in order of application. A new one is a function and an entry here, and a

@@ -10,7 +10,8 @@ class Question:
     """One question; before validation, any field may be empty or wrong.
 
     kind: the generator's name for its type (existential, attribute, counting, comparison). question_type: one of
-    QUESTION_TYPES after the repair split_types, the kind before. generator, model, seed, prompt: see RawOutput.
+    QUESTION_TYPES after the repair split_types, the kind before. readable: False if the generator wrote options of an
+    unknown form, or if its output ends within the question. generator, model, seed, prompt: see RawOutput.
     repairs: names of the applied repairs, in order.
     """
 
@@ -27,6 +28,7 @@ class Question:
     seed: int | None = None
     prompt: str | None = None
     repairs: tuple[str, ...] = ()
+    readable: bool = True
 
 
 _WORDS = pa.list_(pa.string())

@@ -13,6 +13,7 @@ from abo_vqa.common.params import read_params
 from abo_vqa.common.runner import run_stage
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.common.storage import read_json_lines, read_table, write_json, write_table
+from abo_vqa.common.words import storable
 from abo_vqa.questions.accounting import UNPARSABLE
 from abo_vqa.questions.label_truth import COLUMNS
 from abo_vqa.questions.plots import plot_validation
@@ -28,7 +29,7 @@ def main() -> None:
     params = read_params()
     products = list(read_table(SAMPLE, "sample", [*COLUMNS, "image_id"]))
     image_ids = {row["product_id"]: row["image_id"] for row in products}
-    raw = [RawOutput(**row) for row in read_json_lines(RAW, "generate")]
+    raw = [_raw_output(row) for row in read_json_lines(RAW, "generate")]
     for output in raw:
         if output.product_id not in image_ids:
             raise InputError(f"{RAW}: {output.product_id} is not in {SAMPLE}; run the stage generate again")
@@ -50,6 +51,11 @@ def main() -> None:
             f"validate: {found['contradict']} of {found['compared']} answers about the {kind} contradict the listing: "
             f"{found['share']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
         )
+
+
+def _raw_output(row: Mapping[str, Any]) -> RawOutput:
+    """Return a row as an output that Parquet can store: the expectations refuse what replaces a lone surrogate."""
+    return RawOutput(**{name: storable(value) if isinstance(value, str) else value for name, value in row.items()})
 
 
 def _clean_rows(curated: Curated, image_ids: Mapping[str, str]) -> Iterator[dict[str, Any]]:

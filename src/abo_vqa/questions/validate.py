@@ -3,13 +3,14 @@
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import ValidateParams
 from abo_vqa.common.schema import COUNTING, QUESTION_TYPES, RawOutput
+from abo_vqa.common.words import UNREADABLE, find_markup
 from abo_vqa.questions.accounting import UNPARSABLE, accounting, compositions
 from abo_vqa.questions.expectations import Guarded, refuse_failures, run_suite
 from abo_vqa.questions.label_truth import CONTRADICTS, contradictions
@@ -65,7 +66,7 @@ def curate(
 
 
 def _refuse_repeated(outputs: Sequence[RawOutput]) -> None:
-    names = Counter(PurePosixPath(output.image_path).stem for output in outputs)
+    names = Counter(output.image_path for output in outputs)
     if repeated := [name for name, count in names.items() if count > 1]:
         raise InputError(
             f"raw outputs: {len(repeated)} images have more than one, such as {repeated[0]}; keep one output per image"
@@ -109,6 +110,7 @@ def guarded_questions(questions: Sequence[Question], params: ValidateParams) -> 
 def derived_columns(questions: Sequence[Question]) -> "pd.DataFrame":
     """Return the scalar columns that the suite checks, one row per question.
 
+    unreadable_letters: characters that could not be decoded. special_tokens: texts with one of them, such as <image>.
     count: the answer to a counting question, -1 if it is not an integer, null for the other types. answer_index: the
     answer's position among the options, null if it is not one. composition: of the question's image.
     """
@@ -119,8 +121,13 @@ def derived_columns(questions: Sequence[Question]) -> "pd.DataFrame":
         {
             "qa_id": question.qa_id,
             "question_type": question.question_type,
+            "readable": question.readable,
+            "unreadable_letters": sum(text.count(UNREADABLE) for text in _texts(question)),
+            "special_tokens": sum(find_markup(text) is not None for text in _texts(question)),
             "question_length": len(question.question),
+            "answer_length": len(question.answer),
             "answer_words": len(question.answer.split()),
+            "longest_option": max(map(len, question.options), default=0),
             "options_given": len(question.options),
             "options_distinct": len(set(question.options)),
             "options_empty": question.options.count(""),
@@ -132,6 +139,10 @@ def derived_columns(questions: Sequence[Question]) -> "pd.DataFrame":
         for question in questions
     ]
     return pd.DataFrame(rows).astype({"count": "float64", "answer_index": "float64"})
+
+
+def _texts(question: Question) -> tuple[str, ...]:
+    return question.question, question.answer, *question.options
 
 
 def _count(question: Question) -> float | None:

@@ -1,6 +1,7 @@
 """The order of the training questions, and a check that labels cover the answer alone."""
 
 import random
+import re
 from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -110,14 +111,36 @@ def _show_options(place: int, total: int, arm: ArmParams, coin: random.Random) -
     return coin.random() < share
 
 
+def refuse_special_tokens(tokenizer: Any, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise InputError, naming the question, if a question's texts have one of the tokenizer's special tokens.
+
+    An <image> too many would end the training in its midst. Stage validate refuses what looks like markup; here the
+    model's own tokens are known.
+    """
+    special = {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    if not special:
+        return
+    any_of_them = re.compile("|".join(map(re.escape, sorted(special, reverse=True))))
+    for row in rows:
+        for text in (row["question"], row["answer"], *row["options"]):
+            if found := any_of_them.search(text):
+                raise InputError(
+                    f"question {row['qa_id']}: {text!r} contains {found[0]}, a special token of model.base; remove it "
+                    "from the raw outputs"
+                )
+
+
 def audit_labels(collator: Any, dataset: "Dataset", questions: int = 256) -> str:
     """Raise InputError unless the labels of the first questions decode to exactly answer + end token.
 
-    The longest prompts of the run are collated too, so that one beyond the context fails before training starts.
-    Returns the first question's prompt and label as text. The error names the first wrong question; this check would
-    have stopped the paper's training run.
+    The questions of the run that are longest with their answers are collated too, so that one beyond the context fails
+    before training starts. Returns the first question's prompt and label as text. The error names the first wrong
+    question; this check would have stopped the paper's training run.
     """
-    longest = sorted(range(len(dataset)), key=lambda place: -len(dataset[place]["text"]))[:8]
+    # In bytes: letters that the tokenizer does not know become a token a byte.
+    texts = zip(dataset["text"], dataset["answer"], strict=True)
+    lengths = [len(text.encode()) + len(answer.encode()) for text, answer in texts]
+    longest = sorted(range(len(dataset)), key=lambda place: -lengths[place])[:8]
     for start in range(0, min(questions, len(dataset)), 32):
         _audit(collator, [dataset[place] for place in range(start, min(start + 32, len(dataset)))])
     _audit(collator, [dataset[place] for place in longest])

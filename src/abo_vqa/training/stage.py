@@ -102,7 +102,7 @@ def train(name: str, params: Params) -> None:
     from abo_vqa.common.layout import with_options
     from abo_vqa.model.base.loading import compute_dtype, load_base, load_processor
     from abo_vqa.training.choose import collator_for
-    from abo_vqa.training.plan import audit_labels, training_questions, validation_questions
+    from abo_vqa.training.plan import audit_labels, refuse_special_tokens, training_questions, validation_questions
     from abo_vqa.training.settings import attention
     from abo_vqa.training.trainer import train_arm
 
@@ -117,8 +117,10 @@ def train(name: str, params: Params) -> None:
     order, per_step = derive_seed(seed, "order"), settings.batch_size * settings.accumulation
     dataset = training_questions(rows, arm, settings.epochs, order, by_image, prompt, per_step)
     process = PartialState(cpu=not torch.cuda.is_available(), timeout=WAITING)
+    processor = load_processor(params.model)
+    refuse_special_tokens(processor.tokenizer, [*rows, *validation])
     base = load_base(params.model, attention(settings, compute_dtype(params.model.quantization)))
-    collator = collator_for(settings, base, load_processor(params.model), images, dataset, feature_folder())
+    collator = collator_for(settings, base, processor, images, dataset, feature_folder())
     label_example = audit_labels(collator, dataset)
     torch.manual_seed(derive_seed(seed, "adapter"))
     dropout = derive_seed(seed, "dropout")

@@ -1,13 +1,17 @@
 """Reading ABO's archives: every value form, every kind of damage."""
 
+import bz2
 import gc
 import gzip
 import io
 import json
+import lzma
 import random
+import shutil
+import subprocess
 import tarfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -23,6 +27,7 @@ from abo_vqa.catalog.images import ImageArchive, image_problem
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
 from abo_vqa.catalog.tarball import members
 from abo_vqa.common.errors import InputError
+from shared_cases import shared_cases
 from small_archives import image_path, images_tar, jpeg, listing, listings_tar, real_data, record, write_tar
 
 
@@ -301,8 +306,16 @@ def test_the_members_of_a_tar_are_those_that_tarfile_finds(tmp_path_factory, con
             except ValueError:
                 return  # a name that this format cannot hold
     with tarfile.open(path) as tar:
-        expected = [(member.name, member.offset, member.offset_data, member.size) for member in tar if member.isreg()]
-    assert found(path) == expected
+        expected = [
+            (str(PurePosixPath(member.name)), member.offset, member.offset_data, member.size)
+            for member in tar
+            if member.isreg()
+        ]
+    if any(".." in name.split("/") for name, *_ in expected):
+        with pytest.raises(InputError, match="leads out of the archive"):
+            found(path)
+    else:
+        assert [(name or ".", *places) for name, *places in found(path)] == expected
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
@@ -399,6 +412,116 @@ def test_images_are_read_by_offset_and_known_by_id(tmp_path: Path):
         assert places[3] == places.pop() == -1
         assert all(archive.path_at(places[number]) == image_path(number) for number in images if number != 3)
         assert all(archive.read_at(places[number]) == data for number, data in images.items() if number != 3)
+
+
+@pytest.mark.parametrize("form", ["./{}", ".//{}", "/{}", "././{}"], ids=lambda form: form.replace("/", "|"))
+def test_members_are_known_however_their_names_begin(tmp_path: Path, form: str):
+    listings_tar(tmp_path / "l.tar", [record(number) for number in range(32)])
+    images_tar(tmp_path / "i.tar", {number: jpeg(number) for number in range(8)})
+    for name in ("l.tar", "i.tar"):
+        with tarfile.open(tmp_path / name) as tar:
+            members = [(form.format(m.name), tar.extractfile(m).read()) for m in tar]  # type: ignore[union-attr]
+        write_tar(tmp_path / f"other-{name}", members)
+    read, images = read_catalog(tmp_path / "other-l.tar", tmp_path / "other-i.tar")
+    with images:
+        assert (read.shards, len(read.listings), len(images), images.absent) == (16, 32, 8, 0)
+        places = images.find(pa.chunked_array([["img3"]])).tolist()
+        assert images.path_at(places[0]) == image_path(3) and images.read_at(places[0]) == jpeg(3)
+
+
+def test_an_archive_made_on_windows_is_read(tmp_path: Path):
+    members = [("images\\metadata\\images.csv.gz", TABLE), (f"images\\small\\{image_path(1)}", jpeg(1))]
+    with ImageArchive(write_tar(tmp_path / "i.tar", members)) as images:
+        assert images.path_at(images.find(pa.chunked_array([["img1"]])).tolist()[0]) == image_path(1)
+
+
+@pytest.mark.parametrize("before", ["./", "/", "images/small/", "./images/small/"])
+def test_the_table_may_name_images_with_their_folder(tmp_path: Path, before: str):
+    table = gzip.compress(f"image_id,path\nimg1,{before}{image_path(1)}\n".encode())
+    with ImageArchive(with_table(tmp_path / "i.tar", table)) as images:
+        assert images.absent == 0 and images.find(pa.chunked_array([["img1"]])).tolist()[0] >= 0
+
+
+def test_images_of_one_name_in_two_folders_are_two(tmp_path: Path):
+    table = gzip.compress(b"image_id,path\nx,a/0.jpg\ny,b/0.jpg\nz,A/0.jpg\n")
+    names = {"x": "a/0.jpg", "y": "b/0.jpg", "z": "A/0.jpg"}
+    members = [(f"images/small/{name}", jpeg(place)) for place, name in enumerate(names.values())]
+    with ImageArchive(write_tar(tmp_path / "i.tar", [("images/metadata/images.csv.gz", table), *members])) as images:
+        places = images.find(pa.chunked_array([[*names]])).tolist()
+        assert [images.path_at(place) for place in places] == list(names.values())
+        assert [images.read_at(place) for place in places] == [jpeg(0), jpeg(1), jpeg(2)]
+
+
+def test_a_member_twice_is_refused(tmp_path: Path):
+    again = [("images/metadata/images.csv.gz", TABLE), *PICTURES, (PICTURES[0][0], jpeg(2))]
+    with pytest.raises(InputError, match=f"contains images/small/{image_path(1)} twice.*--append"):
+        ImageArchive(write_tar(tmp_path / "i.tar", again))
+    shard = gzip.compress(json.dumps(record(1)).encode())
+    twice = [("listings/listings_0.json.gz", shard), ("old/listings_0.json.gz", shard)]
+    with pytest.raises(InputError, match=r"contains listings_0\.json\.gz twice"):
+        read_listings(write_tar(tmp_path / "l.tar", twice))
+
+
+@pytest.mark.parametrize(
+    ("kind", "problem"), [(tarfile.SYMTYPE, "is a link to x"), (tarfile.LNKTYPE, "is a link to x.*--hard-dereference")]
+)
+def test_links_in_place_of_files_are_refused(tmp_path: Path, kind: bytes, problem: str):
+    with tarfile.open(tmp_path / "i.tar", "w") as tar:
+        info = tarfile.TarInfo(f"images/small/{image_path(1)}")
+        info.type, info.linkname = kind, "x"
+        tar.addfile(info)
+    with pytest.raises(InputError, match=problem):
+        list(members(tmp_path / "i.tar"))
+
+
+@pytest.mark.parametrize("form", ["gnu", "0.0", "0.1", "1.0"])
+def test_sparse_files_are_refused(tmp_path: Path, form: str):
+    tool = shutil.which("tar")
+    if tool is None or "GNU" not in subprocess.run([tool, "--version"], capture_output=True, text=True).stdout:
+        pytest.skip("no GNU tar")
+    with (tmp_path / "a.jpg").open("wb") as file:
+        file.truncate(1 << 20)
+        file.seek(1 << 19)
+        file.write(b"content")
+    how = ["--format=gnu"] if form == "gnu" else ["--format=pax", f"--sparse-version={form}"]
+    command = [tool, *how, "--sparse", "--hole-detection=raw", "-cf", "s.tar", "a.jpg"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    with pytest.raises(InputError, match=r"a\.jpg is a sparse file; make the archive again without tar --sparse"):
+        list(members(tmp_path / "s.tar"))
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        (gzip.compress(b"x" * 5000), "gunzip it first"),
+        (b"PK\x03\x04" + b"x" * 5000, "ZIP archive: unpack it"),
+        (bz2.compress(b"x" * 5000), "bunzip2"),
+        (lzma.compress(b"x" * 5000), "unxz"),
+        (b"\x28\xb5\x2f\xfd" + b"x" * 5000, "unzstd"),
+        (b"x" * 5000, "download the archive again"),
+    ],
+)
+def test_other_archives_are_refused_with_what_to_do(tmp_path: Path, content: bytes, hint: str):
+    (tmp_path / "i.tar").write_bytes(content)
+    with pytest.raises(InputError, match=f"not an uncompressed tar archive.*{hint}"):
+        ImageArchive(tmp_path / "i.tar")
+
+
+def test_an_archive_with_other_folders_is_refused_with_what_it_has(tmp_path: Path):
+    path = write_tar(tmp_path / "i.tar", [("Images/Small/00/a.jpg", jpeg(1)), ("images/metadata/images.csv.gz", TABLE)])
+    with pytest.raises(InputError, match=r"contains no images/small/\*, but Images/Small/00/a\.jpg"):
+        ImageArchive(path)
+
+
+@pytest.mark.parametrize(("name", "images"), [("ok", 60), ("dot_slash", 60), ("same_stem", 60)])
+def test_the_archives_that_people_bring_are_read(name: str, images: int):
+    folder = shared_cases() / "archives"
+    read, archive = read_catalog(folder / f"{name}-l.tar", folder / f"{name}-i.tar")
+    with archive:
+        places = archive.find(read.listings.table["image_id"])
+        assert (len(archive), archive.absent) == (images, 0) and min(places.tolist()) >= 0
+        paths = {archive.path_at(place) for place in places.tolist()}
+        assert len(paths) == len(set(places.tolist())) == 60
 
 
 def test_a_truncated_image_is_told_from_a_whole_one():

@@ -51,11 +51,14 @@ def test_training_and_asking_see_the_same_prompt(
     assert batch["images"][0]["pixel_values"].equal(asked["pixel_values"])
 
 
+@pytest.mark.parametrize("changes", [{"question": "word " * 400}, {"answer": "red" * 400}, {"answer": "红" * 200}])
 @pytest.mark.parametrize("kind", ["question", "image"])
-def test_a_prompt_beyond_the_context_is_named(
-    kind: str, processor: Any, rows: list[dict[str, Any]], images: dict[str, bytes]
+def test_a_prompt_and_answer_beyond_the_context_are_named(
+    kind: str, changes: dict[str, str], processor: Any, rows: list[dict[str, Any]], images: dict[str, bytes]
 ) -> None:
-    long = [*rows, rows[0] | {"qa_id": "too long", "question": "word " * 400}]
+    """Among prompts that are longer than its own, but with their answers are not."""
+    longer = [row | {"qa_id": f"longer {n}", "question": "word " * 9} for n, row in enumerate(rows[:9])]
+    long = [*rows, *longer, rows[0] | {"qa_id": "too long"} | changes]
     dataset = training_questions(long, NEVER, 1, 3, by_image=True)
     collator = {
         "question": QuestionCollator(processor, images, 300),

@@ -126,7 +126,7 @@ def test_every_question_of_an_output_is_found(text):
 
 
 def test_two_outputs_for_one_image_are_refused(params):
-    with pytest.raises(InputError, match="raw outputs: 1 images have more than one, such as 00000003"):
+    with pytest.raises(InputError, match=r"raw outputs: 1 images have more than one, such as 00/00000003\.jpg;"):
         curate([raw(GOOD_TEXT, 3), raw(GOOD_TEXT, 4), raw(COUNT_TEXT, 3)], params, 1)
 
 
@@ -154,7 +154,7 @@ def test_how_an_output_was_read_is_known(text, reading):
 
 def test_questions_are_kept_as_they_were_given():
     entries = [
-        GOOD | {"answer": " Red. ", "options": ["(a) X", 2, 3.0, True, None, {"a": 1}]},
+        GOOD | {"answer": " Red. ", "options": ["(a) X", 2, 3.0, True, None, ""]},
         {"question": "What?", "answer": "red", "distractors": ["tan", "blue", 7]},
         GOOD | {"options": {"A": "red", "B": 5}},
         {"questions": [GOOD, COUNT]},
@@ -183,7 +183,16 @@ def test_questions_are_kept_as_they_were_given():
         (GOOD | {"answer": ""}, "answer_is_one_word"),
         (GOOD | {"options": ["red", "blue", "tan"]}, "options_are_exactly_as_many"),
         (GOOD | {"options": ["red", "blue", "tan", "gray", "pink"]}, "options_are_exactly_as_many"),
-        (GOOD | {"options": "red"}, "options_are_exactly_as_many"),
+        (GOOD | {"options": "red"}, "entry_is_readable"),
+        (GOOD | {"question": "What co\ud800lor?"}, "letters_are_readable"),
+        (GOOD | {"answer": "r\udfffd", "options": ["r\udfffd", "blue", "tan", "gray"]}, "letters_are_readable"),
+        (GOOD | {"options": ["red", "blue", "tan", "\ufffdgray"]}, "letters_are_readable"),
+        (GOOD | {"question": "<image>\nWhat color?"}, "text_has_no_special_tokens"),
+        (GOOD | {"answer": "red</s>", "options": ["red</s>", "blue", "tan", "gray"]}, "text_has_no_special_tokens"),
+        (GOOD | {"options": ["red", "blue", "tan", "gray<|im_end|>"]}, "text_has_no_special_tokens"),
+        (GOOD | {"question": "What " + "color " * 60 + "?"}, "question_is_not_too_long"),
+        (GOOD | {"answer": "red" * 4000, "options": ["red" * 4000, "b", "c", "d"]}, "answer_is_not_too_long"),
+        (GOOD | {"options": ["red", "blue", "tan", "gray " * 40]}, "options_are_not_too_long"),
         (GOOD | {"options": ["red", "blue", "tan", "..."]}, "options_are_not_empty"),
         (GOOD | {"options": ["red", "blue", "tan", "Red"]}, "options_are_distinct"),
         (GOOD | {"answer": "pink"}, "answer_is_among_options"),
@@ -311,7 +320,7 @@ def test_the_stage_separates_and_accounts(workspace: Callable[..., Path]):
     bad = GOOD | {"answer": "pink", "options": ["red"]}
     outputs = [
         json.dumps({"questions": [GOOD, bad, "?"]}),
-        "no questions here",
+        "no questions \ud800 here",
         "```json\n[" + json.dumps(COUNT),
     ]
     with (folder / "r.jsonl").open("w") as lines:
@@ -335,7 +344,7 @@ def test_the_stage_separates_and_accounts(workspace: Callable[..., Path]):
     assert "clean" in validate.PLOT.read_text() and "options are exactly as many" in validate.PLOT.read_text()
     refused = {row["reason"]: row for row in pq.read_table(validate.QUARANTINE).to_pylist()}
     assert set(refused) == {"options_are_exactly_as_many", "question_is_not_empty", "unparsable"}
-    assert refused["unparsable"]["output"] == "no questions here" and refused["unparsable"]["qa_id"] is None
+    assert refused["unparsable"]["output"] == "no questions \ufffd here" and refused["unparsable"]["qa_id"] is None
     assert refused["options_are_exactly_as_many"]["reasons"][1:] == [
         "options_are_distinct",
         "answer_is_among_options",
@@ -362,7 +371,7 @@ def test_data_docs_show_every_expectation_without_anything_from_elsewhere(worksp
     for stage in (sample, generate, validate, split, data_docs):
         stage.main()
     page = (data_docs.SITE / "index.html").read_text()
-    assert "questions: 10 of 10 hold" in page and "splits: 4 of 4 hold" in page
+    assert "questions: 16 of 16 hold" in page and "splits: 4 of 4 hold" in page
     assert ">gold_position_is_uniform</td><td>yes</td>" in page
     assert ">image_has_the_papers_composition</td><td>reported</td>" in page
     assert "http" not in page and "<script" not in page

@@ -13,7 +13,13 @@ from abo_vqa.common.params import Params
 from abo_vqa.common.params.model import ArmParams
 from abo_vqa.model.base.loading import load_processor
 from abo_vqa.model.collators import IGNORED, QuestionCollator
-from abo_vqa.training.plan import audit_labels, training_plan, training_questions, validation_questions
+from abo_vqa.training.plan import (
+    audit_labels,
+    refuse_special_tokens,
+    training_plan,
+    training_questions,
+    validation_questions,
+)
 
 ALWAYS = ArmParams(options_first=1.0, options_last=1.0)
 NEVER = ArmParams(options_first=0.0, options_last=0.0)
@@ -36,6 +42,18 @@ def test_the_audit_refuses_the_papers_labels(
     assert "labels: " in audit_labels(QuestionCollator(processor, images, 4096), dataset)
     with pytest.raises(InputError, match="the labels decode to"):
         audit_labels(PromptTail(processor, images, 4096), dataset)
+
+
+@pytest.mark.parametrize("changed", ["question", "answer", "options"])
+def test_special_tokens_of_the_model_are_refused_before_training(
+    changed: str, tiny_params: Params, rows: list[dict[str, Any]]
+) -> None:
+    tokenizer = load_processor(tiny_params.model).tokenizer
+    refuse_special_tokens(tokenizer, rows)
+    odd = "<image>\nred"
+    bad = [*rows, rows[0] | {"qa_id": "odd", changed: ["a", odd] if changed == "options" else odd}]
+    with pytest.raises(InputError, match=r"question odd: '<image>..?nred' contains <image>, a special token"):
+        refuse_special_tokens(tokenizer, bad)
 
 
 def images_of(questions: int) -> list[str]:
