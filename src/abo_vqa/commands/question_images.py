@@ -72,8 +72,8 @@ def file_name(form: str, name: str, cells: Mapping[str, Any]) -> str:
         return form.format(name, **others)
     except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise InputError(
-            f"--image-name {form}: does not fit the image {name} ({error!r}); write {{}} for the image column, {{name}} "
-            "for the column of that name"
+            f"--image-name {form}: does not fit the image {name} ({error!r}); write {{}} for the image column, "
+            "{name} for the column of that name"
         ) from None
 
 

@@ -1,9 +1,8 @@
 """Read questions, with options or without, from anybody's table."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +61,11 @@ def read_question_set(path: Path, image_name: str = "{}") -> tuple[list[Row], li
     """Return the questions of a file, and the problems of its invalid rows.
 
     A question has qa_id, image_id (a path, a number, or the content's digest for embedded images), image (its bytes,
-    None if not embedded), image_file (its name by the pattern image_name), question_type ("all" without such a column), question, options, answer, answer_index. An answer is an option, its letter or number, or, in an index column, its index; a column
-    of answers is one if it has nothing but indices. A row without options has an empty list of them, the answer as
-    written, and no index (None). Raises InputError if the file is missing, has none of the four formats, lacks columns,
-    or has two columns for one thing with different contents.
+    None if not embedded), image_file (its name by the pattern image_name), question_type ("all" without such a column),
+    question, options, answer, answer_index. An answer is an option, its letter or number, or, in an index column, its
+    index; a column of answers is one if it has nothing but indices. A row without options has an empty list of them,
+    the answer as written, and no index (None). Raises InputError if the file is missing, has none of the four formats,
+    lacks columns, or has two columns for one thing with different contents.
     """
     table = read_table(path).with_whole_numbers()
     columns = _columns(path, table)
@@ -203,9 +203,8 @@ def _place(answer: Any, options: Options, lettered: bool) -> int | None:
     text = (one_answer([answer]) if isinstance(answer, str) else "") or one_answer(answer)
     # Of options with letters, "C" is the third even if another one is a C.
     meanings = [*([] if lettered else [text]), meant(text, options.texts, True)]
-    found: list[int] = []
-    for said, same in product(meanings, (fold, normalize)):
-        found = found or [place for place, option in enumerate(options.texts) if same(option) == same(said) != ""]
+    forms = [(said, same) for said in meanings for same in (fold, normalize)]
+    found = next((places for said, same in forms if (places := _same(said, options.texts, same))), [])
     by_text = found[0] if len(found) == 1 else None
     by_number = options.numbers.get(whole(text))
     if by_text is not None and by_number is not None and by_text != by_number:
@@ -214,3 +213,7 @@ def _place(answer: Any, options: Options, lettered: bool) -> int | None:
             f"({options.texts[by_number]}); write letters, or an index from 0 in a column answer_index"
         )
     return by_number if by_text is None else by_text
+
+
+def _same(said: str, options: Sequence[str], same: Callable[[str], str]) -> list[int]:
+    return [place for place, option in enumerate(options) if same(option) == same(said) != ""]

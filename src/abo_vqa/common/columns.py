@@ -6,7 +6,7 @@ from typing import Any
 
 from abo_vqa.common.cells import OPTION_KEY, Options, answers_in, is_missing, read_options, text_in, words_in
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.table_files import Row, GivenTable, column_key
+from abo_vqa.common.table_files import GivenTable, Row, column_key
 from abo_vqa.common.words import fold, normalize, whole
 
 # Column names; the first one found counts. A-OKVQA has image_id, choices, correct_choice_idx.

@@ -90,8 +90,8 @@ def _refuse_missing_folder(name: str, parameter: str) -> None:
         socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
     except OSError:
         raise InputError(
-            f"{parameter}: there is no folder {name}, and the Hugging Face Hub cannot be reached from here; correct the "
-            "path, or give the folder of a downloaded model"
+            f"{parameter}: there is no folder {name}, and the Hugging Face Hub cannot be reached; correct the path, or "
+            "give the folder of a downloaded model"
         ) from None
 
 
