@@ -1,7 +1,8 @@
 """`abo-vqa evaluate`: score a vision-language model, and adapters over it, on any set of questions."""
 
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ from typing import Annotated, Any, Literal
 import typer
 from typer.core import TyperCommand
 
-from abo_vqa.commands.prediction_table import check_path, prediction_rows, rescaled_column, write_table
+from abo_vqa.commands.prediction_table import check_distinct, check_path, prediction_rows, rescaled_column, write_table
+from abo_vqa.commands.question_images import read_images
 from abo_vqa.commands.question_sets import Row, read_question_set
 from abo_vqa.common.errors import InputError
 
@@ -30,6 +32,8 @@ CONDITIONS: dict[str, dict[str, Any]] = {
     Condition.CIRCULAR: {"order": "rotated"},
     Condition.BLIND: {"image": "blank"},
 }
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 EXAMPLES = """
 abo-vqa evaluate questions.csv --images photographs/ --base models/demo
@@ -70,7 +74,7 @@ def main(
         ),
     ] = None,
     image_name: Annotated[
-        str, typer.Option(metavar="PATTERN", help="File name from the image column, in str.format syntax.")
+        str, typer.Option(metavar="PATTERN", help="File name: {} is the image column, {name} another one.")
     ] = "{}",
     adapter: Annotated[
         list[str] | None,
@@ -97,7 +101,7 @@ def main(
         int | None, typer.Option(metavar="N", min=1, help="Ask the first N questions only.", show_default=False)
     ] = None,
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Skip and count rows without a question or an image.")
+        bool, typer.Option("--skip-bad", help="Skip, count and name rows without a question or a readable image.")
     ] = False,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Longest answer generated.")] = 8,
     tokens_per_pass: Annotated[
@@ -160,23 +164,12 @@ def main(
 
 def run(args: SimpleNamespace) -> None:
     """Read the questions, ask base and adapters, print the table; `args` are those of `main`."""
-    adapters = dict(named_adapter(given) for given in args.adapter)
+    adapters = named_adapters(args.adapter)
     check_path("--predictions", args.predictions)
     check_path("--output", args.output, endings=())
-    rows, problems = read_question_set(args.questions)
-    images, lacking = read_images(rows, args.images, args.image_name)
-    problems += [f"image {name} is not in {args.images}" for name in lacking.values()]
-    if problems and not args.skip_bad:
-        named = "; ".join(problems[:3])
-        raise InputError(f"{args.questions}: {len(problems)} problems: {named}; --skip-bad skips such rows")
-    rows = [row for row in rows if row["image_id"] not in lacking][: args.limit]
-    if not rows:
-        raise InputError(f"{args.questions}: no valid question{f': {problems[0]}' if problems else ''}")
-    if Condition.OPEN not in args.conditions and not any(row["options"] for row in rows):
-        raise InputError(
-            f"{args.questions}: has no options, so its questions can only be asked under --conditions open"
-        )
-    images = {row["image_id"]: images[row["image_id"]] for row in rows}
+    check_distinct({"QUESTIONS": args.questions, "--predictions": args.predictions, "--output": args.output})
+    check_models(args.base, args.bertscore)
+    rows, images, problems = _questions(args)
 
     import pandas as pd
 
@@ -196,7 +189,9 @@ def run(args: SimpleNamespace) -> None:
         load_in_4bit=not args.no_4bit, quant_type="nf4", double_quant=True, compute_dtype=args.dtype
     )
     settings = ModelParams(base=args.base, image=args.image, quantization=quantization)
-    base, processor = load_base(settings), load_processor(settings)
+    processor = load_processor(settings)
+    refuse_special_tokens(args.questions, rows, processor)
+    base = load_base(settings)
     images |= {BLANK: blank_image()}
     scorer = BertScorer(args.bertscore, args.bertscore_layers)
     distractors = Distractors(rows)
@@ -225,6 +220,56 @@ def run(args: SimpleNamespace) -> None:
         write_table(args.predictions, pd.DataFrame(written), args.predictions.suffix == ".csv")
 
 
+def _questions(args: SimpleNamespace) -> tuple[list[Row], dict[str, bytes], list[str]]:
+    """Return the questions to ask, their images by id, and what is wrong with those left out."""
+    rows, problems = read_question_set(args.questions, args.image_name)
+    # With --skip-bad, later rows take the places of those left out.
+    asked = rows if args.skip_bad else rows[: args.limit]
+    images, wrong = read_images(asked, args.images)
+    problems += list(wrong.values())
+    if problems and not args.skip_bad:
+        named = "; ".join(problems[:3])
+        raise InputError(f"{args.questions}: {len(problems)} problems: {named}; --skip-bad skips such rows")
+    rows = [row for row in asked if row["image_id"] not in wrong][: args.limit]
+    if not rows:
+        raise InputError(f"{args.questions}: no valid question{f': {problems[0]}' if problems else ''}")
+    if Condition.OPEN not in args.conditions and not any(row["options"] for row in rows):
+        raise InputError(
+            f"{args.questions}: has no options, so its questions can only be asked under --conditions open"
+        )
+    return rows, {row["image_id"]: images[row["image_id"]] for row in rows}, problems
+
+
+def refuse_special_tokens(path: Path, rows: Sequence[Row], processor: Any) -> None:
+    """Raise InputError if a question or an option has one of the tokenizer's special tokens, such as <image>."""
+    tokenizer = processor.tokenizer
+    tokens = {*tokenizer.all_special_tokens, getattr(processor, "image_token", "<image>")}
+    tokens |= {str(token) for token in tokenizer.added_tokens_decoder.values() if token.special}
+    for row in rows:
+        for text in (row["question"], *row["options"]):
+            if found := sorted(token for token in tokens if token and token in text):
+                raise InputError(
+                    f"{path}, question {row['qa_id']}: {text[:80]!r} has {found[0]!r}, a special token of the model; "
+                    "leave it out"
+                )
+
+
+def check_models(base: str, encoder: str) -> None:
+    """Raise InputError if the base or BERTScore's encoder cannot be there, before anything is loaded."""
+    from abo_vqa.common.project import model_source, resolve_model
+
+    model_source(base, "--base")
+    resolve_model(encoder, "--bertscore")
+
+
+def named_adapters(given: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of NAME=FOLDER by name; InputError if one is no adapter, or a name is there twice."""
+    pairs = list(map(named_adapter, given))
+    if twice := [name for name, count in Counter(name for name, _ in pairs).items() if count > 1]:
+        raise InputError(f"--adapter: the name {twice[0]} is there twice; give each adapter its own")
+    return dict(pairs)
+
+
 def named_adapter(given: str) -> tuple[str, Path]:
     """Return the name and the folder of NAME=FOLDER; InputError if it is no adapter."""
     from abo_vqa.common.params.model import BASE
@@ -232,45 +277,9 @@ def named_adapter(given: str) -> tuple[str, Path]:
     name, equals, folder = given.partition("=")
     if not equals or not name or name == BASE:
         raise InputError(f"--adapter {given}: must be NAME=FOLDER, with a name other than {BASE}")
-    if not Path(folder, "adapter_config.json").is_file():
-        raise InputError(f"--adapter {given}: {folder} has no adapter_config.json; give a PEFT folder")
+    if not _NAME.fullmatch(name):
+        raise InputError(f"--adapter {given}: the name must be of letters, digits, _ and -")
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not Path(folder, file).is_file():
+            raise InputError(f"--adapter {given}: {folder} has no {file}; give a PEFT folder")
     return name, Path(folder)
-
-
-def read_images(rows: Sequence[Row], source: Path | None, form: str) -> tuple[dict[str, bytes], dict[str, str]]:
-    """Return the encoded images by id, and the file names of missing ones by id."""
-    inside = {row["image_id"]: row["image"] for row in rows if row["image"] is not None}
-    wanted = {row["image_id"]: form.format(row["image_id"]) for row in rows if row["image_id"] not in inside}
-    if not wanted:
-        return inside, {}
-    if source is None or not source.exists():
-        raise InputError(f"--images {source}: not found, but the questions name {next(iter(wanted.values()))}")
-    found = _from_tar(source, wanted) if source.is_file() else _from_folder(source, wanted)
-    return inside | found, {key: name for key, name in wanted.items() if key not in found}
-
-
-def _from_folder(folder: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
-    paths = {key: folder / name for key, name in wanted.items()}
-    return {key: path.read_bytes() for key, path in paths.items() if path.is_file()}
-
-
-def _from_tar(archive: Path, wanted: Mapping[str, str]) -> dict[str, bytes]:
-    from abo_vqa.catalog.tarball import members
-
-    keys = {name: key for key, name in wanted.items()}
-    found: dict[str, bytes] = {}
-    with archive.open("rb") as file:
-        for batch in members(archive):
-            columns = (batch.names, batch.offsets, batch.lengths)
-            for name, offset, length in zip(*(column.tolist() for column in columns), strict=True):
-                # ABO's paths omit the archive's top folders.
-                key = next((keys[end] for end in _ends(os.fsdecode(name)) if end in keys), None)
-                if key is not None:
-                    file.seek(offset)
-                    found[key] = file.read(length)
-    return found
-
-
-def _ends(name: str) -> Iterator[str]:
-    parts = name.split("/")
-    return ("/".join(parts[start:]) for start in range(len(parts)))

@@ -7,21 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from abo_vqa.commands.evaluate import named_adapter, read_images
-from abo_vqa.commands.prediction_table import check_path, write_table
-from abo_vqa.commands.question_columns import (
-    ANSWER_OR_GOLD,
-    QUESTION,
-    answer_column,
-    column_key,
-    find_column,
-    image_column,
-    one_answer,
-    text_in,
-)
-from abo_vqa.commands.question_sets import read_table
+from abo_vqa.commands.evaluate import check_models, named_adapters
+from abo_vqa.commands.prediction_table import check_distinct, check_path, write_table
+from abo_vqa.commands.question_images import image_in, read_images
+from abo_vqa.common.cells import one_answer, words_in
+from abo_vqa.common.columns import ANSWER_OR_GOLD, answer_column, image_column, question_column
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.words import whole
+from abo_vqa.common.table_files import GivenTable, column_key, read_table
+from abo_vqa.common.words import find_markup
 
 if TYPE_CHECKING:
     from abo_vqa.common.params.model import ModelParams
@@ -46,7 +39,7 @@ def main(
     csv_path: Annotated[
         Path,
         typer.Option(
-            "--csv-path", "--csv_path", metavar="FILE", help="Table with image_name, question and perhaps answer."
+            "--csv-path", "--csv_path", metavar="FILE", help="GivenTable with image_name, question and perhaps answer."
         ),
     ],
     base: Annotated[
@@ -79,30 +72,31 @@ def main(
     whose image is missing or unreadable has an empty one and is named. With a column of answers it prints exact match,
     tolerant match and BERTScore.
     """
-    adapters = dict(map(named_adapter, adapter or []))
+    adapters = named_adapters(adapter or [])
     if len(adapters) > 1:
         raise InputError(f"--adapter: {len(adapters)} given, but a row has one answer; give one")
     check_path("--output", output, (".csv",))
-    if output.exists() and csv_path.exists() and output.samefile(csv_path):
-        raise InputError(f"--output {output}: is the table of questions; give another file")
+    check_distinct({"--csv-path": csv_path, "--output": output})
     table, names = _read(csv_path)
     if not image_dir.is_dir():
         raise InputError(f"--image-dir {image_dir}: no such folder")
-    rows = [
-        {"image_id": whole(text_in(row[names["image"]])), "image": None, "question": text_in(row[names["question"]])}
-        for row in table.to_dict("records")
-    ]
-    images, bad = _images(rows, image_dir)
+    rows, bad = _rows(table, names)
+    images, wrong = read_images([row for place, row in enumerate(rows) if place not in bad], image_dir)
+    bad |= {place: wrong[row["image_id"]] for place, row in enumerate(rows) if row["image_id"] in wrong}
     asked = {place: row for place, row in enumerate(rows) if place not in bad}
-    answers = _answers(csv_path, list(table[names["answer"]])) if names["answer"] else []
+    answers = _answers(csv_path, table.column(names["answer"])) if names["answer"] else []
     said: dict[int, str] = {}
     if asked:
         settings = model_settings(base, no_4bit, dtype)
+        check_models(settings.base, bertscore)
         said, failed = answer_rows(asked, images, settings, adapters, max_new_tokens)
         bad |= failed
     texts = [said.get(place, "") for place in range(len(rows))]
+    import pandas as pd
+
     # Written first: it is what the command is for, and scoring may fail.
-    write_table(output, table.assign(**{GENERATED: texts}), as_csv=True)
+    given = pd.DataFrame(table.rows, columns=table.columns, dtype=object)
+    write_table(output, given.assign(**{GENERATED: texts}), as_csv=True)
     print(f"{output}: {len(rows)} rows, {len(rows) - len(bad)} answered", flush=True)
     for place in sorted(bad)[:_SHOWN]:
         print(f"{csv_path}, row {place + 1}: {bad[place]}", file=sys.stderr)
@@ -114,40 +108,40 @@ def main(
         raise SystemExit(1)
 
 
-def _read(path: Path) -> tuple[Any, dict[str, str]]:
+def _read(path: Path) -> tuple[GivenTable, dict[str, str]]:
     """Return the table and its columns for image, question and answer ("" for no answers)."""
     if path.name.removesuffix(".gz").rpartition(".")[2] not in ("csv", "tsv"):
         raise InputError(f"--csv-path {path}: must end in .csv or .tsv")
     table = read_table(path)
-    names = {"image": image_column(path, table), "question": find_column(table, QUESTION)}
+    names = {"image": image_column(path, table), "question": question_column(path, table)}
     if lacking := [name for name, column in names.items() if column is None]:
-        there = ", ".join(map(str, table))
+        there = ", ".join(table.columns)
         raise InputError(f"{path}: no column for {', '.join(lacking)}; it has {there}; expected: image_name, question")
-    if taken := [str(name) for name in table if column_key(name) == GENERATED]:
+    if taken := [name for name in table.columns if column_key(name) == GENERATED]:
         raise InputError(f"{path}: has a column {taken[0]} already; drop it")
-    if table.empty:
+    if not table.rows:
         raise InputError(f"{path}: has no rows")
     return table, {**{k: str(v) for k, v in names.items()}, "answer": answer_column(path, table, ANSWER_OR_GOLD) or ""}
 
 
-def _images(rows: Sequence[Mapping[str, Any]], folder: Path) -> tuple[dict[str, bytes], dict[int, str]]:
-    """Return the readable images by name, and why each bad row, by its place, cannot be asked."""
-    from abo_vqa.common.storage import BadImage, decode_image
-
-    images, lacking = read_images([dict(row) for row in rows if row["image_id"]], folder, "{}")
-    wrong = {name: f"image {name} is not in {folder}" for name in lacking}
-    for name, data in images.items():
+def _rows(table: GivenTable, names: Mapping[str, str]) -> tuple[list[dict[str, Any]], dict[int, str]]:
+    """Return the rows as read_images takes them, and why each bad one, by its place, cannot be asked."""
+    rows: list[dict[str, Any]] = []
+    bad: dict[int, str] = {}
+    for place, given in enumerate(table.rows):
+        row: dict[str, Any] = {"image_id": "", "image": None, "question": ""}
         try:
-            decode_image(data)
-        except BadImage as error:
-            wrong[name] = f"image {name} cannot be read: {error}"
-    bad = {}
-    for place, row in enumerate(rows):
+            row["image_id"], row["image"] = image_in(given[names["image"]])
+            row["question"] = words_in(given[names["question"]])
+        except ValueError as error:
+            bad[place] = str(error)
+        rows.append(row | {"image_file": row["image_id"]})
+        markup = find_markup(row["question"])
         if not row["image_id"] or not row["question"]:
-            bad[place] = "no image" if not row["image_id"] else "no question"
-        elif row["image_id"] in wrong:
-            bad[place] = wrong[row["image_id"]]
-    return {name: data for name, data in images.items() if name not in wrong}, bad
+            bad.setdefault(place, "no question" if row["image_id"] else "no image")
+        elif markup:
+            bad[place] = f"the question has {markup!r}, which a model reads as a special token"
+    return rows, bad
 
 
 def model_settings(base: str | None, no_4bit: bool, dtype: Dtype) -> "ModelParams":

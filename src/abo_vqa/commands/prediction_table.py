@@ -1,6 +1,7 @@
 """Write predictions as a table that a person opens or `abo-vqa compare` reads."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,16 @@ def check_path(option: str, path: Path | None, endings: Sequence[str] = ENDINGS)
         raise InputError(f"{option} {path}: the folder {path.parent} does not exist; create it")
     if path.is_dir():
         raise InputError(f"{option} {path}: is a folder; give a file")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise InputError(f"{option} {path}: may not be written")
+
+
+def check_distinct(files: Mapping[str, Path | None]) -> None:
+    """Raise InputError if two of these are one file: what is there would be overwritten."""
+    seen: dict[Path, str] = {}
+    for option, path in files.items():
+        if path is not None and (other := seen.setdefault(path.resolve(), option)) != option:
+            raise InputError(f"{option} {path}: is the file of {other}, too; give another one")
 
 
 def write_table(path: Path, table: "pd.DataFrame", as_csv: bool) -> None:

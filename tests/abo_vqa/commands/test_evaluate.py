@@ -11,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from abo_vqa.commands import evaluate as command
 from abo_vqa.commands.app import main
@@ -225,7 +226,7 @@ def run_here(
 def test_a_table_without_options_needs_the_condition_open(
     root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "a.jpg").touch()
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg")
     (tmp_path / "set.csv").write_text("filename,question,answer\na.jpg,Color?,red\n")
     command = [tmp_path / "set.csv", "--images", tmp_path, "--base", root / "models/demo", "--conditions", "options"]
     assert "can only be asked under --conditions open" in refusal(command, monkeypatch, capsys)

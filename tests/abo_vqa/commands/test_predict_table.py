@@ -77,7 +77,7 @@ def test_no_model_is_loaded_where_no_row_can_be_asked(folder: Path) -> None:
         (TABLE, [], "--base: give a model folder"),
         (TABLE, ["--output", "a.txt"], "--output a.txt: must end in .csv"),
         (TABLE, ["--output", "no/a.csv"], "--output no/a.csv: the folder no does not exist"),
-        (TABLE, ["--output", "table.csv"], "--output table.csv: is the table of questions"),
+        (TABLE, ["--output", "table.csv"], "--output table.csv: is the file of --csv-path, too"),
         (TABLE, ["--image-dir", "elsewhere"], "--image-dir elsewhere: no such folder"),
         ("image_name,text\na,b\n", [], "no column for question; it has image_name, text"),
         ("image,question,generated_answer\na,b,c\n", [], "has a column generated_answer already"),

@@ -134,10 +134,13 @@ def test_embedded_images_are_known_by_their_bytes(tmp_path: Path) -> None:
         ({"question": " "}, "row 2: no question"),
         ({"answer": None}, "row 2: no gold answer"),
         ({"answer": "..."}, "row 2: no gold answer"),
-        ({"options": "red, blue"}, "row 2: the options are not a list"),
+        (
+            {"options": "red, blue"},
+            "row 2: the options are the text 'red, blue', no list in JSON or Python; write it so",
+        ),
         ({"options": ["3", "4"]}, "row 2: the gold answer '2' is none of the options 3, 4"),
         ({"prediction": ["2", "3"]}, "row 2: the prediction is a list, not a text"),
-        ({"prediction": {"text": "2"}}, "row 2: the prediction is a dict, not a text"),
+        ({"prediction": {"text": "2"}}, "row 2: the prediction is an object of text, not a text"),
         ({"options": ["2", "", "4"]}, "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up"),
     ],
 )
@@ -280,7 +283,7 @@ def test_scalars_of_other_kinds_are_read(tmp_path: Path, value: object, read: st
 def test_a_prediction_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
     table = pd.DataFrame({"image": ["a"], "question": "?", "answer": "x", "prediction": [pd.Timestamp("2026-01-01")]})
     table.to_parquet(tmp_path / "x.parquet")
-    with pytest.raises(InputError, match="row 1: the prediction is a Timestamp, not a text"):
+    with pytest.raises(InputError, match="row 1: the prediction is a datetime, not a text"):
         read_predictions(tmp_path / "x.parquet")
 
 

@@ -1,14 +1,16 @@
 """Anybody's multiple-choice set: four formats, letters, indices and texts as answers, and problems named by row."""
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from abo_vqa.commands.question_sets import read_question_set, read_table
+from abo_vqa.commands.question_sets import read_question_set
 from abo_vqa.common.errors import InputError
+from abo_vqa.common.table_files import read_table
 
 # As A-OKVQA publishes them (aokvqa_v1p0_val.json).
 AOKVQA = [
@@ -46,6 +48,7 @@ def test_a_okvqas_published_form(tmp_path: Path) -> None:
         "qa_id": "22jbM6gDxdaMaunuzgrsBB",
         "image_id": "461751",
         "image": None,
+        "image_file": "461751",
         "question_type": "all",
         "question": "What is in the motorcyclist's mouth?",
         "options": ["toothpick", "food", "popsicle stick", "cigarette"],
@@ -63,7 +66,11 @@ def test_json_lines_and_parquet_with_images_inside(tmp_path: Path) -> None:
     rows[0]["image"] = {"bytes": b"jpeg", "path": None}
     pd.DataFrame(rows).to_parquet(tmp_path / "set.parquet")
     [row], _ = read_question_set(tmp_path / "set.parquet")
-    assert (row["image_id"], row["image"], row["options"]) == ("1", b"jpeg", ["yes", "no"])
+    assert (row["image_id"], row["image"], row["options"]) == (
+        hashlib.sha256(b"jpeg").hexdigest()[:16],
+        b"jpeg",
+        ["yes", "no"],
+    )
 
 
 @pytest.mark.parametrize(("answer", "index"), [("B", 1), ("b)", 1), ("blue", 1), ("Red.", 0), ("C", 2)])
@@ -146,7 +153,7 @@ def test_a_quote_that_is_not_closed_is_named(tmp_path: Path, separator: str) -> 
         ['"x;\t\ny"', *"?[]"],
     ]
     (tmp_path / "set.tsv").write_text("\n".join(map(separator.join, two)))
-    assert read_table(tmp_path / "set.tsv")["answer"][0] == "a;\tA:\nb;\tB"
+    assert read_table(tmp_path / "set.tsv").column("answer")[0] == "a;\tA:\nb;\tB"
     (tmp_path / "set.csv").write_text("image,question,options,answer\nx,\"Well,\nwhat?\",\"['a', 'b']\",a\n")
     assert read_question_set(tmp_path / "set.csv")[0][0]["question"] == "Well,\nwhat?"
 
@@ -180,7 +187,7 @@ def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
     ("change", "says"),
     [
         ({"correct_choice_idx": 4}, "row 2: the index 4 is not in 0 to 3"),
-        ({"correct_choice_idx": None}, "row 2: the index nan is not in 0 to 3"),
+        ({"correct_choice_idx": None}, "row 2: no answer in the column correct_choice_idx"),
         ({"choices": ["1"]}, "row 2: fewer than two options"),
         ({"choices": ["1", "1.", "3", "4"]}, "row 2: duplicate options: 1, 1., 3, 4"),
         ({"question": " "}, "row 2: no question"),
@@ -200,7 +207,7 @@ def test_a_csv_line_of_too_many_fields_is_named(tmp_path: Path) -> None:
             "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up",
         ),
         ({"choices": None}, "row 2: the column correct_choice_idx has an index, but the row has no options"),
-        ({"choices": 7}, "row 2: the options are not a list"),
+        ({"choices": 7}, "row 2: the options are a number, not a list"),
         ({"choices": ["1", "", "3"]}, "row 2: option 2 (B) is empty, but a later one is not; fill it or move them up"),
         (
             {"choices": {"A": "1", "C": "3"}},
@@ -227,7 +234,7 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(b"image,question,options,answer\n" * 9))
     data[12:16] = b"\xff" * 4
     (tmp_path / "set.csv.gz").write_bytes(data)
-    with pytest.raises(InputError, match=r"set\.csv\.gz: cannot be read: Error -3"):
+    with pytest.raises(InputError, match=r"set\.csv\.gz: truncated or damaged \(Error -3"):
         read_question_set(tmp_path / "set.csv.gz")
 
 

@@ -48,9 +48,7 @@ def test_no_match_at_all_is_an_error_that_names_an_example(tmp_path: Path):
     ("line", "problem"),
     [
         (b"{", "not JSON"),
-        (b"", "not JSON"),
-        (b"\xff\xff", "not JSON"),
-        (b"[1]", "no string 'image'"),
+        (b"[1]", "a list, not an object"),
         (b'{"output": "x"}', "no string 'image'"),
         (b'{"image": "00/a.jpg"}', "no string 'output'"),
         (b'{"image": "00/a.jpg", "output": null}', "no string 'output'"),
@@ -60,6 +58,15 @@ def test_a_bad_line_is_named(tmp_path: Path, line: bytes, problem: str):
     path = lines_file(tmp_path / "r.jsonl", [image_path(1), image_path(2)])
     path.write_bytes(path.read_bytes() + line + b"\n")
     with pytest.raises(InputError, match=rf"r\.jsonl, line 3: {problem}"):
+        select_recorded(path, PRODUCTS)
+
+
+def test_a_blank_line_is_no_output(tmp_path: Path):
+    path = lines_file(tmp_path / "r.jsonl", [image_path(1), image_path(2)])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n \r\n") + b"\n")
+    assert select_recorded(path, PRODUCTS).read == 2
+    path.write_bytes(b"\xff\xf0")
+    with pytest.raises(InputError, match=r"r\.jsonl: cannot be read: not UTF-8 \(byte 0xff\)"):
         select_recorded(path, PRODUCTS)
 
 
@@ -103,18 +110,21 @@ def test_a_table_becomes_one_output_an_image(tmp_path: Path, name: str):
 @pytest.mark.parametrize(
     ("table", "problem"),
     [
-        ("", "line 0: no column image or image_path or path"),
-        ("image,answer\n", "line 1: no column question"),
-        ("image,question,answer,option_a\n", "line 1: fewer than two option columns"),
-        ("image,question,answer,a,b\n,x,y,z,w\n", "line 2: no image"),
-        ('image,question,answer,a,b\nx,"y" z,1,2,3\n', "line 1: "),
-        ("image,question,answer,a,b\nx,\udcff,1,2,3\n", "line 0: "),
+        ("", ": no column for image, question, answer, options; it has none; the header must name"),
+        ("image,answer\n", ": no column for question, options; it has image, answer; the header must name"),
+        ("image,question,answer,option_a\n", ": no column for options; .*the header must name"),
+        ("image,question,answer,a,b\n,x,y,z,w\n", ", row 1: no image; the header must name"),
+        ('image,question,answer,a,b\nx,"y" z,1,2,3\n', ": cannot be read: line 2: .*a quote not closed"),
+        ("image,question,answer,a,b\nx,\udcff,1,2,3\n", ": cannot be read: not UTF-8"),
+        ("image,question,answer,a,b\nx,What, or?,1,2,3\n", ": cannot be read: line 2 has 6 fields, the header 5"),
+        ("image,question,answer,a,b\nx,What?,1,2,3,\n", ": cannot be read: line 2 has 6 fields, the header 5"),
+        ("image,question,answer,answer_index,a,b\nx,?,2,0,2,3\ny,?,2,1,2,3\n", ", row 2: the answer '2' is not the"),
     ],
 )
 def test_a_bad_table_is_named(tmp_path: Path, table: str, problem: str):
     path = tmp_path / "r.csv"
     path.write_bytes(table.encode(errors="surrogateescape"))
-    with pytest.raises(InputError, match=rf"r\.csv, {problem}.*the header must name"):
+    with pytest.raises(InputError, match=rf"generate\.recorded: .*r\.csv{problem}"):
         select_recorded(path, PRODUCTS)
 
 
