@@ -110,9 +110,8 @@ class _Index:
             some = hashes[start : start + _TOGETHER]
             rows = np.searchsorted(self._hashes, some)
             rows[rows == len(self)] = 0
-            found[start : start + _TOGETHER] = np.where(
-                self._hashes[rows] == some, BLOCK * self._blocks[rows].astype(np.int64), -1
-            )
+            places = BLOCK * self._blocks[rows].astype(np.int64)
+            found[start : start + _TOGETHER] = np.where(self._hashes[rows] == some, places, -1)
         return found
 
 
@@ -139,7 +138,7 @@ def _image_members(path: Path) -> tuple[_Index, Place]:
 
 
 def _image_ids(table: Place, names: _Index) -> tuple[bytearray, bytearray, int, int]:
-    """Return hashed ids and blocks of the images in both table and archive, and how many rows are absent and malformed."""
+    """Return hashed ids and blocks of the images in both table and archive, and numbers of absent and malformed rows."""
     ids, blocks = bytearray(), bytearray()
     absent = rows = named = 0
     strange: list[Any] = []

@@ -33,7 +33,7 @@ class Pool:
 def candidates(listings: Listings, images: ImageArchive) -> tuple[Pool, dict[str, int]]:
     """Return the pool, and counts of the listings left out, by reason.
 
-    Of several listings with one key or one image the first in key order stays. The images cannot be found by id afterwards.
+    Of several listings with one key or one image the first in key order stays. Images cannot be found by id afterwards.
     """
     hashes = listings.column("image")
     without, places = hashes.is_null().to_numpy(), images.find(hashes)
@@ -62,13 +62,13 @@ def _by_key(listings: Listings) -> tuple[Indices, int]:
     """Return one listing's row per key, in key order, and the number of listings left out."""
     keys = listings.column("product_id").combine_chunks()
     rows = pc.sort_indices(keys).to_numpy().astype(np.int64)
-    # Sorting puts equal keys next to each other, so neighbors are compared instead of a set of all keys; a part at a time,
-    # for the sorted keys are in memory beside the others.
+    # Sorting puts equal keys next to each other, so neighbors are compared instead of a set of all keys; a part at a
+    # time, since sorted keys are a copy.
     parts = (
         (start, keys.take(pa.array(rows[start : start + _TOGETHER]))) for start in range(0, len(rows), _TOGETHER - 1)
     )
-    again = [start + 1 + np.flatnonzero(pc.equal(part[1:], part[:-1])) for start, part in parts]
-    again = np.concatenate([np.empty(0, np.int64), *again])
+    found = (start + 1 + np.flatnonzero(pc.equal(part[1:], part[:-1])) for start, part in parts)
+    again = np.concatenate([np.empty(0, np.int64), *found])
     # Few listings share a key, so only these are read in full.
     alike = np.union1d(rows[again - 1], rows[again])
     texts = dict(zip(alike.tolist(), map(repr, listings.read(alike)), strict=True)) if len(alike) else {}

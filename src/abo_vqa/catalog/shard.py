@@ -22,8 +22,7 @@ _STEP = 4096
 _GZIP = 31
 # Facts that the sampler counts; few distinct values, so they are stored as codes.
 CODED = ("product_type", "brand", "color", "material")
-# image: a hash of the main image's id. stratum: of the facts that make up a stratum. line: a listing's line in its shard,
-# from 1.
+# image: a hash of the main image's id. stratum: a hash of the facts that make up a stratum. line: in its shard, from 1.
 COLUMNS = pa.schema(
     [("product_id", pa.string()), ("image", pa.uint64())]
     + [(name, pa.dictionary(pa.int32(), pa.string())) for name in CODED]
