@@ -55,7 +55,6 @@ def ours(folder: Path, told: dict[str, Any]) -> None:
         read, images = read_catalog(folder / "abo-listings.tar", folder / "abo-images-small.tar", params.stratum_text)
         told["read"] = time.perf_counter()
         pool, _ = candidates(read.listings, images)
-        read.listings.drop_columns()
         draw = Sampler(pool.facts, params, 1).draw(lambda _: True)
         told["drawn"] = time.perf_counter()
         products = read.listings.read(pool.rows[list(draw.stages)])

@@ -9,10 +9,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from PIL import Image
 
 from abo_vqa.catalog.listing import Listing
+from abo_vqa.catalog.shard import hashes
 from paths import ROOT
 
 SHARDS = "0123456789abcdef"
@@ -25,6 +28,12 @@ def jpeg(seed: int) -> bytes:
     packed = io.BytesIO()
     picture.save(packed, "JPEG", quality=95)
     return packed.getvalue()
+
+
+def hashed(*image_ids: str | None) -> pa.ChunkedArray:
+    """Image ids as listings keep them."""
+    missing = np.array([image is None for image in image_ids])
+    return pa.chunked_array([pa.array(hashes(image_ids), mask=missing)])
 
 
 def record(number: int, **changes: Any) -> dict[str, Any]:

@@ -1,8 +1,10 @@
 """Read ABO's two archives as published, without unpacking them or loading them whole (paper, section 2.3)."""
 
+import ctypes
 import multiprocessing
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,6 +28,7 @@ from abo_vqa.common.lifetime import end_with_parent
 
 # Compressed bytes of shards below which a second process costs more than it saves.
 _WORTH_A_PROCESS = 8_000_000
+_MMAP_THRESHOLD, _LARGE = -3, 1 << 20  # a parameter of glibc's mallopt(), and bytes
 
 
 @dataclass(frozen=True)
@@ -47,33 +50,45 @@ class DamagedShard:
 
 
 class Listings:
-    """The listings of an archive: the columns that sampling needs in memory, full listings read on demand.
+    """The listings of an archive: the columns that sampling needs in a temporary file, full listings read on demand.
 
-    table: one row per listing, in archive order, with the COLUMNS of a shard.
+    Rows are in archive order. The file is in the folder for temporary files (TMPDIR), and goes with this object.
     """
 
-    def __init__(self, shards: Mapping[Place, bytes]):
-        """Concatenate the columns of the shards."""
-        tables = [pa.ipc.open_stream(columns).read_all() for columns in shards.values()]
-        self.table = pa.concat_tables([COLUMNS.empty_table(), *tables]).unify_dictionaries()
-        self._places = list(shards)
-        self._starts = np.cumsum([0, *map(len, tables)])
+    def __init__(self) -> None:
+        """Start without listings."""
+        self._file = tempfile.TemporaryFile()
+        self._places: list[Place] = []
+        self._starts = [0]
+        self._parts: list[dict[str, tuple[int, int]]] = []  # of each shard: where its columns are in the file
+
+    def add(self, place: Place, shard: Shard) -> None:
+        """Append the listings of a shard."""
+        part = {}
+        for name, column in shard.columns.items():
+            part[name] = self._file.tell(), len(column)
+            self._file.write(column)
+        self._parts.append(part)
+        self._places.append(place)
+        self._starts.append(self._starts[-1] + shard.listings)
 
     def __len__(self) -> int:
-        return len(self.table)
+        return self._starts[-1]
 
     def __iter__(self) -> Iterator[Listing]:
         return iter(self.read(np.arange(len(self))))
 
-    def drop_columns(self) -> None:
-        """Free all columns except the one that read() needs."""
-        # A copy, because columns that come from one stream share its memory.
-        self.table = pa.table({"line": self.table["line"].combine_chunks()})
+    def column(self, name: str) -> pa.ChunkedArray:
+        """Read one of the COLUMNS of a shard, of all listings."""
+        self._file.flush()
+        found = [pa.ipc.open_stream(os.pread(self._file.fileno(), *reversed(part[name]))) for part in self._parts]
+        empty = pa.schema([COLUMNS.field(name)]).empty_table()
+        return pa.concat_tables([empty, *(stream.read_all() for stream in found)])[name].unify_dictionaries()
 
     def read(self, rows: NDArray[np.int64]) -> list[Listing]:
         """Read the full listings of these rows, in their order."""
         order = np.argsort(rows)
-        lines = self.table["line"].take(pa.array(rows[order])).to_numpy()
+        lines = self.column("line").take(pa.array(rows[order])).to_numpy()
         numbers = np.split(lines, np.searchsorted(rows[order], self._starts[1:-1]))
         with _mapping(self._places) as mapped:
             shards = mapped(read_lines, self._places, [some.tolist() for some in numbers])
@@ -106,12 +121,20 @@ def read_listings(path: Path, stratum_text: Sequence[str] = ()) -> ListingsRead:
 @gc_paused()
 def read_catalog(listings: Path, images: Path, stratum_text: Sequence[str] = ()) -> tuple[ListingsRead, ImageArchive]:
     """Read the listings archive while indexing the image archive; errors as of read_listings and ImageArchive."""
+    _return_large_blocks()
     places = _shards(listings)
     # In this order: forking is unsafe once threads run, and the processes get their work first.
     with _mapping(list(places.values())) as mapped, ThreadPoolExecutor(1) as thread:
         shards = mapped(partial(read_shard, stratum_text=stratum_text), places.values())
         index = thread.submit(ImageArchive, images)
         return _collected(places, shards), index.result()
+
+
+def _return_large_blocks() -> None:
+    """Let freed arrays go back to the system at once, where the C library can be told so."""
+    # By itself glibc raises the limit to 32 MB as such arrays are freed, and the heap keeps as much as is in use.
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(_MMAP_THRESHOLD, _LARGE)
 
 
 def _shards(path: Path) -> dict[str, Place]:
@@ -144,15 +167,13 @@ def _mapping(places: Sequence[Place]) -> Iterator[Callable[..., Iterator[Any]]]:
 
 
 def _collected(places: Mapping[str, Place], shards: Iterator[Shard]) -> ListingsRead:
-    columns: dict[Place, bytes] = {}
-    found = ListingsRead(Listings({}), [], [], len(places), 0)
+    found = ListingsRead(Listings(), [], [], len(places), 0)
     with tqdm(desc="listings", unit=" listings", mininterval=1) as progress:
         for (name, place), shard in zip(places.items(), shards, strict=True):
-            columns[place] = shard.listings
+            found.listings.add(place, shard)
             found.malformed += [Malformed(name, line, problem) for line, problem in shard.malformed]
             if shard.damage is not None:
                 found.damaged.append(DamagedShard(name, shard.lines, shard.damage))
             found.lines += shard.lines
             progress.update(shard.lines)
-    found.listings = Listings(columns)
     return found

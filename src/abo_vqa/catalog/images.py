@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from abo_vqa.catalog.shard import Damaged, Place, gzip_lines, unpacked
-from abo_vqa.catalog.tarball import AGAIN, member_at, members, plain_name
+from abo_vqa.catalog.shard import Damaged, Hashes, Place, gzip_lines, hashes, unpacked
+from abo_vqa.catalog.tarball import AGAIN, BLOCK, member_at, members, plain_name
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.storage import BadImage, decode_image
 from abo_vqa.common.words import storable
@@ -24,11 +23,13 @@ from abo_vqa.common.words import storable
 SMALL_IMAGES = b"images/small/"
 IMAGE_TABLE = "images/metadata/images.csv.gz"
 _COLUMNS = ("image_id", "path")
-# Strings hashed at a time: as Python objects they take several times their bytes.
+# Hashes looked up at a time: each takes several times its bytes meanwhile.
 _TOGETHER = 1 << 16
 _NAMED = 3  # other members that an error lists
 
-Hashes = NDArray[np.uint64]
+# Numbers of blocks: enough for archives of 2 TB.
+_BLOCKS = np.uint32
+
 Positions = NDArray[np.int64]
 
 
@@ -50,7 +51,9 @@ class ImageArchive:
                 f"{path}: contains {SMALL_IMAGES.decode()}{self.path_at(again)} twice; make the archive again, without "
                 "tar --append or --update"
             )
-        self._ids, self.absent, self.malformed_rows = _image_ids(table, names)
+        ids, blocks, self.absent, self.malformed_rows = _image_ids(table, names)
+        del names  # as large as the next index
+        self._ids = _Index(ids, blocks)
 
     def __len__(self) -> int:
         return self._size
@@ -61,11 +64,15 @@ class ImageArchive:
     def __exit__(self, *_: object) -> None:
         self._archive.close()
 
-    def find(self, image_ids: pa.ChunkedArray) -> Positions:
-        """Return the place of each image by its id; -1 if the id is null, not in the table or not in the archive."""
-        found = self._ids.find(_hashes(image_ids))
-        found[image_ids.is_null().to_numpy()] = -1
+    def find(self, image_hashes: pa.ChunkedArray) -> Positions:
+        """Return the place of each image by its id's hash; -1 if it is null, not in the table or not in the archive."""
+        found = self._ids.find(image_hashes.fill_null(0).to_numpy())
+        found[image_hashes.is_null().to_numpy()] = -1
         return found
+
+    def drop_ids(self) -> None:
+        """Free what only find() needs, which cannot be called any more."""
+        del self._ids
 
     def path_at(self, place: int) -> str:
         """Return the path ("xx/xxxxxxxx.jpg") of the image at a place."""
@@ -89,16 +96,13 @@ def image_problem(data: bytes) -> str | None:
 
 
 class _Index:
-    """Positions by hash, 16 bytes each; of equal hashes the first counts."""
+    """Positions of headers by hash, 12 bytes each; of equal hashes the first counts."""
 
-    def __init__(self, hashes: list[Hashes], positions: list[Positions]):
-        """Sort the batches, and empty both lists so that they are not in memory twice."""
-        self._hashes = np.concatenate([np.empty(0, np.uint64), *hashes])
-        hashes.clear()
-        self._positions = np.concatenate([np.empty(0, np.int64), *positions])
-        positions.clear()
+    def __init__(self, hashes: bytearray, blocks: bytearray):
+        """Take the bytes of 64-bit hashes, which are sorted in place, and of the numbers of the headers' blocks."""
+        self._hashes = np.frombuffer(hashes, np.uint64)
         order = np.argsort(self._hashes, kind="stable")
-        self._positions = self._positions[order]
+        self._blocks = np.frombuffer(blocks, _BLOCKS)[order]
         del order
         self._hashes.sort()
 
@@ -108,30 +112,26 @@ class _Index:
     def repeated(self) -> int | None:
         """Return the position of a hash that occurs twice, None if there is none."""
         again = np.flatnonzero(self._hashes[1:] == self._hashes[:-1])
-        return int(self._positions[again[0]]) if len(again) else None
+        return BLOCK * int(self._blocks[again[0]]) if len(again) else None
 
     def find(self, hashes: Hashes) -> Positions:
         """Return the position of each hash; -1 if it is unknown."""
         if not len(self):
             return np.full(len(hashes), -1)
-        rows = np.searchsorted(self._hashes, hashes)
-        rows[rows == len(self)] = 0
-        return np.where(self._hashes[rows] == hashes, self._positions[rows], -1)
-
-
-def _hashes(texts: pa.Array | pa.ChunkedArray) -> Hashes:
-    """Return 64-bit hashes of texts or bytes; those of nulls mean nothing."""
-    found = np.empty(len(texts), np.uint64)
-    for start in range(0, len(texts), _TOGETHER):
-        some = texts.slice(start, _TOGETHER).to_numpy(zero_copy_only=False)
-        found[start : start + _TOGETHER] = pd.util.hash_array(some, categorize=False)
-    return found
+        found = np.empty(len(hashes), np.int64)
+        for start in range(0, len(hashes), _TOGETHER):
+            some = hashes[start : start + _TOGETHER]
+            rows = np.searchsorted(self._hashes, some)
+            rows[rows == len(self)] = 0
+            places = BLOCK * self._blocks[rows].astype(np.int64)
+            found[start : start + _TOGETHER] = np.where(self._hashes[rows] == some, places, -1)
+        return found
 
 
 def _image_members(path: Path) -> tuple[_Index, Place]:
     """Return the images' places by path, without their folder, and the place of the table's content."""
-    hashes: list[Hashes] = []
-    headers: list[Positions] = []
+    # Bytes that grow in place: many small arrays would leave the heap full of holes.
+    paths, blocks = bytearray(), bytearray()
     table: Place | None = None
     others: list[bytes] = []
     with tqdm(desc="images", unit=" images", mininterval=1) as progress:
@@ -142,37 +142,35 @@ def _image_members(path: Path) -> tuple[_Index, Place]:
                     table = Place(path, int(batch.offsets[other]), int(batch.lengths[other]))
                 others += [batch.names[other]] if len(others) < _NAMED else []
             if is_image.any():
-                hashes.append(
-                    _hashes(pc.binary_replace_slice(pa.array(batch.names[is_image]), 0, len(SMALL_IMAGES), b""))
-                )
-                headers.append(batch.headers[is_image])
+                names = pc.binary_replace_slice(pa.array(batch.names[is_image]), 0, len(SMALL_IMAGES), b"")
+                paths += hashes(names.to_numpy(zero_copy_only=False)).tobytes()
+                blocks += (batch.headers[is_image] // BLOCK).astype(_BLOCKS).tobytes()
             progress.update(len(batch.names))
-    if table is None or not hashes:
+    if table is None or not paths:
         missing = IMAGE_TABLE if table is None else f"{SMALL_IMAGES.decode()}*"
         found = ", ".join(map(os.fsdecode, others)) or "nothing else"
         raise InputError(
             f"{path}: contains no {missing}, but {found}; sample.images must be ABO's abo-images-small.tar, or an "
             "archive with the same folders"
         )
-    return _Index(hashes, headers), table
+    return _Index(paths, blocks), table
 
 
-def _image_ids(table: Place, names: _Index) -> tuple[_Index, int, int]:
-    """Return the places of the images in both table and archive by id, and the numbers of absent and malformed rows."""
-    hashes: list[Hashes] = []
-    found: list[Positions] = []
+def _image_ids(table: Place, names: _Index) -> tuple[bytearray, bytearray, int, int]:
+    """Return hashed ids and blocks of the images in both table and archive, and counts of absent and malformed rows."""
+    ids, blocks = bytearray(), bytearray()
     absent = rows = named = 0
     strange: list[Any] = []
     for batch in _image_table(table, strange):
         rows += len(batch)
         batch = batch.filter(pc.and_(*(pc.greater(pc.binary_length(column), 0) for column in batch.columns)))
         named += len(batch)
-        places = names.find(_hashes(_without_folder(batch["path"])))
+        places = names.find(hashes(_without_folder(batch["path"]).to_numpy(zero_copy_only=False)))
         known = places >= 0
         absent += int(len(known) - known.sum())
-        hashes.append(_hashes(batch["image_id"])[known])
-        found.append(places[known])
-    return _Index(hashes, found), absent, len(strange) + rows - named
+        ids += hashes(batch["image_id"].to_numpy(zero_copy_only=False))[known].tobytes()
+        blocks += (places[known] // BLOCK).astype(_BLOCKS).tobytes()
+    return ids, blocks, absent, len(strange) + rows - named
 
 
 def _without_folder(paths: pa.Array) -> pa.Array:

@@ -12,6 +12,7 @@ from abo_vqa.catalog.images import ImageArchive
 from abo_vqa.catalog.shard import CODED
 
 Indices = NDArray[np.int64]
+_TOGETHER = 1 << 16  # keys compared at a time
 
 
 @dataclass(frozen=True)
@@ -32,31 +33,42 @@ class Pool:
 def candidates(listings: Listings, images: ImageArchive) -> tuple[Pool, dict[str, int]]:
     """Return the pool, and counts of the listings left out, by reason.
 
-    Of several listings with one key or one image the first in key order stays.
+    Of several listings with one key or one image the first in key order stays. Images cannot be found by id afterwards.
     """
+    hashes = listings.column("image")
+    without, places = hashes.is_null().to_numpy(), images.find(hashes)
+    del hashes
+    images.drop_ids()
     rows, duplicate_keys = _by_key(listings)
-    image_ids = listings.table["image_id"].take(pa.array(rows))
-    places = images.find(image_ids)
+    places, without_image = places[rows], int(without[rows].sum())
     known = np.flatnonzero(places >= 0)
+    unknown = len(places) - len(known)
     _, first = np.unique(places[known], return_index=True)
     pooled = known[np.sort(first)]
     rows, places = rows[pooled], places[pooled]
-    facts = listings.table.select(["product_id", *CODED, "stratum"]).take(pa.array(rows)).combine_chunks()
-    return Pool(facts, rows, places), {
+    # One after another, so that only one is in memory twice.
+    facts = {
+        name: listings.column(name).take(pa.array(rows)).combine_chunks() for name in ("product_id", *CODED, "stratum")
+    }
+    return Pool(pa.table(facts), rows, places), {
         "duplicate_key": duplicate_keys,
-        "without_image": image_ids.null_count,
-        "unknown_image": len(image_ids) - len(known) - image_ids.null_count,
+        "without_image": without_image,
+        "unknown_image": unknown - without_image,
         "duplicate_image": len(known) - len(pooled),
     }
 
 
 def _by_key(listings: Listings) -> tuple[Indices, int]:
     """Return one listing's row per key, in key order, and the number of listings left out."""
-    keys = listings.table["product_id"].combine_chunks()
+    keys = listings.column("product_id").combine_chunks()
     rows = pc.sort_indices(keys).to_numpy().astype(np.int64)
-    keys = keys.take(pa.array(rows))
-    # Sorting puts equal keys next to each other, so neighbors are compared instead of a set of all keys.
-    again = 1 + np.flatnonzero(pc.equal(keys[1:], keys[:-1]))
+    # Sorting puts equal keys next to each other, so neighbors are compared instead of a set of all keys; a part at a
+    # time, since sorted keys are a copy.
+    parts = (
+        (start, keys.take(pa.array(rows[start : start + _TOGETHER]))) for start in range(0, len(rows), _TOGETHER - 1)
+    )
+    found = (start + 1 + np.flatnonzero(pc.equal(part[1:], part[:-1])) for start, part in parts)
+    again = np.concatenate([np.empty(0, np.int64), *found])
     # Few listings share a key, so only these are read in full.
     alike = np.union1d(rows[again - 1], rows[again])
     texts = dict(zip(alike.tolist(), map(repr, listings.read(alike)), strict=True)) if len(alike) else {}

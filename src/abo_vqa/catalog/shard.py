@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas  # noqa: F401  # else pyarrow imports it at its first array, again in every new process
+import pandas as pd
 import pyarrow as pa
 from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
@@ -16,14 +16,15 @@ from abo_vqa.catalog.gc_paused import gc_paused
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
 from abo_vqa.common.draws import digests
 
+Hashes = NDArray[np.uint64]
 # Compressed bytes unpacked at a time: at most this much is lost before a damaged place.
 _STEP = 4096
 _GZIP = 31
 # Facts that the sampler counts; few distinct values, so they are stored as codes.
 CODED = ("product_type", "brand", "color", "material")
-# stratum: a hash of the facts that make up a stratum. line: a listing's line in its shard, from 1.
+# image: a hash of the main image's id. stratum: a hash of the facts that make up a stratum. line: in its shard, from 1.
 COLUMNS = pa.schema(
-    [(name, pa.string()) for name in ("product_id", "image_id")]
+    [("product_id", pa.string()), ("image", pa.uint64())]
     + [(name, pa.dictionary(pa.int32(), pa.string())) for name in CODED]
     + [("stratum", pa.uint64()), ("line", pa.int32())]
 )
@@ -47,11 +48,12 @@ class Damaged(Exception):
 class Shard:
     """The content of a shard.
 
-    listings: the COLUMNS as an Arrow stream, which needs no conversion between processes. lines: number read, including
+    listings: their number. columns: each of the COLUMNS as an Arrow stream of its own. lines: number read, including
     malformed ones. malformed: (line from 1, problem). damage: None if complete.
     """
 
-    listings: bytes = b""
+    listings: int = 0
+    columns: dict[str, bytes] = field(default_factory=dict)
     lines: int = 0
     malformed: list[tuple[int, str]] = field(default_factory=list)
     damage: str | None = None
@@ -66,19 +68,28 @@ def read_shard(place: Place, stratum_text: Sequence[str] = ()) -> Shard:
     while some := list(islice(rows, _TOGETHER)):
         names = ("product_id", "image_id", *FACTS, "line")
         values: dict[str, Any] = dict(zip(names, zip(*some, strict=True), strict=True))
+        missing = np.array([image is None for image in values["image_id"]])
+        values["image"] = pa.array(hashes(values["image_id"]), mask=missing)
         values["stratum"] = strata([values[fact] for fact in stratum_text], len(some))
         batches.append(pa.record_batch([values[name] for name in COLUMNS.names], schema=plain))
     table = pa.Table.from_batches(batches, plain)
     for name in CODED:
         table = table.set_column(table.schema.get_field_index(name), name, table[name].dictionary_encode())
-    stream = pa.BufferOutputStream()
-    with pa.ipc.new_stream(stream, COLUMNS) as writer:
-        writer.write_table(table.combine_chunks())
-    shard.listings = stream.getvalue().to_pybytes()
+    shard.listings = len(table)
+    for name in COLUMNS.names:
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_stream(stream, pa.schema([COLUMNS.field(name)])) as writer:
+            writer.write_table(table.select([name]).combine_chunks())
+        shard.columns[name] = stream.getvalue().to_pybytes()
     return shard
 
 
-def strata(columns: Sequence[Sequence[str | None]], rows: int) -> NDArray[np.uint64]:
+def hashes(texts: Sequence[Any]) -> Hashes:
+    """Return 64-bit hashes of texts or bytes; those of None mean nothing."""
+    return pd.util.hash_array(np.array(texts, object), categorize=False)
+
+
+def strata(columns: Sequence[Sequence[str | None]], rows: int) -> Hashes:
     """Return a hash of each row's texts, ignoring case; a missing text counts as empty."""
     texts = zip(*columns, strict=True) if columns else repeat((), rows)
     return digests("\n".join(text or "" for text in row).lower() for row in texts)

@@ -48,7 +48,6 @@ def main() -> None:
     with images:
         _check_listings(read, params.sample)
         pool, left_out = candidates(read.listings, images)
-        read.listings.drop_columns()
         sampler = Sampler(pool.facts, params.sample, params.seed)
         draw, problems = _draw(sampler, pool, params.sample, images)
         every, drawn = np.arange(len(pool)), np.array(list(draw.stages))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from abo_vqa.common.errors import InputError
 
 AGAIN = "download the archive again"
-_BLOCK = tarfile.BLOCKSIZE
+BLOCK = tarfile.BLOCKSIZE
 _NAME, _LENGTH, _CHECKSUM, _KIND, _PREFIX = slice(0, 100), slice(124, 135), slice(148, 156), 156, 345
 _BATCH = 4096
 _NOT_PLAIN = re.compile(rb"\n[./]|\\|//|/\.|\.\.")
@@ -110,13 +110,13 @@ def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
     position = 0
     headers: list[bytes] = []
     places: list[tuple[int, int]] = []
-    while len(header := content[position : position + _BLOCK]) == _BLOCK:
+    while len(header := content[position : position + BLOCK]) == BLOCK:
         length = _plain_length(header)
         if length is not None:
             headers.append(header)
-            position += _BLOCK
+            position += BLOCK
             places.append((position, length))
-            position += -(-length // _BLOCK) * _BLOCK
+            position += -(-length // BLOCK) * BLOCK
             if len(headers) < _BATCH:
                 continue
         if headers:
@@ -125,7 +125,7 @@ def _members(archive: tarfile.TarFile, content: mmap.mmap) -> Iterator[Members]:
             # Mapped pages would otherwise count as memory of this process until it ends.
             content.madvise(mmap.MADV_DONTNEED)
         if length is None:
-            if header == bytes(_BLOCK):
+            if header == bytes(BLOCK):
                 return
             start, other = position, member_at(archive, position)
             position = archive.offset  # type: ignore[attr-defined]
@@ -151,7 +151,7 @@ def _plain_length(header: bytes) -> int | None:
 
 def _checked(headers: list[bytes], places: list[tuple[int, int]]) -> Members:
     """Read many plain headers at once; tarfile.TarError if one does not match its checksum."""
-    blocks = np.frombuffer(b"".join(headers), np.uint8).reshape(len(headers), _BLOCK)
+    blocks = np.frombuffer(b"".join(headers), np.uint8).reshape(len(headers), BLOCK)
     sums = blocks.sum(axis=1, dtype=np.uint32).astype(np.int64)
     field = blocks[:, _CHECKSUM].astype(np.int64)
     # The checksum counts its field as blanks and is stored there as six octal digits.
@@ -160,7 +160,7 @@ def _checked(headers: list[bytes], places: list[tuple[int, int]]) -> Members:
         tarfile.TarInfo.frombuf(headers[place], tarfile.ENCODING, "surrogateescape")
     names = blocks[:, _NAME].copy().view("S100")[:, 0]
     offsets, lengths = np.array(places, np.int64).T
-    return Members(names, offsets - _BLOCK, offsets, lengths)
+    return Members(names, offsets - BLOCK, offsets, lengths)
 
 
 def member_at(archive: tarfile.TarFile, position: int) -> tarfile.TarInfo:

@@ -15,7 +15,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,10 +24,11 @@ from abo_vqa.catalog.archives import read_catalog, read_listings
 from abo_vqa.catalog.gc_paused import gc_paused
 from abo_vqa.catalog.images import ImageArchive, image_problem
 from abo_vqa.catalog.listing import FACTS, Listing, read_facts
+from abo_vqa.catalog.shard import COLUMNS
 from abo_vqa.catalog.tarball import members
 from abo_vqa.common.errors import InputError
 from shared_cases import shared_cases
-from small_archives import image_path, images_tar, jpeg, listing, listings_tar, real_data, record, write_tar
+from small_archives import hashed, image_path, images_tar, jpeg, listing, listings_tar, real_data, record, write_tar
 
 
 def test_a_listing_reads_every_fact():
@@ -191,7 +191,8 @@ def test_several_processes_read_what_one_reads(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(archives.os, "cpu_count", lambda: 2)
     monkeypatch.setattr(shard, "_TOGETHER", 2)
     together = read_listings(path)
-    assert together.listings.table.equals(alone.listings.table) and list(together.listings) == listings
+    assert all(together.listings.column(name).equals(alone.listings.column(name)) for name in COLUMNS.names)
+    assert list(together.listings) == listings
     assert (together.lines, together.malformed, together.damaged) == (alone.lines, alone.malformed, alone.damaged)
     assert alone.damaged and alone.malformed and len(alone.listings) > 50
 
@@ -203,7 +204,7 @@ def test_any_listings_are_read_again_in_the_order_asked_for(tmp_path_factory, or
     listings = read_listings(listings_tar(tmp_path_factory.mktemp("l") / "l.tar", lines)).listings
     everything = list(listings)
     assert len(everything) == len(listings) == 30
-    assert [listing.product_id for listing in everything] == listings.table["product_id"].to_pylist()
+    assert [listing.product_id for listing in everything] == listings.column("product_id").to_pylist()
     assert listings.read(np.array(order[:count], np.int64)) == [everything[row] for row in order[:count]]
 
 
@@ -211,7 +212,7 @@ def test_both_archives_are_read_at_once(tmp_path: Path):
     lines = listings_tar(tmp_path / "l.tar", [record(1)])
     read, images = read_catalog(lines, images_tar(tmp_path / "i.tar", {1: jpeg(1)}))
     with images:
-        assert images.read_at(int(images.find(read.listings.table["image_id"])[0])) == jpeg(1)
+        assert images.read_at(int(images.find(read.listings.column("image"))[0])) == jpeg(1)
     with pytest.raises(InputError, match=r"nowhere\.tar: not found"):
         read_catalog(lines, tmp_path / "nowhere.tar")
 
@@ -355,7 +356,7 @@ def test_strange_rows_of_the_image_table_are_counted(tmp_path: Path):
     table = f'image_id,height,width,path\nimg1,1,1,{image_path(1)}\nimg2\n\n,1,1,x\nimg3,1,1,\n"img4",,,"y"\n'
     with ImageArchive(with_table(tmp_path / "i.tar", gzip.compress(table.encode()))) as images:
         assert images.malformed_rows == 4 and images.absent == 1
-        places = images.find(pa.chunked_array([["img2", "img1", None, "img4", "", "None"]])).tolist()
+        places = images.find(hashed("img2", "img1", None, "img4", "", "None")).tolist()
         assert [place >= 0 for place in places] == [False, True, False, False, False, False]
         assert images.path_at(places[1]) == image_path(1)
 
@@ -384,7 +385,7 @@ def test_an_image_table_need_not_be_text_and_may_name_nothing(tmp_path: Path):
     with ImageArchive(with_table(tmp_path / "i.tar", gzip.compress(table))) as images:
         assert (images.absent, images.malformed_rows) == (1, 0)
     with ImageArchive(with_table(tmp_path / "e.tar", gzip.compress(b"image_id,path\n"))) as images:
-        assert images.find(pa.chunked_array([["img1"]])).tolist() == [-1]
+        assert images.find(hashed("img1")).tolist() == [-1]
 
 
 def test_bytes_that_are_no_text_are_named_even_where_nobody_looks():
@@ -408,7 +409,7 @@ def test_images_are_read_by_offset_and_known_by_id(tmp_path: Path):
     path = images_tar(tmp_path / "i.tar", images, unnamed=[3], absent=[99])
     with ImageArchive(path) as archive:
         assert len(archive) == 20 and archive.absent == 1
-        places = archive.find(pa.chunked_array([[f"img{number}" for number in (*images, 99)]])).tolist()
+        places = archive.find(hashed(*(f"img{number}" for number in (*images, 99)))).tolist()
         assert places[3] == places.pop() == -1
         assert all(archive.path_at(places[number]) == image_path(number) for number in images if number != 3)
         assert all(archive.read_at(places[number]) == data for number, data in images.items() if number != 3)
@@ -425,21 +426,21 @@ def test_members_are_known_however_their_names_begin(tmp_path: Path, form: str):
     read, images = read_catalog(tmp_path / "other-l.tar", tmp_path / "other-i.tar")
     with images:
         assert (read.shards, len(read.listings), len(images), images.absent) == (16, 32, 8, 0)
-        places = images.find(pa.chunked_array([["img3"]])).tolist()
+        places = images.find(hashed("img3")).tolist()
         assert images.path_at(places[0]) == image_path(3) and images.read_at(places[0]) == jpeg(3)
 
 
 def test_an_archive_made_on_windows_is_read(tmp_path: Path):
     members = [("images\\metadata\\images.csv.gz", TABLE), (f"images\\small\\{image_path(1)}", jpeg(1))]
     with ImageArchive(write_tar(tmp_path / "i.tar", members)) as images:
-        assert images.path_at(images.find(pa.chunked_array([["img1"]])).tolist()[0]) == image_path(1)
+        assert images.path_at(images.find(hashed("img1")).tolist()[0]) == image_path(1)
 
 
 @pytest.mark.parametrize("before", ["./", "/", "images/small/", "./images/small/"])
 def test_the_table_may_name_images_with_their_folder(tmp_path: Path, before: str):
     table = gzip.compress(f"image_id,path\nimg1,{before}{image_path(1)}\n".encode())
     with ImageArchive(with_table(tmp_path / "i.tar", table)) as images:
-        assert images.absent == 0 and images.find(pa.chunked_array([["img1"]])).tolist()[0] >= 0
+        assert images.absent == 0 and images.find(hashed("img1")).tolist()[0] >= 0
 
 
 def test_images_of_one_name_in_two_folders_are_two(tmp_path: Path):
@@ -447,7 +448,7 @@ def test_images_of_one_name_in_two_folders_are_two(tmp_path: Path):
     names = {"x": "a/0.jpg", "y": "b/0.jpg", "z": "A/0.jpg"}
     members = [(f"images/small/{name}", jpeg(place)) for place, name in enumerate(names.values())]
     with ImageArchive(write_tar(tmp_path / "i.tar", [("images/metadata/images.csv.gz", table), *members])) as images:
-        places = images.find(pa.chunked_array([[*names]])).tolist()
+        places = images.find(hashed(*names)).tolist()
         assert [images.path_at(place) for place in places] == list(names.values())
         assert [images.read_at(place) for place in places] == [jpeg(0), jpeg(1), jpeg(2)]
 
@@ -518,7 +519,7 @@ def test_the_archives_that_people_bring_are_read(name: str, images: int):
     folder = shared_cases() / "archives"
     read, archive = read_catalog(folder / f"{name}-l.tar", folder / f"{name}-i.tar")
     with archive:
-        places = archive.find(read.listings.table["image_id"])
+        places = archive.find(read.listings.column("image"))
         assert (len(archive), archive.absent) == (images, 0) and min(places.tolist()) >= 0
         paths = {archive.path_at(place) for place in places.tolist()}
         assert len(paths) == len(set(places.tolist())) == 60
@@ -538,6 +539,6 @@ def test_the_real_archives_read_completely():
     assert (read.shards, len(read.listings), read.malformed) == (16, 8179, [])
     with ImageArchive(archives / "abo-images-small.tar") as images:
         assert (len(images), images.absent) == (11644, 0)
-        places = images.find(read.listings.table["image_id"]).tolist()
+        places = images.find(read.listings.column("image")).tolist()
         assert min(places) >= 0
         assert image_problem(images.read_at(places[0])) is None

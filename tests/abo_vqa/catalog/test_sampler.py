@@ -315,8 +315,9 @@ def test_one_listing_per_key_and_image_is_a_candidate(tmp_path: Path):
     table = f"image_id,path\nimg1,{image_path(1)}\nimg5,{image_path(5)}\nimg1 again,{image_path(1)}\n"
     members = [("images/metadata/images.csv.gz", gzip.compress(table.encode()))]
     members += [(f"images/small/{image_path(number)}", jpeg(number)) for number in (5, 1)]
-    with ImageArchive(write_tar(tmp_path / "i.tar", members)) as images:
-        for order in (rows, rows[::-1]):
+    archive = write_tar(tmp_path / "i.tar", members)
+    for order in (rows, rows[::-1]):
+        with ImageArchive(archive) as images:
             read = read_listings(listings_tar(tmp_path / "l.tar", order))
             pool, left_out = candidates(read.listings, images)
             assert [(row.item_id, row.color) for row in read.listings.read(pool.rows)] == [

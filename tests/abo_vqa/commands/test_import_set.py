@@ -60,7 +60,7 @@ def test_each_image_is_a_product_with_all_of_its_questions(import_set: Callable[
     read, images = read_catalog(Path(params.sample.listings), Path(params.sample.images))
     with images:
         listings = list(read.listings)
-        places = images.find(read.listings.table["image_id"])
+        places = images.find(read.listings.column("image"))
         files = {images.path_at(place): images.read_at(place) for place in places.tolist()}
     assert set(files.values()) == {jpeg(number) for number in range(5)}
 
