@@ -12,8 +12,7 @@ import typer
 from typer.core import TyperCommand
 
 from abo_vqa.commands.prediction_table import check_distinct, check_path, prediction_rows, rescaled_column, write_table
-from abo_vqa.commands.question_images import read_images
-from abo_vqa.commands.question_sets import Row, read_question_set
+from abo_vqa.commands.question_sets import Row, valid_questions
 from abo_vqa.common.errors import InputError
 
 
@@ -222,22 +221,12 @@ def run(args: SimpleNamespace) -> None:
 
 def _questions(args: SimpleNamespace) -> tuple[list[Row], dict[str, bytes], list[str]]:
     """Return the questions to ask, their images by id, and what is wrong with those left out."""
-    rows, problems = read_question_set(args.questions, args.image_name)
-    # With --skip-bad, later rows take the places of those left out.
-    asked = rows if args.skip_bad else rows[: args.limit]
-    images, wrong = read_images(asked, args.images)
-    problems += list(wrong.values())
-    if problems and not args.skip_bad:
-        named = "; ".join(problems[:3])
-        raise InputError(f"{args.questions}: {len(problems)} problems: {named}; --skip-bad skips such rows")
-    rows = [row for row in asked if row["image_id"] not in wrong][: args.limit]
-    if not rows:
-        raise InputError(f"{args.questions}: no valid question{f': {problems[0]}' if problems else ''}")
+    rows, images, problems = valid_questions(args.questions, args.images, args.image_name, args.skip_bad, args.limit)
     if Condition.OPEN not in args.conditions and not any(row["options"] for row in rows):
         raise InputError(
             f"{args.questions}: has no options, so its questions can only be asked under --conditions open"
         )
-    return rows, {row["image_id"]: images[row["image_id"]] for row in rows}, problems
+    return rows, images, problems
 
 
 def refuse_special_tokens(path: Path, rows: Sequence[Row], processor: Any) -> None:

@@ -5,12 +5,8 @@ from typing import Annotated
 
 import typer
 
-from abo_vqa.commands.evaluate import read_images
 from abo_vqa.commands.project_option import Project, enter_project, user_path
-from abo_vqa.commands.question_sets import read_question_set
-from abo_vqa.common.errors import InputError
-
-NAMED = 3  # problems that an error lists
+from abo_vqa.commands.question_sets import valid_questions
 
 EXAMPLES = """
 abo-vqa import-set questions.csv --images photographs/
@@ -39,22 +35,12 @@ def main(
     options get the answers to other questions as distractors.
     """
     here = enter_project(project)
-    rows, problems = read_question_set(user_path(here, questions))
+    source = images and user_path(here, images)
+    rows, found, problems = valid_questions(user_path(here, questions), source, image_name, skip_bad)
 
-    from abo_vqa.catalog.images import image_problem
     from abo_vqa.commands.imported_set import write_set
 
-    found, lacking = read_images(rows, images and user_path(here, images), image_name)
-    unreadable = {name: problem for name, data in found.items() if (problem := image_problem(data))}
-    problems += [f"image {name} is not in {images}" for name in lacking.values()]
-    problems += [f"image {name} cannot be read: {problem}" for name, problem in unreadable.items()]
-    if problems and not skip_bad:
-        named = "; ".join(problems[:NAMED])
-        raise InputError(f"{questions}: {len(problems)} problems: {named}; --skip-bad leaves such rows out")
-    kept = [row for row in rows if row["image_id"] not in lacking and row["image_id"] not in unreadable]
-    if not kept:
-        raise InputError(f"{questions}: no valid question{f': {problems[0]}' if problems else ''}")
-    products = write_set(kept, found)
+    products = write_set(rows, found)
     left_out = f"; {len(problems)} problems left out" if problems else ""
-    print(f"import-set: {len(kept)} questions on {products} images{left_out}")
+    print(f"import-set: {len(rows)} questions on {products} images{left_out}")
     print("next: dvc commit -f data.dvc && abo-vqa preset own-set && dvc repro")

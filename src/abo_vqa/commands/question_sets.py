@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from abo_vqa.commands.question_images import file_name, image_in
+from abo_vqa.commands.question_images import file_name, image_in, read_images
 from abo_vqa.common.cells import (
     Options,
     answers_in,
@@ -84,6 +84,28 @@ def read_question_set(path: Path, image_name: str = "{}") -> tuple[list[Row], li
     if len({row["qa_id"] for row in rows}) < len(rows):
         raise InputError(f"{path}: the column {columns.id} has duplicate ids; rename it to number the questions")
     return rows, problems
+
+
+def valid_questions(
+    path: Path, source: Path | None, image_name: str, skip_bad: bool, limit: int | None = None
+) -> tuple[list[Row], dict[str, bytes], list[str]]:
+    """Return a table's questions, their encoded images by id, and what is wrong with the rows left out.
+
+    source: a folder or a tar archive of images. limit: number of questions. Raises InputError if a row is wrong and not
+    `skip_bad`, or if no question is left.
+    """
+    rows, problems = read_question_set(path, image_name)
+    # With --skip-bad, later rows take the places of those left out.
+    asked = rows if skip_bad else rows[:limit]
+    images, wrong = read_images(asked, source)
+    problems += list(wrong.values())
+    if problems and not skip_bad:
+        named = "; ".join(problems[:3])
+        raise InputError(f"{path}: {len(problems)} problems: {named}; --skip-bad skips such rows")
+    rows = [row for row in asked if row["image_id"] not in wrong][:limit]
+    if not rows:
+        raise InputError(f"{path}: no valid question{f': {problems[0]}' if problems else ''}")
+    return rows, {row["image_id"]: images[row["image_id"]] for row in rows}, problems
 
 
 def _columns(path: Path, table: GivenTable) -> _Columns:
