@@ -13,7 +13,7 @@ abo-vqa doctor             # in the project
 
 
 def main(project: Project = None) -> None:
-    """Check the machine and the project, and say how to mend what is wrong.
+    """Check machine and project, and say how to mend them.
 
     Looked at are Python, disk, memory, CUDA, Git, locks, parameters, the MLflow store and the DVC cache. What a killed
     DVC left cut off (its rwlock, dvc.lock) is mended at once if no DVC runs here. Exit status 1 if

@@ -28,7 +28,7 @@ def main(
     ] = False,
     project: Project = None,
 ) -> None:
-    """Turn a question set of any origin into the experiment's data.
+    """Turn any question set into the experiment's data.
 
     An image becomes a product, its questions a recorded output. Writes two archives and the questions to data/, and
     presets/own-set.yaml, which makes a run use them. QUESTIONS has the columns of `abo-vqa evaluate`. Rows without
