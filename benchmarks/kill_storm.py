@@ -5,7 +5,8 @@
 In a small copy of the project that has run once (made from the last commit; --finished: one that is there), each stage
 in turn is started again and killed at a random moment: by SIGTERM or SIGKILL; of the stage, of DVC alone, or of both
 and all that they started. After DVC alone the next is started at once, beside the orphan. Then the stage runs to its
-end. Compared with the undisturbed run: the outputs' bytes, all files, runs of the MLflow store, processes left.
+end. The folder's name has a space and an umlaut. Compared with the undisturbed run: the outputs' bytes, all files, runs
+of the MLflow store, processes left.
 """
 
 import argparse
@@ -50,10 +51,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no further kill after so long")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        project, scratch = Path(temporary, "storm"), Path(temporary, "tmp")
+        project, scratch = Path(temporary, "ein Stürmchen"), Path(temporary, "tmp")
         scratch.mkdir()
         if args.finished:
-            shutil.copytree(args.finished, project, symlinks=True)
+            # Without the store, which has the absolute paths of the other folder.
+            shutil.copytree(
+                args.finished, project, symlinks=True, ignore=shutil.ignore_patterns("mlflow.db*", "mlruns")
+            )
         else:
             make(project)
         sys.exit(Storm(project, scratch, random.Random(args.seed)).run(args.kills, args.stages, args.seconds))
@@ -176,6 +180,8 @@ class Storm:
         return found
 
     def versions(self) -> int:
+        if not (self.project / "mlflow.db").exists():
+            return 0
         with sqlite3.connect(self.project / "mlflow.db") as store:
             [number] = store.execute("SELECT count(*) FROM model_versions").fetchone()
         return int(number)

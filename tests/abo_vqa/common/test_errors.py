@@ -1,0 +1,48 @@
+"""Errors as a person reads them."""
+
+import sqlite3
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from abo_vqa.common.errors import readable_errors
+
+FULL = Path("/dev/full")  # takes no byte, as a full disk
+
+
+def write_sqlite(path: Path) -> None:
+    with sqlite3.connect(path) as store:
+        store.execute("PRAGMA max_page_count = 1")
+        store.execute("CREATE TABLE one (text TEXT)")
+
+
+@pytest.mark.skipif(not FULL.exists(), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda _: FULL.write_text("x"),
+        lambda _: pq.write_table(pa.table({"a": [1]}), str(FULL)),
+        lambda folder: write_sqlite(folder / "a.db"),
+    ],
+)  # fmt: skip
+def test_a_full_disk_is_named_whoever_meets_it(tmp_path: Path, capsys: pytest.CaptureFixture[str], write) -> None:
+    with pytest.raises(SystemExit) as ended, readable_errors("train"):
+        write(tmp_path)
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "abo-vqa train: error: " in said and "make room and run it again" in said
+
+
+def test_a_store_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write = sqlite3.connect(tmp_path / "mlflow.db")
+    write.execute("CREATE TABLE runs (status TEXT)")
+    with pytest.raises(SystemExit), readable_errors("train"):
+        sqlite3.connect(f"file:{tmp_path}/mlflow.db?mode=ro", uri=True).execute("INSERT INTO runs VALUES ('x')")
+    assert "chmod u+w mlflow.db" in capsys.readouterr().err
+
+
+def test_other_errors_keep_their_traceback() -> None:
+    with pytest.raises(KeyError), readable_errors("train"):
+        raise KeyError("what")
