@@ -5,7 +5,8 @@
 In a small copy of the project that has run once (made from the last commit; --finished: one that is there), each stage
 in turn is started again and killed at a random moment: by SIGTERM or SIGKILL; of the stage, of DVC alone, or of both
 and all that they started. After DVC alone the next is started at once, beside the orphan. Then the stage runs to its
-end. Compared with the undisturbed run: the outputs' bytes, all files, runs of the MLflow store, processes left.
+end. The folder's name has a space and an umlaut. Compared with the undisturbed run: the outputs' bytes, all files, runs
+of the MLflow store, processes left.
 """
 
 import argparse
@@ -38,6 +39,7 @@ train:
 # What a storm may change: caches, DVC's own state, the store, which is looked at by itself, and compiled files.
 NOT_COMPARED = {".git", ".dvc", "mlruns", "mlflow.db", "__pycache__", "features"}
 VICTIMS = ("stage", "dvc", "group")
+USUAL = 30.0  # seconds of a stage until one was over before it was killed
 LONGEST = 900  # seconds of one life; a stage that takes longer hangs
 
 
@@ -50,10 +52,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="no further kill after so long")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        project, scratch = Path(temporary, "storm"), Path(temporary, "tmp")
+        project, scratch = Path(temporary, "ein Stürmchen"), Path(temporary, "tmp")
         scratch.mkdir()
         if args.finished:
-            shutil.copytree(args.finished, project, symlinks=True)
+            # Without the store, which has the absolute paths of the other folder.
+            shutil.copytree(
+                args.finished, project, symlinks=True, ignore=shutil.ignore_patterns("mlflow.db*", "mlruns")
+            )
         else:
             make(project)
         sys.exit(Storm(project, scratch, random.Random(args.seed)).run(args.kills, args.stages, args.seconds))
@@ -87,26 +92,26 @@ class Storm:
         self.project, self.scratch, self.rng = project, scratch, rng
         self.counts: Counter[str] = Counter()
         self.problems: list[str] = []
+        self.usual = USUAL
 
     def run(self, kills: int, only: list[str] | None, seconds: float) -> int:
         """Kill `kills` times, evenly over the stages; print what was found, and return the exit status."""
         stages = list(YAML(typ="safe").load(self.project / "dvc.lock")["stages"])
         stages = [stage for stage in stages if not only or stage in only]
         files, versions, ends = self.files(), self.versions(), time.monotonic() + seconds
-        # Stages that take longest last: with --seconds the others are all there.
         for place, stage in enumerate(stages):
+            killed, self.usual = 0, USUAL
             each = kills * (place + 1) // len(stages) - kills * place // len(stages)
-            started = time.monotonic()
-            self.finish(stage)  # how long it takes undisturbed, DVC's start included
-            usual = time.monotonic() - started
-            for _ in range(each if time.monotonic() < ends else 0):
-                self.kill(stage, self.rng.uniform(0.2, 1.0) * usual)
+            while killed < each and time.monotonic() < ends:
+                killed += self.kill(stage)
+            if not killed:
+                continue
             self.finish(stage)
             changed = {path: digest for path, digest in self.files().items() if files.get(path) != digest}
             lost = files.keys() - self.files().keys()
             if changed or lost:
                 self.problems.append(f"{stage}: other bytes {sorted(changed)}, lost {sorted(lost)}")
-            print(f"{stage}: {each} kills, {usual:.0f} s; {len(changed)} other, {len(lost)} lost", flush=True)
+            print(f"{stage}: {killed} kills; {len(changed)} other, {len(lost)} lost", flush=True)
         self.look_at_the_store()
         if left := self.processes():
             self.problems.append(f"processes left: {left}")
@@ -132,16 +137,18 @@ class Storm:
             log = self.project.with_name("log").read_text(errors="replace")
             raise SystemExit(f"{stage}: exit status {status} without a kill\n{log[-4000:]}")
 
-    def kill(self, stage: str, after: float) -> None:
-        """Start a stage and kill a part of it."""
+    def kill(self, stage: str) -> bool:
+        """Start a stage and kill a part of it; return whether it was not over before."""
         victim, number = self.rng.choice(VICTIMS), self.rng.choice((signal.SIGTERM, signal.SIGKILL))
         dvc = self.start(stage)
-        ends = time.monotonic() + after
+        started = time.monotonic()
+        ends = started + self.rng.uniform(0, self.usual)
         while time.monotonic() < ends and dvc.poll() is None:
             time.sleep(0.02)
         if dvc.poll() is not None:
+            self.usual = time.monotonic() - started
             self.counts["was over before"] += 1
-            return
+            return False
         children = psutil.Process(dvc.pid).children(recursive=True)
         stages = [process for process in children if is_stage(process)]
         self.counts[f"{number.name} {victim}"] += 1
@@ -154,6 +161,7 @@ class Storm:
                     process.send_signal(number)
         dvc.wait(LONGEST)
         self.counts["orphans when the next began"] += bool(self.processes())
+        return True
 
     def processes(self) -> list[int]:
         """Return the stages at work in the project."""
@@ -176,6 +184,8 @@ class Storm:
         return found
 
     def versions(self) -> int:
+        if not (self.project / "mlflow.db").exists():
+            return 0
         with sqlite3.connect(self.project / "mlflow.db") as store:
             [number] = store.execute("SELECT count(*) FROM model_versions").fetchone()
         return int(number)

@@ -126,7 +126,7 @@ def locks(root: Path) -> list[Finding]:
             lock.release()
         except Timeout:
             owner = path.read_text(encoding="ascii").strip()
-            found.append(Finding("note", f"the stage {path.stem} runs: process {owner}"))
+            found.append(Finding("note", f"{path.stem} runs: process {owner}"))
     return found or [Finding("ok", "no DVC and no stage at work, nothing left of a killed one")]
 
 

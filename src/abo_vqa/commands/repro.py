@@ -14,12 +14,14 @@ from threading import Event
 from typing import Annotated
 
 import typer
+from filelock import FileLock, Timeout
 
 from abo_vqa.commands.open_page import open_page
 from abo_vqa.commands.project_option import Project, enter_project
 from abo_vqa.commands.repro_output import LOGS, REPORT, Output, closing
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import COMPARISON
-from abo_vqa.common.lifetime import TERMINATED
+from abo_vqa.common.lifetime import LOCKS, TERMINATED
 
 EXAMPLES = """
 abo-vqa repro              # one training or evaluation per GPU; without a GPU, per CPU core
@@ -59,7 +61,7 @@ def main(
     chains = [["audit"], ["evaluate_base"], *([f"train@{model}", f"evaluate@{model}"] for model in models)]
     for line in mend(Path.cwd()):
         print(f"abo-vqa repro: {line}", file=sys.stderr)
-    with Output(number_of_stages(len(models))) as output, _stopping_together():
+    with _alone(), Output(number_of_stages(len(models))) as output, _stopping_together():
         _dvc(["split"], output)
         run_chains(chains, devices if number > 1 else [], number, output)
         _dvc([], output)
@@ -139,6 +141,20 @@ def _stop() -> None:
     for process in list(_running):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Lock the project against a second command, at whose stages DVC would fail; InputError names the first."""
+    LOCKS.mkdir(parents=True, exist_ok=True)
+    path = LOCKS / "repro.lock"
+    try:
+        with FileLock(path, timeout=0):
+            path.write_text(f"{os.getpid()}\n", encoding="ascii")
+            yield
+    except Timeout:
+        owner = path.read_text(encoding="ascii").strip()
+        raise InputError(f"process {owner} runs the pipeline here already; wait for it to end, or end it") from None
 
 
 @contextmanager

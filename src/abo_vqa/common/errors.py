@@ -15,12 +15,41 @@ class InputError(ValueError):
 
 @contextmanager
 def readable_errors(name: str) -> Iterator[None]:
-    """Print an InputError as `abo-vqa NAME: error: ...` on standard error and exit with status 1."""
+    """Print an InputError as `abo-vqa NAME: error: ...` on standard error and exit with status 1.
+
+    So is a disk that is full or cannot be written, whatever library met it.
+    """
     try:
         yield
     except InputError as error:
         print(f"abo-vqa {name}: error: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+    except Exception as error:
+        if (reason := _disk(error)) is None:
+            raise
+        print(f"abo-vqa {name}: error: {reason}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+# What the system and SQLite say, and what to do; libraries pass it on in errors of many types.
+_DISK = {
+    "no space left on device": "make room and run it again: what was made before is kept",
+    "disk quota exceeded": "make room and run it again: what was made before is kept",
+    "database or disk is full": "make room and run it again: what was made before is kept",
+    "read-only file system": "make the project's folder writable, or copy the project to where it is",
+    "attempt to write a readonly database": "make mlflow.db writable (chmod u+w mlflow.db), or set MLFLOW_TRACKING_URI",
+}
+
+
+def _disk(error: BaseException | None) -> str | None:
+    """Return what is wrong with the disk and how to mend it, if that is why an error was raised."""
+    while error is not None:
+        for said, mend in _DISK.items():
+            if said in str(error).lower():
+                place = getattr(error, "filename", None)
+                return f"{f'{place}: ' if place else ''}{said}; {mend}"
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def choose(known: Mapping[str, T], name: str, parameter: str) -> T:

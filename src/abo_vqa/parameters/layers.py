@@ -49,5 +49,8 @@ def _file(name: str, commit: str | None, file: str) -> Path | None:
     # Imported here: only models of the hub need it.
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(name, file, revision=commit)
+    try:
+        found = try_to_load_from_cache(name, file, revision=commit)
+    except ValueError:  # a folder that is not there; DVC or the model's loader names it
+        return None
     return Path(found) if isinstance(found, str) else None

@@ -96,7 +96,7 @@ def test_a_stage_at_work_is_named(project: Path) -> None:
     path = project / LOCKS / "train-model-options-1.lock"
     with FileLock(path):
         path.write_text("4711\n")
-        assert "the stage train-model-options-1 runs: process 4711" in str(checkup.locks(project))
+        assert "train-model-options-1 runs: process 4711" in str(checkup.locks(project))
     assert [found.verdict for found in checkup.locks(project)] == ["ok"]
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from abo_vqa.commands import repro
+from abo_vqa.common.errors import InputError
 
 # What takes DVC's place: it writes down its stage, its GPU and when it ran.
 STAND_IN = """
@@ -80,3 +81,12 @@ def test_a_stage_does_not_outlive_the_command(tmp_path: Path) -> None:
             return
         time.sleep(0.1)
     raise AssertionError("the stage still runs")
+
+
+def test_a_second_command_in_the_project_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with repro._alone():
+        with pytest.raises(InputError, match=rf"process {os.getpid()} runs the pipeline here already"), repro._alone():
+            raise AssertionError("both run")
+    with repro._alone():
+        pass

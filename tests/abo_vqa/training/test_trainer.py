@@ -284,7 +284,7 @@ def test_as_many_layers_are_recomputed_as_asked(
     ("targets", "says"),
     [
         (["layers.4.self_attn.q_proj"], "no trainable parameter receives a gradient"),  # CLIP's last layer alone
-        (["nowhere_proj"], r"train\.lora\.targets: Target modules"),
+        (["nowhere_proj"], r"train\.lora\.targets: the base model has no layer nowhere_proj"),
     ],
 )
 def test_adapters_in_the_wrong_place_are_refused(
