@@ -228,7 +228,7 @@ def _number(cell: Any) -> int | None:
     if isinstance(cell, bool) or not isinstance(cell, str | int | float | Decimal):
         return None
     text = whole(text_of(cell).strip())
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else None
+    return int(text) if len(text) < 4 and text.isdecimal() and str(int(text)) == text else None
 
 
 def place_in(index: Any, options: Sequence[str]) -> int:

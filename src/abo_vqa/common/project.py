@@ -14,7 +14,7 @@ from abo_vqa.common.errors import InputError
 
 PARAMS_FILE = Path("params.yaml")
 _PACKAGE = "package:"
-_HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w-][\w.-]*")
+_HUB_ID = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*")
 
 
 def git(*arguments: str, folder: Path = Path(".")) -> str | None:
@@ -73,10 +73,10 @@ def _refuse_missing_folder(name: str, parameter: str) -> None:
     A Hugging Face id is NAME or OWNER/NAME; where OWNER is a folder here, a folder is meant.
     """
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         return
     is_id = _HUB_ID.fullmatch(name) is not None and not (len(path.parts) > 1 and Path(path.parts[0]).is_dir())
-    if path.exists():
+    if name and path.exists():
         raise InputError(f"{parameter}: {name} is a file, not a model folder")
     if not is_id:
         raise InputError(f"{parameter}: there is no folder {name}; correct the path, or give a Hugging Face id")

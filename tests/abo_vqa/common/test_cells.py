@@ -165,6 +165,7 @@ def test_numbered_options_have_their_numbers() -> None:
         ([0, 1], ["1", "2", "3"], True),
         ([1, 2], ["1", "2", "3"], False),
         ([None], COLORS, False),
+        (["00", "01"], COLORS, False),
     ],
 )
 def test_a_column_of_indices(answers: list[Any], options: list[str], is_index: bool) -> None:
