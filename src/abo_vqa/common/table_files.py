@@ -117,8 +117,14 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         file.seek(0)
         if look := next((look for start, look in _LOOKS.items() if head.startswith(start)), ""):
             raise ValueError(f"this looks like {look}")
-        wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
-        yield io.TextIOWrapper(file, encoding="utf-16" if wide else "utf-8-sig", newline="")  # type: ignore[type-var]
+        yield io.TextIOWrapper(file, encoding=_encoding(head), newline="")  # type: ignore[type-var]
+
+
+def _encoding(head: bytes) -> str:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    # Without its mark: every other byte of a name of a column is 0.
+    return {b"\0": "utf-16-le"}.get(head[1:2], "utf-16-be" if head[:1] == b"\0" else "utf-8-sig")
 
 
 def _parquet(path: Path) -> GivenTable:

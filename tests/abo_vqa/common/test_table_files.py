@@ -98,6 +98,7 @@ FORMATS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes]]] = {
     "split": ("x.json", lambda rows: filled(rows).to_json(orient="split").encode()),
     "CSV": ("x.csv", lambda rows: as_csv(rows).encode()),
     "all quoted": ("x.CSV", lambda rows: as_csv(rows, quoting=csv.QUOTE_ALL).encode("utf-8-sig")),
+    "no mark": ("x.csv", lambda rows: as_csv(rows).encode("utf-16-le")),
     "semicolons": ("x.csv", lambda rows: as_csv(rows, ";", lineterminator="\n").encode("utf-16")),
     "tabs": ("x.tsv.gz", lambda rows: gzip.compress(as_csv(rows, "\t").encode())),
     "Excel": ("x.csv", lambda rows: f"sep=;\r\n{as_csv(rows, ';')}".encode("utf-8-sig")),
