@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from abo_vqa.commands.prediction_table import check_distinct, check_path, prediction_rows, rescaled_column, write_table
 from abo_vqa.commands.question_images import read_images
-from abo_vqa.commands.question_sets import Row, read_question_set
 from abo_vqa.common.errors import InputError
+
+if TYPE_CHECKING:
+    from abo_vqa.commands.question_sets import Row
 
 
 class Condition(StrEnum):
@@ -220,8 +222,10 @@ def run(args: SimpleNamespace) -> None:
         write_table(args.predictions, pd.DataFrame(written), args.predictions.suffix == ".csv")
 
 
-def _questions(args: SimpleNamespace) -> tuple[list[Row], dict[str, bytes], list[str]]:
+def _questions(args: SimpleNamespace) -> tuple[list["Row"], dict[str, bytes], list[str]]:
     """Return the questions to ask, their images by id, and what is wrong with those left out."""
+    from abo_vqa.commands.question_sets import read_question_set
+
     rows, problems = read_question_set(args.questions, args.image_name)
     # With --skip-bad, later rows take the places of those left out.
     asked = rows if args.skip_bad else rows[: args.limit]
@@ -240,7 +244,7 @@ def _questions(args: SimpleNamespace) -> tuple[list[Row], dict[str, bytes], list
     return rows, {row["image_id"]: images[row["image_id"]] for row in rows}, problems
 
 
-def refuse_special_tokens(path: Path, rows: Sequence[Row], processor: Any) -> None:
+def refuse_special_tokens(path: Path, rows: Sequence["Row"], processor: Any) -> None:
     """Raise InputError if a question or an option has one of the tokenizer's special tokens, such as <image>."""
     tokenizer = processor.tokenizer
     tokens = {*tokenizer.all_special_tokens, getattr(processor, "image_token", "<image>")}
