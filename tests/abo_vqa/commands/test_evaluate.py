@@ -7,14 +7,17 @@ import subprocess
 import sys
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from abo_vqa.commands import evaluate as command
+from abo_vqa.commands import evaluate as evaluation
 from abo_vqa.commands.app import main
+from abo_vqa.commands.prediction_table import check_path
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.inference.prompt_tree.scorer import Prompt, Scorer
 from abo_vqa.model.adapters import attach_adapters, use_adapter
@@ -143,6 +146,11 @@ def test_images_in_an_archive_and_bad_rows_left_out(
         (["--images", "nowhere"], "--images nowhere: not found"),
         (["--predictions", "answers.xlsx"], "--predictions answers.xlsx: must end in .csv or .parquet"),
         (["--predictions", "no/where/a.csv"], "--predictions no/where/a.csv: the folder no/where does not exist"),
+        (["--adapter", "a.b=x"], "the name must be of letters, digits, _ and -"),
+        (["--adapter", "a b=x"], "the name must be of letters, digits, _ and -"),
+        (["--base", "./nowhere"], "--base: there is no folder ./nowhere"),
+        (["--bertscore", "./nowhere"], "--bertscore: there is no folder ./nowhere"),
+        (["--image-name", "{gone}"], "--image-name {gone}: does not fit"),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -157,9 +165,71 @@ def test_wrong_arguments_are_named(
     assert says in refusal(command, monkeypatch, capsys)
 
 
+def test_files_and_names_that_would_be_lost_are_refused(
+    root: Path,
+    coco: Path,
+    adapters: dict[str, Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    questions = coco / "aokvqa_v1p0_val.json"
+    command = [questions, "--base", root / "models/demo", "--images", coco / "val2017", "--image-name", "{:0>12}.jpg"]
+    before = questions.read_bytes()
+    same = [part for folder in adapters.values() for part in ("--adapter", f"mine={folder}")]
+    for arguments, says in (
+        (same, "--adapter: the name mine is there twice"),
+        (["--output", questions], f"--output {questions}: is the file of QUESTIONS, too"),
+        (["--output", coco / "a.parquet", "--predictions", coco / "a.parquet"], "is the file of --predictions, too"),
+    ):
+        assert says in refusal([*command, *arguments], monkeypatch, capsys)
+    (adapters["first"] / "adapter_model.safetensors").rename(coco / "kept")
+    try:
+        says = refusal([*command, "--adapter", f"first={adapters['first']}"], monkeypatch, capsys)
+        assert "has no adapter_model.safetensors" in says
+    finally:
+        (coco / "kept").rename(adapters["first"] / "adapter_model.safetensors")
+    assert questions.read_bytes() == before
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(InputError, match=r"--output .*a\.parquet: may not be written"),
+    ):
+        patched.setattr(os, "access", lambda *_: False)
+        check_path("--output", coco / "a.parquet")
+
+
+def test_bad_images_are_named_and_left_out(
+    root: Path, coco: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before a model is loaded: there is none."""
+    (coco / "val2017/000000000003.jpg").write_bytes((coco / "val2017/000000000003.jpg").read_bytes()[:300])
+    command = [
+        coco / "aokvqa_v1p0_val.json", "--images", coco / "val2017", "--image-name", "{:0>12}.jpg",
+        "--base", root / "tests", "--conditions", "open",
+    ]  # fmt: skip
+    refused = refusal(command, monkeypatch, capsys)
+    assert "1 problems: image 000000000003.jpg cannot be read" in refused
+    # What comes after the first questions does not matter.
+    assert "model.base: cannot open" in refusal([*command, "--limit", "6"], monkeypatch, capsys)
+    given = SimpleNamespace(
+        questions=command[0], images=command[2], image_name=command[4], skip_bad=True, limit=8, conditions=["open"]
+    )
+    rows, images, problems = evaluation._questions(given)
+    assert len(rows) == 8 and set(images) == {"0", "1", "2", "4"}
+    assert len(problems) == 1 and "000000000003.jpg" in problems[0]
+
+
+def test_the_models_own_special_tokens_are_refused_by_question(tiny_params: Params, tmp_path: Path) -> None:
+    processor = load_processor(tiny_params.model)
+    row = {"qa_id": "q7", "question": "What color is it?", "options": ["red", "blue"]}
+    evaluation.refuse_special_tokens(Path("x.csv"), [row], processor)
+    for change in ({"question": "What <eos>?"}, {"options": ["red", "a<pad>b"]}, {"question": processor.image_token}):
+        with pytest.raises(InputError, match=r"x\.csv, question q7: .* has '<\w+>', a special token of the model"):
+            evaluation.refuse_special_tokens(Path("x.csv"), [row | change], processor)
+
+
 def test_conditions_are_a_list_or_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    monkeypatch.setattr(command, "run", lambda args: seen.append(args.conditions))
+    monkeypatch.setattr(evaluation, "run", lambda args: seen.append(args.conditions))
     for given in (["--conditions", "blind", "open", "--conditions", "options", "a.csv"], ["a.csv"]):
         monkeypatch.setattr(sys, "argv", ["abo-vqa", "evaluate", "--base", "b", *given])
         with pytest.raises(SystemExit):

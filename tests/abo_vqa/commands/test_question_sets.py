@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -221,6 +222,86 @@ def test_a_bad_row_is_named_and_the_others_are_read(tmp_path: Path, change: dict
     rows, problems = read_question_set(tmp_path / "set.json")
     assert [row["qa_id"] for row in rows] == ["22jbM6gDxdaMaunuzgrsBB"]
     assert problems == [says]
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "read"),
+    [
+        (["B) red", "A) blue"], "A", "blue"),
+        (["1. red", "2. blue"], 2, "blue"),
+        (["1) red", "2) blue"], "blue", "blue"),
+        (["A) red", "B) blue"], "B) blue", "blue"),
+        ({"A": "A) red", "B": "B) blue"}, "B", "blue"),
+        (["red", "blue"], "option_b", "blue"),
+        (["red", "blue"], ["Blue."], "blue"),
+        (["S", "M", "XL"], "A", "S"),
+        (["S", "M", "XL"], "M", "M"),
+        (["grey", "two", "3.0"], "gray", "grey"),
+        (["grey", "two", "3.0"], 2, "two"),
+        (["grey", "two", "3.0"], 3, "3.0"),
+        (["yes", "no"], True, "yes"),
+        ([True, False], "False", "no"),
+        (["True", "False"], "no", "no"),
+        (["1", "None"], "None", "None"),
+        ({"1": "red", "2": "blue"}, 1, "red"),
+        ({"0": "red", "1": "blue"}, "1", "blue"),
+    ],
+)
+def test_an_answer_is_an_option_in_any_spelling(tmp_path: Path, options: Any, answer: Any, read: str) -> None:
+    row = {"image": "x", "question": "?", "options": options, "answer": answer}
+    (tmp_path / "set.jsonl").write_text(json.dumps(row))
+    [found], problems = read_question_set(tmp_path / "set.jsonl")
+    assert (found["answer"], problems) == (read, [])
+
+
+@pytest.mark.parametrize(
+    ("options", "answer", "says"),
+    [
+        ({"1": "2", "2": "1"}, 1, "the answer 1 may be option 2 (1) or the one numbered so (2)"),
+        (["J. Doe", "A. Smith"], "A", "the answer 'A' is not among the options J. Doe, A. Smith"),
+        (["red", "blue"], "B) red", "the answer 'B) red' is not among"),
+        (["red", "blue"], 2, "the answer 2 is not among the options red, blue; indices are from 0"),
+        (["red", "blue"], "nan", "no answer in the column answer"),
+        (["red", "blue"], {"text": "red"}, "the answer is an object of text"),
+        (["red", "x\ud800"], "red", "the option has U+FFFD"),
+        (["red", "x</s>"], "red", "the option has '</s>', which a model reads as a special token"),
+        (["red", "Red."], "red", "duplicate options: red, Red."),
+        (["3", "3.0"], "3", "duplicate options: 3, 3.0"),
+    ],
+)
+def test_an_answer_that_is_unclear_is_refused(tmp_path: Path, options: Any, answer: Any, says: str) -> None:
+    row = {"image": "x", "question": "?", "options": options, "answer": answer}
+    (tmp_path / "set.jsonl").write_text(json.dumps(row).replace("\\\\u", "\\u"))
+    assert read_question_set(tmp_path / "set.jsonl")[1][0].startswith(f"row 1: {says}")
+
+
+def test_an_index_column_is_one_as_a_whole(tmp_path: Path) -> None:
+    def read(*answers: Any, **more: Any) -> list[Any]:
+        rows = [{"image": "x", "question": "?", "options": ["1", "red", "2"], "answer": a} | more for a in answers]
+        (tmp_path / "set.json").write_text(json.dumps(rows))
+        found, problems = read_question_set(tmp_path / "set.json")
+        return [row["answer"] for row in found] + [problem.partition(":")[0] for problem in problems]
+
+    assert read(0, 1, 2) == ["1", "red", "2"]
+    assert read("0", 2.0, None) == ["1", "2", "row 3"]
+    assert read(1, 2) == ["1", "2"], "texts"
+    assert read("1", "red") == ["1", "red"]
+    assert read("red", "red", answer_index=1) == ["red", "red"]
+    assert read("red", "2", None, answer_index=1) == ["red", "red", "row 2"]
+    assert read(1, answer_idx="0") == ["1"], "the text of option 0"
+    assert read(7, answer_idx=0) == ["row 1"]
+
+
+def test_two_columns_of_options_or_questions_agree(tmp_path: Path) -> None:
+    header = "image,question,question_text,options,option_a,option_b,answer"
+    lines = [header, "x,?,,\"['a', 'b']\",A,B,a", "x,?,,,a,b,a", "x,?,,\"['a', 'b']\",b,a,a"]
+    (tmp_path / "set.csv").write_text("\n".join(lines))
+    rows, problems = read_question_set(tmp_path / "set.csv")
+    assert [row["options"] for row in rows] == [["a", "b"]] * 2
+    assert problems == ["row 3: the columns options and option_a, option_b have different options; drop one"]
+    (tmp_path / "set.csv").write_text("\n".join([header, "x,Color?,Size?,,a,b,a"]))
+    with pytest.raises(InputError, match=r"row 1: the columns question \('Color\?'\) and question_text \('Size\?'\)"):
+        read_question_set(tmp_path / "set.csv")
 
 
 def test_an_answer_within_the_alphabet_is_no_letter(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_scalars_have_one_spelling(cell: Any, text: str) -> None:
         ({"a": 1, "b": 2}, "an object of a, b"),
         (b"red", "a bytes"),
         (date(2026, 1, 1), "a date"),
-        (float("inf"), "a number"),
+        (float("inf"), "infinity"),
     ],
 )
 def test_another_form_is_refused_by_name(cell: Any, form: str) -> None:
@@ -99,6 +99,11 @@ def test_another_form_is_refused_by_name(cell: Any, form: str) -> None:
         [{"label": letter, "text": color} for letter, color in zip("ABC", COLORS, strict=True)],
         [{"text": color} for color in COLORS],
         {"label": ["A", "B", "C"], "text": COLORS},
+        ["A) red", "B) blue", "C) green"],
+        ["(C) green", "(a) red", "(B) blue", None],
+        ["2. blue", "1. red", "3. green"],
+        ["B blue", "A red", "C green"],
+        "['A: red', 'B: blue', 'C: green']",
         {"text": COLORS[::-1], "label": ["C", "B", "A"]},
     ],
 )
@@ -139,6 +144,13 @@ def test_a_text_that_looks_missing_may_be_an_option() -> None:
     assert read_options("['1', 'None', None]").texts == ["1", "None"]
 
 
+@pytest.mark.parametrize(
+    "options", [["J. Doe", "A. Smith"], ["1.5", "2.5"], ["A+", "B+"], ["A lamp", "a chair"], ["A) red"]]
+)
+def test_what_only_begins_like_a_label_stays(options: list[str]) -> None:
+    assert read_options(options).texts == options
+
+
 def test_booleans_and_numbers_are_options_as_text_is() -> None:
     assert read_options([True, False]).texts == read_options("[True, False]").texts == ["yes", "no"]
     assert read_options(["True", "False"]).texts == read_options("[true, false]").texts == ["yes", "no"]
@@ -165,6 +177,7 @@ def test_numbered_options_have_their_numbers() -> None:
         ([0, 1], ["1", "2", "3"], True),
         ([1, 2], ["1", "2", "3"], False),
         ([None], COLORS, False),
+        (["00", "01"], COLORS, False),
     ],
 )
 def test_a_column_of_indices(answers: list[Any], options: list[str], is_index: bool) -> None:

@@ -80,7 +80,9 @@ def filled(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def parquet(rows: list[dict[str, Any]]) -> bytes:
     data = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(rows), data)
+    pq.write_table(
+        pa.Table.from_pylist([dict.fromkeys(key for row in rows for key in row) | row for row in rows]), data
+    )
     return data.getvalue()
 
 
@@ -96,9 +98,10 @@ FORMATS: dict[str, tuple[str, Callable[[list[dict[str, Any]]], bytes]]] = {
     "split": ("x.json", lambda rows: filled(rows).to_json(orient="split").encode()),
     "CSV": ("x.csv", lambda rows: as_csv(rows).encode()),
     "all quoted": ("x.CSV", lambda rows: as_csv(rows, quoting=csv.QUOTE_ALL).encode("utf-8-sig")),
+    "no mark": ("x.csv", lambda rows: as_csv(rows).encode("utf-16-le")),
     "semicolons": ("x.csv", lambda rows: as_csv(rows, ";", lineterminator="\n").encode("utf-16")),
     "tabs": ("x.tsv.gz", lambda rows: gzip.compress(as_csv(rows, "\t").encode())),
-    "Excel": ("x.csv", lambda rows: f"sep=;\r\n{as_csv(rows, ';')};;\r\n".replace(";;", "", 1).encode("utf-8-sig")),
+    "Excel": ("x.csv", lambda rows: f"sep=;\r\n{as_csv(rows, ';')}".encode("utf-8-sig")),
     "bars": ("x.csv", lambda rows: as_csv(rows, "|").encode()),
     "Parquet": ("x.parquet", parquet),
 }
@@ -151,11 +154,9 @@ def test_numbers_are_not_converted(tmp_path: Path) -> None:
         assert problems == ["row 4: no image"]
 
 
-@pytest.mark.parametrize("kind", [pa.float16(), pa.float32(), pa.float64(), pa.decimal128(5, 1)])
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64(), pa.decimal128(5, 1)])
 def test_a_tenth_is_a_tenth_of_any_precision(tmp_path: Path, kind: pa.DataType) -> None:
     values = [Decimal(text) if pa.types.is_decimal(kind) else np.float64(text) for text in ("0.1", "2", "0.5")]
-    if pa.types.is_float16(kind):
-        values = [np.float16(value) for value in values]
     table = pa.table(
         {"image": ["x"], "question": ["?"], "answer": ["B"], "options": pa.array([values], pa.list_(kind))}
     )
