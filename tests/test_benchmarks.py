@@ -23,6 +23,18 @@ def test_what_a_benchmark_imports_of_us_is_there(file: Path) -> None:
     assert missing == []
 
 
+def test_damaged_outputs_and_tables_raise_nothing_and_are_accounted_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.chdir(ROOT)
+    fuzz = importlib.import_module("fuzz")
+    outputs = fuzz.check_outputs(3, 600, fuzz.OUTPUTS)
+    parts = ("questions kept as they were", "questions repaired", "questions quarantined")
+    assert outputs["questions"] == sum(outputs[part] for part in parts) and min(outputs[part] for part in parts) > 5
+    tables = fuzz.check_tables(3, 150)
+    assert tables["tables read"] + tables["tables refused"] == 150
+    assert tables["rows read"] > 20 and tables["rows refused by number"] > 20
+
+
 @pytest.mark.slow
 def test_everything_for_a_gpu_works_on_tiny_models(tmp_path: Path) -> None:
     out = tmp_path / "gpu.md"

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from abo_vqa.catalog.listing import Listing
-from abo_vqa.common.words import color_word, single_word
+from abo_vqa.common.words import clean_text, color_word, single_word
 
 LARGEST_COUNT = 10
 
@@ -56,11 +56,11 @@ def facts_of(listing: Listing) -> Facts:
 def _counts(listing: Listing, plural: str) -> tuple[tuple[str, int], ...]:
     found = []
     for bullet in listing.bullets:
-        if match := _SHOWN_WITH.search(bullet):
+        if match := _SHOWN_WITH.search(clean_text(bullet)):
             number, parts = match.groups()
             found.append((parts.lower(), 0 if number.lower() == "no" else int(number)))
             break
-    if match := _PACK.search(listing.item_name or ""):
+    if match := _PACK.search(clean_text(listing.item_name or "")):
         found.append((plural, int(match[1] or match[2])))
     return tuple((what, count) for what, count in found if count <= LARGEST_COUNT)
 

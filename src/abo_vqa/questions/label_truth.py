@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from abo_vqa.common.words import BASIC_COLORS, COMMON_MATERIALS, COMMON_SHAPES, color_word, single_word
+from abo_vqa.common.words import BASIC_COLORS, COMMON_MATERIALS, COMMON_SHAPES, clean_text, color_word, single_word
 from abo_vqa.questions.schema import Question
 
 CONTRADICTS = "contradicts_listing"
@@ -71,7 +71,8 @@ def _whole(question: str, product: Mapping[str, Any]) -> bool:
     *before, last = found["subject"].split()
     if _OF_SOMETHING & set(before):
         return False
-    named = set(_WORD.findall(f"{product['product_type']} {product['item_name'] or ''}".lower().replace("_", " ")))
+    names = clean_text(f"{product['product_type']} {product['item_name'] or ''}")
+    named = set(_WORD.findall(names.lower().replace("_", " ")))
     return last in _ANY or bool({last, f"{last}s", last.removesuffix("s")} & named)
 
 

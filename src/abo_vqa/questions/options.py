@@ -95,17 +95,15 @@ def _listed(texts: list[str], answer: str) -> Options | None:
     if all(map(_BULLET.match, texts)):
         texts = [_BULLET.sub("", text, count=1) for text in texts]
     labels = [found for text in texts if (found := _LISTED.match(text))]
-    kinds = {found.lastgroup and next(name for name in ("letter", "bare", "number") if found[name]) for found in labels}
+    kinds = {next(kind for kind in ("letter", "bare", "number") if found[kind]) for found in labels}
     if len(labels) < max(len(texts), 2) or len(kinds) > 1:
         return Options(texts, answer)
     (kind,) = kinds
     if read := _keyed([(found[kind], found["text"]) for found in labels], answer):
         return read
     # "A lamp" and "A.M." begin with no label.
-    meant = kind == "number" or (
-        kind == "letter" and all(re.search(r"\s\Z", f.string[: f.start("text")]) for f in labels)
-    )
-    return None if meant else Options(texts, answer)
+    spaced = all(re.search(r"\s\Z", found.string[: found.start("text")]) for found in labels)
+    return None if kind == "number" or (kind == "letter" and spaced) else Options(texts, answer)
 
 
 def _is_nested(value: Any) -> bool:
@@ -144,7 +142,7 @@ def _keyed(pairs: Sequence[tuple[Any, Any]], answer: str) -> Options | None:
 
 def _objects(given: Sequence[Mapping[str, Any]], answer: str) -> Options | None:
     """Return options that are objects: {"A": "red"}, {"label": "A", "text": "red"} or {"text": "red"}."""
-    pairs = []
+    pairs: list[tuple[Any, Any]] = []
     for option in given:
         if len(option) == 1 and not set(option) & set(_TEXTS):
             pairs += list(option.items())
