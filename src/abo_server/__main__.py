@@ -6,6 +6,7 @@ from typing import Any
 
 import mlflow
 import uvicorn
+from mlflow.exceptions import MlflowException
 
 from abo_server.app import curl, make_app
 from abo_server.limits import Limits
@@ -38,7 +39,11 @@ def main() -> None:
 
 def load(uri: str) -> Served:
     """Return the model of a URI; exits with status 1 for one that this server cannot serve within its budgets."""
-    model: Any = mlflow.pyfunc.load_model(uri)
+    try:
+        model: Any = mlflow.pyfunc.load_model(uri)
+    except MlflowException as error:
+        print(f"abo-vqa serve: error: {uri} cannot be loaded: {error.message}", file=sys.stderr)
+        raise SystemExit(1) from None
     served = model.unwrap_python_model()
     if lacking := [name for name in ("version", "arm", "group", "read", "answer") if not hasattr(served, name)]:
         print(

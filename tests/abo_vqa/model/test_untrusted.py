@@ -45,7 +45,7 @@ def params_with(base: Path) -> Any:
 
 
 def test_an_adapters_pickle_runs_nothing(tmp_path: Path, mark: Path) -> None:
-    model = adapted(read_params(ROOT / "params.yaml"), 0)
+    model = adapted(read_params(ROOT / "params.yaml"), 0, 0.02)
     folder = tmp_path / "adapter"
     model.save_pretrained(folder)
     (folder / "adapter_model.safetensors").unlink()
