@@ -42,7 +42,9 @@ experiments: $(VENV)/installed ## list the experiments: accuracies and the param
 metrics: $(VENV)/installed ## the accuracies beside those of the last commit, unchanged ones too
 	dvc metrics diff --all
 
-ui: $(VENV)/installed ## open the MLflow UI on http://127.0.0.1:5000
+# Without the end of the address MLflow 3.17 opens on an empty page of traces.
+ui: $(VENV)/installed ## start the MLflow UI on http://127.0.0.1:5000
+	@echo 'The runs: http://127.0.0.1:5000/#/experiments/1?workflowType=machine_learning'
 	MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false mlflow ui --host 127.0.0.1 --port 5000
 
 docs: $(VENV)/installed ## build the documentation as a site: python -m http.server -d site shows it

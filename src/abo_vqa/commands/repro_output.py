@@ -187,7 +187,7 @@ def closing(comparison: Mapping[str, Any]) -> str:
         ("params.yaml", "every parameter; after a change, only what depends on it runs again"),
     )
     commands = (
-        ("make ui", "the runs in MLflow, at http://127.0.0.1:5000"),
+        ("make ui", "the runs in MLflow; it prints their address"),
         (f"{activate}dvc exp run -S train.lora.r=8", "another parameter; then: make experiments"),
     )
     width = max(len(command) for command, _ in commands)

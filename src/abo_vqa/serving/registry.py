@@ -49,11 +49,13 @@ probabilities out. A version's description has its accuracies. The alias `champi
 computed verdict calls a gain over the base, and that beat the champion before it in a paired test.
 
 ```sh
-abo-vqa serve --model models:/abo-vqa/1     # HTTP at 127.0.0.1:5001; without --model: the champion
+# HTTP at 127.0.0.1:5001; without --model: the champion
+abo-vqa serve --model models:/abo-vqa/1
 ```
 ```python
 model = mlflow.pyfunc.load_model("models:/abo-vqa/1")
-model.predict(pd.DataFrame([{"image": open("chair.jpg", "rb").read(), "question": "What color is the chair?"}]))
+image = open("chair.jpg", "rb").read()
+model.predict(pd.DataFrame([{"image": image, "question": "What color is it?"}]))
 ```
 """
 

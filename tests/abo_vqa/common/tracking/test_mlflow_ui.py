@@ -85,7 +85,8 @@ def page(ui: str) -> Iterator[Page]:
         page = browser.new_page(viewport={"width": 1400, "height": 1100})
         page.set_default_timeout(60_000)
         expect.set_options(timeout=60_000)
-        page.goto(f"{ui}/#/experiments/1")  # which opens on its runs
+        # As `make ui` prints it: opens on the runs, without a pop-up.
+        page.goto(f"{ui}/#/experiments/1?workflowType=machine_learning")
         expect(page.get_by_text("5 matching runs")).to_be_visible()
         yield page
         browser.close()
@@ -132,14 +133,14 @@ def test_two_arms_compare_side_by_side(page: Page, logged) -> None:
 
 
 def test_the_experiment_is_described_and_its_charts_are_grouped(page: Page, ui: str) -> None:
-    page.goto(f"{ui}/#/experiments/1/runs?compareRunsMode=CHART")
+    page.goto(f"{ui}/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART")
     unfold(page)
     for section in ("accuracy", "grad_norm"):
         expect(page.get_by_role("button", name=re.compile(f"^{section} "))).to_be_visible()
 
 
 def test_their_gradient_norms_are_drawn_in_one_chart(page: Page, ui: str) -> None:
-    page.goto(f"{ui}/#/experiments/1/runs?compareRunsMode=CHART")
+    page.goto(f"{ui}/#/experiments/1/runs?workflowType=machine_learning&compareRunsMode=CHART")
     unfold(page)
     page.get_by_placeholder("Search metric charts").fill("grad_norm/(pre|post)_clip$")
     for name in ("grad_norm/pre_clip", "grad_norm/post_clip"):
