@@ -2,11 +2,11 @@
 
     PYTHONPATH=src python benchmarks/abo_shares.py [--seeds 3]
 
-Drawn by ABO's figures: 123,512 listings of different images, the counts of its 20 largest types, 573 types in all, the
-share of its largest brand and color, and of listings without color. Invented, since nobody has published it: how brands and
-colors are spread over types. They follow what real listings show where there are any (groceries have no color, phone
-cases are Solimo's), and are otherwise such that the paper's sampler would come to about its printed counts. So the
-table tests the sampler's rules, above all the caps, not ABO's brands.
+Drawn by ABO's figures: about 123,500 listings of different images, the counts of its 20 largest types, 573 types in
+all, about the share of its largest brand and of listings without color. Invented, since nobody has published it: how
+brands and colors are spread over types, and how many listings of a type share an image or a stratum. They follow what
+real listings show where there are any (groceries have no color, phone cases are Solimo's), and are otherwise such that
+the paper's rules come to about its printed counts. So the table tests the sampler's rules, not ABO's brands.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from abo_vqa.catalog.paper import COUNTS, side_by_side
 from abo_vqa.catalog.profile import distributions
 from abo_vqa.catalog.sampler import Sampler
 from abo_vqa.common.draws import digests
-from abo_vqa.common.params.data import CapsParams, SampleParams, SampleShares
+from abo_vqa.common.params.data import CapsParams, SampleParams
 from abo_vqa.statistics.display import markdown_table
 
 LISTINGS, TYPES, UNIQUE = 147_127, 573, 123_512
@@ -36,23 +36,28 @@ LARGEST = {
 # Shares of the brands by type; the rest of a type goes to small brands. Others: of types that are not named.
 BRANDS: dict[str, dict[str, float]] = {
     "CELLULAR_PHONE_CASE": {"Amazon Brand - Solimo": 0.985, "AmazonBasics": 0.005},
-    "SHOES": {"find.": 0.12, "Amazon Collection": 0.0},
+    "SHOES": {"find.": 0.2},
     "GROCERY": {"Amazon Brand - Solimo": 0.02},
-    "HOME": {"AmazonBasics": 0.12, "UMI": 0.14, "Stone & Beam": 0.04, "Rivet": 0.05, "Amazon Brand - Solimo": 0.06, "Eono": 0.1},
-    "CHAIR": {"Rivet": 0.2, "Stone & Beam": 0.2, "Ravenna Home": 0.1, "Movian": 0.2},
+    "HOME": {
+        "AmazonBasics": 0.12, "UMI": 0.14, "Stone & Beam": 0.04, "Rivet": 0.05, "Amazon Brand - Solimo": 0.06,
+        "Eono": 0.08,
+    },
+    "ACCESSORY": {"Eono": 0.05},
+    "HANDBAG": {"UMI": 0.05},
+    "CHAIR": {"Rivet": 0.12, "Stone & Beam": 0.12, "Ravenna Home": 0.1, "Movian": 0.2},
     "SOFA": {"Rivet": 0.3, "Stone & Beam": 0.3, "Ravenna Home": 0.1, "Movian": 0.1},
     "TABLE": {"Rivet": 0.2, "Stone & Beam": 0.2, "Ravenna Home": 0.2, "Movian": 0.2},
     "FINERING": {"Amazon Collection": 0.6},
     "FINEEARRING": {"Amazon Collection": 0.6},
     "FINENECKLACEBRACELETANKLET": {"Amazon Collection": 0.6},
-    "HOME_BED_AND_BATH": {"AmazonBasics": 0.6, "Amazon Brand - Solimo": 0.1},
-    "OFFICE_PRODUCTS": {"AmazonBasics": 0.7},
-    "PET_SUPPLIES": {"AmazonBasics": 0.6, "Amazon Brand - Solimo": 0.1},
-    "HARDWARE_HANDLE": {"AmazonBasics": 0.8},
-    "SPORTING_GOODS": {"AmazonBasics": 0.6},
+    "HOME_BED_AND_BATH": {"AmazonBasics": 0.8, "Amazon Brand - Solimo": 0.1},
+    "OFFICE_PRODUCTS": {"AmazonBasics": 0.9},
+    "PET_SUPPLIES": {"AmazonBasics": 0.8, "Amazon Brand - Solimo": 0.1},
+    "HARDWARE_HANDLE": {"AmazonBasics": 0.9},
+    "SPORTING_GOODS": {"AmazonBasics": 0.9},
     "others": {
         "AmazonBasics": 0.15, "Amazon Brand - Solimo": 0.06, "UMI": 0.05, "Eono": 0.05, "Movian": 0.04,
-        "Ravenna Home": 0.04, "Rivet": 0.05, "Stone & Beam": 0.05, "find.": 0.03, "Amazon Collection": 0.03,
+        "Ravenna Home": 0.04, "Rivet": 0.05, "Stone & Beam": 0.05, "find.": 0.045, "Amazon Collection": 0.03,
     },
 }  # fmt: skip
 # Share of the listings without color, by type.
@@ -63,12 +68,20 @@ COLORLESS = {
     "SHOES": 0.02,
     "BOOT": 0.02,
     "SANDAL": 0.02,
-    "CHAIR": 0.1,
-    "ACCESSORY": 0.1,
-    "HANDBAG": 0.05,
+    "CHAIR": 0.05,
+    "ACCESSORY": 0.02,
+    "HANDBAG": 0.02,
     "HOME_FURNITURE_AND_DECOR": 0.15,
     "HOME": 0.15,
-    "others": 0.24,
+    "FINERING": 0.7,
+    "FINEEARRING": 0.7,
+    "FINENECKLACEBRACELETANKLET": 0.7,
+    "OFFICE_PRODUCTS": 0.5,
+    "HOME_BED_AND_BATH": 0.4,
+    "HARDWARE_HANDLE": 0.6,
+    "SPORTING_GOODS": 0.5,
+    "PET_SUPPLIES": 0.5,
+    "others": 0.26,
 }
 COLORS = {
     "phone cases": {"Others": 0.5, "Multicolor": 0.2, "multi-colored": 0.15},
@@ -83,13 +96,16 @@ COLORS = {
         "Negro": 0.03,
     },
 }
-CASE_TEXTS = 3_000
+CASE_TEXTS, OTHER_TEXTS = 3_000, 4_000
+CROWDED = 0.42  # share of the products of other types that share their text with many
+SINGLE = ("CHAIR", "ACCESSORY", "HANDBAG")
 # Share of the listings with an image of their own, by type.
 OWN_IMAGE = {
-    "CELLULAR_PHONE_CASE": 0.84, "SHOES": 0.9, "HOME": 1.0, "CHAIR": 1.0, "ACCESSORY": 1.0, "HANDBAG": 1.0,
-    "HOME_FURNITURE_AND_DECOR": 1.0, "GROCERY": 0.4, "HOME_BED_AND_BATH": 0.5, "others": 0.823,
+    "CELLULAR_PHONE_CASE": 0.92, "SHOES": 0.9, "HOME": 1.0, "CHAIR": 1.0, "ACCESSORY": 1.0, "HANDBAG": 1.0,
+    "HOME_FURNITURE_AND_DECOR": 1.0, "GROCERY": 0.4, "HOME_BED_AND_BATH": 0.5, "others": 0.72,
 }  # fmt: skip
-TAIL, POWER = 12, 1.1
+HANDBAGS = 850  # of the types whose count is unknown, the one with the most in the sample
+TAIL, POWER = 12, 1.1  # of the other types
 
 
 def pool(seed: int = 1) -> pa.Table:
@@ -112,10 +128,13 @@ def pool(seed: int = 1) -> pa.Table:
         rest = 1 - sum(chosen.values())
         color[here] = rng.choice(values, len(here), p=[*chosen.values(), *(rest * small / small.sum())])
         color[here[rng.random(len(here)) < COLORLESS.get(name, COLORLESS["others"])]] = None
-    # Phone cases share their keywords, node and first bullet point by the hundreds, other products hardly.
+    # Variants share keywords, node and first bullet point, phone cases by the thousands.
     text = np.arange(len(kind)) + 10**6
-    cases = np.flatnonzero(kind == types.index("CELLULAR_PHONE_CASE"))
-    text[cases] = rng.zipf(1.3, len(cases)) % CASE_TEXTS
+    for chosen, texts in (
+        (kind == types.index("CELLULAR_PHONE_CASE"), CASE_TEXTS),
+        (crowded(kind, types, rng), OTHER_TEXTS),
+    ):
+        text[chosen] = texts + rng.zipf(1.3, chosen.sum()) % texts
     keys = [f"B{number:09d}@amazon.com" for number in rng.permutation(len(kind))]
     table = {
         "product_id": keys,
@@ -135,6 +154,12 @@ def pool(seed: int = 1) -> pa.Table:
     return pa.table(columns).sort_by("product_id")
 
 
+def crowded(kind: Any, types: list[str], rng: np.random.Generator) -> Any:
+    """Return which products share their text with many others."""
+    single = [types.index(name) for name in ("CELLULAR_PHONE_CASE", *SINGLE)]
+    return ~np.isin(kind, single) & (rng.random(len(kind)) < CROWDED)
+
+
 def params() -> SampleParams:
     """Return the paper's preset on top of the committed parameters."""
     from abo_vqa.common.params import read_params
@@ -147,7 +172,8 @@ def params() -> SampleParams:
 def _types() -> tuple[list[str], list[int]]:
     """Return the types and their listings of different images."""
     rest = 1 / (np.arange(TYPES - len(LARGEST)) + TAIL) ** POWER
-    rest *= (LISTINGS - sum(LARGEST.values())) / rest.sum()
+    rest *= (LISTINGS - sum(LARGEST.values()) - HANDBAGS) / rest[1:].sum()
+    rest[0] = HANDBAGS
     names = [*LARGEST, "HANDBAG", *(f"TYPE_{number:03d}" for number in range(TYPES - len(LARGEST) - 1))]
     listed = np.array([*LARGEST.values(), *rest])
     unique = np.array([OWN_IMAGE.get(name, OWN_IMAGE["others"]) for name in names])

@@ -27,6 +27,9 @@ _FARTHEST = 0.05  # that an edge moves in an iteration
 _CROPPED = 0.3  # the largest part cut off a side
 _DAMPING = 1e-3
 _TOGETHER = 512
+# Least correlation of what is left without the mean around each pixel. Two small objects of one outline on white
+# correlate as strongly as the parts of one photograph do, but not in this.
+_DETAILS, _AROUND = 0.95, 5
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Candidates:
 
 
 def align(thumbnails: Thumbnails, found: Candidates, frames: Frames, correlation: float) -> Pairs:
-    """Return the pairs whose colors, aligned, correlate more than that; each image stays within its own edges."""
+    """Return the pairs whose colors, aligned, correlate more than that, and whose details correlate too."""
     pairs = [np.zeros((0, 2), np.int64)]
     for start in range(0, len(found.image), _TOGETHER):
         some = slice(start, start + _TOGETHER)
@@ -55,7 +58,8 @@ def align(thumbnails: Thumbnails, found: Candidates, frames: Frames, correlation
         colors = _views(padded(others, gray=False), placed, COMPARED)
         weights = np.repeat(_inside(placed, COMPARED), 3, axis=1)
         wanted = _views(padded(images, gray=False), np.tile(WHOLE, (len(images), 1)), COMPARED)
-        alike = (standardized(colors, weights) * standardized(wanted, weights)).sum(-1) > correlation
+        alike = _correlation(colors, wanted, weights) > correlation
+        alike &= _correlation(_details(colors), _details(wanted), weights) > _DETAILS
         pairs.append(np.stack([found.image[numbers[alike]], found.other[numbers[alike]]], 1))
     return np.concatenate(pairs)
 
@@ -89,6 +93,19 @@ def _correlate(raw: Pixels, others: Pixels, placed: Frames, pixels: int) -> tupl
     weights = _inside(placed, pixels)
     view, wanted = standardized(_views(others, placed, pixels), weights), standardized(raw, weights)
     return (view * wanted).sum(-1), view, wanted
+
+
+def _correlation(first: Pixels, second: Pixels, weights: Pixels) -> NDArray[np.float32]:
+    found: NDArray[np.float32] = (standardized(first, weights) * standardized(second, weights)).sum(-1)
+    return found
+
+
+def _details(colors: Pixels) -> Pixels:
+    from scipy.ndimage import uniform_filter
+
+    pixels = colors.reshape(-1, 3, COMPARED, COMPARED)
+    details: Pixels = (pixels - uniform_filter(pixels, (0, 0, _AROUND, _AROUND), mode="nearest")).reshape(colors.shape)
+    return details
 
 
 def _views(images: Pixels, placed: Frames, pixels: int) -> Pixels:
