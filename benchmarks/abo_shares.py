@@ -97,8 +97,8 @@ COLORS = {
     },
 }
 CASE_TEXTS, OTHER_TEXTS = 3_000, 4_000
-CROWDED = 0.42  # share of the products of other types that share their text with many
-SINGLE = ("CHAIR", "ACCESSORY", "HANDBAG")
+# Share of the products that share their text with many, by type.
+CROWDED = {"CELLULAR_PHONE_CASE": 0.0, "HANDBAG": 0.0, "CHAIR": 0.3, "ACCESSORY": 0.3, "others": 0.7}
 # Share of the listings with an image of their own, by type.
 OWN_IMAGE = {
     "CELLULAR_PHONE_CASE": 0.92, "SHOES": 0.9, "HOME": 1.0, "CHAIR": 1.0, "ACCESSORY": 1.0, "HANDBAG": 1.0,
@@ -155,9 +155,9 @@ def pool(seed: int = 1) -> pa.Table:
 
 
 def crowded(kind: Any, types: list[str], rng: np.random.Generator) -> Any:
-    """Return which products share their text with many others."""
-    single = [types.index(name) for name in ("CELLULAR_PHONE_CASE", *SINGLE)]
-    return ~np.isin(kind, single) & (rng.random(len(kind)) < CROWDED)
+    """Return which products other than phone cases share their text with many others."""
+    shares = np.array([CROWDED.get(name, CROWDED["others"]) for name in types])
+    return rng.random(len(kind)) < shares[kind]
 
 
 def params() -> SampleParams:

@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from abo_vqa.common.params.measure import counterparts
+from abo_vqa.common.schema import SPLITS
 from abo_vqa.comparison.words import IMAGES, in_words
 from abo_vqa.report import tables
 
@@ -57,12 +58,14 @@ def render_report(
     gallery: Sequence[Row],
     provenance: Provenance,
     labels: Mapping[str, Row],
+    splits: Mapping[str, Row],
 ) -> str:
     """Return the report as HTML.
 
     comparison: as comparison.compare.compare returns it. training: outcomes by trained model. figures: SVG files by
     name: forest, curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns
     it. labels: how many answers contradict the listings, by question type (questions.label_truth).
+    splits: reports/split.json.
     """
     markdown = MarkdownIt("commonmark").enable("table")
     environment = Environment(
@@ -102,6 +105,7 @@ def render_report(
         resources=RESOURCES,
         tables=tables,
         labels=labels,
+        splits={split: splits[split] for split in SPLITS},
     )
 
 

@@ -2,6 +2,7 @@
 
 import io
 import itertools
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from PIL import Image, ImageDraw
 
 from abo_vqa.catalog import stage as sample
 from abo_vqa.common.layout import split_table
+from abo_vqa.common.params import read_params
 from abo_vqa.common.storage import decode_image
 from abo_vqa.generators import stage as generate
 from abo_vqa.questions import stage as validate
 from abo_vqa.splits import stage as split
+from abo_vqa.splits.assign import assign_splits
 from abo_vqa.splits.crops import crop_pairs
+from abo_vqa.splits.names import listed_names, split_groups
 from abo_vqa.splits.near_duplicates import least_distances, near_duplicate_groups, perceptual_hash
 from abo_vqa.splits.pixels import SIDE, equal_frames, thumbnail
-from small_archives import images_tar, jpeg
+from small_archives import images_tar, jpeg, real_data
 
 
 def picture(kind: int, quality: int = 90, color: str = "navy") -> bytes:
@@ -187,3 +191,34 @@ def test_near_duplicates_go_to_one_split(workspace: Callable[..., Path]):
     assert len({row["image_sha256"] for _, row in together}) == 12
     assert len({row["image_group"] for _, row in together}) == 1 == len({name for name, _ in together})
     assert '"largest_image_group": 12' in split.REPORT.read_text()
+
+
+@pytest.mark.slow
+def test_no_name_and_no_near_pixels_of_4000_real_products_are_in_train_and_test(workspace: Callable[..., Path]):
+    folder = real_data()
+    archives = {
+        name: str(folder / f"archives/abo-{file}.tar")
+        for name, file in (("listings", "listings"), ("images", "images-small"))
+    }
+    workspace(1, sample=archives | {"products": 4000}, split={"test": 0.2})
+    params = read_params()
+    sample.main()
+    rows = pq.read_table(sample.SAMPLE, columns=["product_id", "brand", "item_name", "image"]).to_pylist()
+    images = split._images({row["product_id"] for row in rows}, params.split)
+    grouped = split_groups({name: image["image_group"] for name, image in images.items()}, listed_names(rows))
+    splits = assign_splits(grouped, params.split, params.seed)
+    names, pixels = {}, {}
+    for part in ("train", "test"):
+        chosen = [row for row in rows if splits[row["product_id"]] == part]
+        names[part] = {" ".join(row["item_name"].lower().split()) for row in chosen}
+        gray = np.array(
+            [
+                np.asarray(decode_image(row["image"]["bytes"]).convert("L").resize((32, 32)), float).ravel()
+                for row in chosen
+            ]
+        )
+        gray -= gray.mean(1, keepdims=True)
+        pixels[part] = gray / np.maximum(np.linalg.norm(gray, axis=1, keepdims=True), 1e-9)
+    assert names["train"] & names["test"] == set()
+    assert (pixels["test"] @ pixels["train"].T).max() <= 0.98
+    assert max(Counter(grouped.values()).values()) <= 60
