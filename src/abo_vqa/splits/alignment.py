@@ -111,7 +111,8 @@ def _details(colors: Pixels) -> Pixels:
 def _views(images: Pixels, placed: Frames, pixels: int) -> Pixels:
     """Return the images in their frames, shape (images, channels * pixels * pixels)."""
     across, down = resampling(placed[:, :2], pixels), resampling(placed[:, 2:], pixels)
-    return (down[:, None] @ images @ across[:, None].transpose(0, 1, 3, 2)).reshape(len(images), -1)
+    views: Pixels = np.matmul(np.matmul(down[:, None], images), across[:, None].transpose(0, 1, 3, 2))
+    return views.reshape(len(images), -1)
 
 
 def _inside(placed: Frames, pixels: int) -> Pixels:
