@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 import msgspec
 
-# Facts that strata can be built from.
 FACTS = ("product_type", "brand", "color", "material", "shape", "item_name")
+# Further text that strata can be built from, as the paper's are: the beginning of each key's first value.
+STRATUM_TEXTS = ("item_keywords", "node", "bullet_point")
 UNKNOWN_TYPE = "UNKNOWN"
 ENGLISH = "en"
 
@@ -63,11 +64,25 @@ class _Record(_FactsRecord, gc=False):
     item_dimensions: _Sides | None = None
 
 
+class _Node(msgspec.Struct, gc=False):
+    path: str | None = None
+
+
+class _StratumRecord(msgspec.Struct, gc=False):
+    """The ABO keys of the STRATUM_TEXTS, in the form of nearly all listings."""
+
+    item_keywords: list[_Text] = []
+    node: list[_Node] = []
+    bullet_point: list[_Text] = []
+
+
 _Read = TypeVar("_Read", bound=_FactsRecord)
 
 # They skip the other keys, most of a listing's text: invalid JSON is still detected, but no objects are created.
 _facts_decoder = msgspec.json.Decoder(_FactsRecord)
 _decoder = msgspec.json.Decoder(_Record)
+_stratum_decoder = msgspec.json.Decoder(_StratumRecord)
+_BEGINNING = 50  # characters of a stratum's text, as in the paper's sampler
 
 
 class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -155,6 +170,26 @@ def read_facts(line: bytes) -> tuple[str | None, ...]:
         _preferred(record.item_shape)[0],
         _preferred(record.item_name)[0],
     )
+
+
+def read_stratum_texts(line: bytes) -> tuple[str | None, ...]:
+    """Return the beginning of each of the STRATUM_TEXTS of a line that read_facts can read; None if it is missing."""
+    try:
+        record = _stratum_decoder.decode(line)
+    except (ValueError, RecursionError):
+        given = json.loads(line)
+        nodes = given.get("node") if isinstance(given.get("node"), list) else []
+        paths = [node["path"] for node in nodes if isinstance(node, dict) and isinstance(node.get("path"), str)]
+        record = _StratumRecord(
+            _texts(given.get("item_keywords")), [_Node(path=path) for path in paths], _texts(given.get("bullet_point"))
+        )
+    path = record.node[0].path if record.node else None
+    firsts = (
+        record.item_keywords[0].value if record.item_keywords else None,
+        path,
+        record.bullet_point[0].value if record.bullet_point else None,
+    )
+    return tuple(_storable(text[:_BEGINNING]) if text else None for text in firsts)
 
 
 def _read(line: bytes, decoder: msgspec.json.Decoder[_Read]) -> _Read | _Record:

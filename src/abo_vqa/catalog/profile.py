@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from abo_vqa.catalog.pool import Indices
-from abo_vqa.catalog.sampler import RULES, Draw, Sampler
+from abo_vqa.catalog.sampler import Draw, Sampler
 
 FACTS = ("product_type", "brand", "color", "material")
 MOST_FREQUENT = 50  # values that a report lists by name
@@ -89,7 +89,7 @@ def effects(sampler: Sampler, drawn: Draw) -> dict[str, Mapping[str, int]]:
     unreadable = set(drawn.unreadable)
     with_all = concerned(sampler, np.array(list(drawn.stages)))
     found: dict[str, Mapping[str, int]] = {}
-    for rule in RULES:
+    for rule in sampler.rules:
         redrawn = sampler.draw(lambda place: place not in unreadable, without=(rule,))
         without = concerned(sampler, np.array(list(redrawn.stages)))
         found[rule] = {name: number - without[name] for name, number in with_all.items()}

@@ -6,7 +6,7 @@ facts, never on the order of shards and rows.
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,13 +52,16 @@ class Draw:
 class Sampler:
     """Draws samples from the facts of a pool, with all rules or without some; draws are independent of each other.
 
-    types: product types as numbers. basics, shoes, colorless, rare: flags of the products that the rules target.
+    types: product types as numbers. basics, shoes, colorless, rare: flags of the products that the rules target. rules:
+    those that `draw` can omit.
     """
+
+    rules: tuple[str, ...] = RULES
 
     def __init__(self, facts: pa.Table, params: SampleParams, seed: int):
         """Compute the numbers and flags of all products from the facts of a Pool."""
         self._facts, self._params, self._seed = facts, params, seed
-        self.types, names = _coded(facts["product_type"])
+        self.types, names = coded(facts["product_type"])
         counts = np.bincount(self.types, minlength=len(names)).tolist()
         by_frequency = sorted(range(len(names)), key=lambda code: (-counts[code], names[code]))
         self._top = np.isin(self.types, by_frequency[: params.top_types])
@@ -78,26 +81,30 @@ class Sampler:
         """
         params, size = self._params, len(self._facts)
         if size < params.products:
-            raise InputError(_too_small(params.products, size))
+            raise InputError(too_small(params.products, size))
         wanted = self._wanted(without)
-        taker = _Taker(size, usable)
-        basics = _Cap(self.basics, _scaled(params.amazonbasics_cap, params), BASICS_CAP in without)
-        shoes = _Cap(self.shoes, _scaled(params.shoes_cap, params), SHOES_CAP in without)
+        taker = Taker(size, usable)
+        basics = Cap(self.basics, _scaled(params.amazonbasics_cap, params), BASICS_CAP in without)
+        shoes = Cap(self.shoes, _scaled(params.shoes_cap, params), SHOES_CAP in without)
 
         stratified = self._stratified_order(without)
-        taker.take(stratified, wanted[STRATIFIED], STRATIFIED, basics)
+        taker.take(stratified, wanted[STRATIFIED], STRATIFIED, [basics])
         top = self._top_types_order(taker.taken, without)
-        taker.take(top, wanted[TOP_TYPES], TOP_TYPES, shoes)
+        taker.take(top, wanted[TOP_TYPES], TOP_TYPES, [shoes])
         rare = self._uniform_order(RARE_TYPES, self.rare)
-        taker.take(rare, wanted[RARE_TYPES], RARE_TYPES, None)
+        taker.take(rare, wanted[RARE_TYPES], RARE_TYPES)
 
         # Counted before the shortfall is filled, so that the report shows it.
         drawn = Counter(taker.stages.values())
         shortfall = {stage: wanted[stage] - drawn[stage] for stage in STAGES}
-        for order, stage, cap in ((stratified, STRATIFIED, basics), (top, TOP_TYPES, shoes), (rare, RARE_TYPES, None)):
+        for order, stage, caps in (
+            (stratified, STRATIFIED, [basics]),
+            (top, TOP_TYPES, [shoes]),
+            (rare, RARE_TYPES, []),
+        ):
             # A stage without a share was omitted, and its rule must not return here. The caps still apply.
             if wanted[stage]:
-                taker.take(order, params.products - len(taker.stages), stage, cap)
+                taker.take(order, params.products - len(taker.stages), stage, caps)
         if len(taker.stages) < params.products:
             raise InputError(self._too_few(len(taker.stages), len(taker.refused), basics, shoes))
         return Draw(dict(sorted(taker.stages.items())), sorted(taker.refused), wanted, shortfall)
@@ -150,10 +157,10 @@ class Sampler:
                 self._chances[stage][some] = derive_seeds(self._seed, "sample", stage, last=keys)
         return self._chances[stage]
 
-    def _too_few(self, taken: int, refused: int, basics: "_Cap", shoes: "_Cap") -> str:
+    def _too_few(self, taken: int, refused: int, basics: "Cap", shoes: "Cap") -> str:
         readable = len(self._facts) - refused
         if readable < self._params.products:
-            return _too_small(self._params.products, readable)
+            return too_small(self._params.products, readable)
         return (
             f"sample.products is {self._params.products}, but sample.amazonbasics_cap (here {basics.limit}) and "
             f"sample.shoes_cap (here {shoes.limit}) leave only {taken} of {readable} products; "
@@ -161,16 +168,17 @@ class Sampler:
         )
 
 
-class _Cap:
+class Cap:
     """A limit on the number of concerned products, and a count of those taken so far."""
 
-    def __init__(self, concerned: Flags, limit: int, lifted: bool):
+    def __init__(self, concerned: Flags, limit: float, lifted: bool, taken: int = 0):
+        """Count from `taken`; no limit if it is lifted."""
         self.concerned = concerned
-        self.limit: float = math.inf if lifted else limit
-        self.taken = 0
+        self.limit = math.inf if lifted else limit
+        self.taken = taken
 
 
-class _Taker:
+class Taker:
     """Takes products from rankings, each at most once, and calls `usable` at most once for each.
 
     stages: the stage by place in the pool. refused: the places of unusable products. taken: a flag per place.
@@ -180,41 +188,48 @@ class _Taker:
         self._size, self._usable = size, usable
         self.stages: dict[int, str] = {}
         self.refused: set[int] = set()
+        self._put_back: set[int] = set()
 
     @property
     def taken(self) -> Flags:
+        """Whether each product of the pool is taken."""
         flags = np.zeros(self._size, bool)
         flags[list(self.stages)] = True
         return flags
 
-    def take(self, order: Indices, count: int, stage: str, cap: _Cap | None) -> None:
-        """Take the first `count` that are free, usable and within the cap; fewer if there are no more."""
+    def take(self, order: Indices, count: int, stage: str, caps: Sequence[Cap] = ()) -> None:
+        """Take the first `count` that are free, usable and within all caps; fewer if there are no more."""
         for index in map(int, order) if count > 0 else ():
-            if index in self.stages or index in self.refused:
+            if index in self.stages or index in self.refused or index in self._put_back:
                 continue
-            # The cap comes before `usable`, which decodes an image.
-            capped = cap is not None and cap.concerned[index]
-            if cap is not None and capped and cap.taken >= cap.limit:
+            # The caps come before `usable`, which decodes an image.
+            concerned = [cap for cap in caps if cap.concerned[index]]
+            if any(cap.taken >= cap.limit for cap in concerned):
                 continue
             if not self._usable(index):
                 self.refused.add(index)
                 continue
             self.stages[index] = stage
-            if cap is not None:
-                cap.taken += capped
+            for cap in concerned:
+                cap.taken += 1
             count -= 1
             if count == 0:
                 return
 
+    def put_back(self, index: int) -> None:
+        """Give a product back, which is not taken again."""
+        del self.stages[index]
+        self._put_back.add(index)
 
-def _coded(values: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
+
+def coded(values: pa.ChunkedArray) -> tuple[NDArray[np.int32], list[Any]]:
     """Return each value's index among the known values, -1 if it is missing, and the known values."""
     coded = values.combine_chunks().dictionary_encode()
     return coded.indices.fill_null(-1).to_numpy(), coded.dictionary.to_pylist()
 
 
 def _where(values: pa.ChunkedArray, condition: Callable[[Any], bool]) -> Flags:
-    codes, known = _coded(values)
+    codes, known = coded(values)
     return np.array([*map(condition, known), condition(None)], bool)[codes]
 
 
@@ -234,5 +249,6 @@ def _scaled(cap: int, params: SampleParams) -> int:
     return math.ceil(cap * params.products / params.reference_size)
 
 
-def _too_small(size: int, available: int) -> str:
+def too_small(size: int, available: int) -> str:
+    """Return the message about a pool smaller than the sample."""
     return f"sample.products is {size}, but only {available} products have a readable image; lower it"

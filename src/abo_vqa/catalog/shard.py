@@ -13,7 +13,7 @@ from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
 from abo_vqa.catalog.gc_paused import gc_paused
-from abo_vqa.catalog.listing import FACTS, Listing, read_facts
+from abo_vqa.catalog.listing import FACTS, STRATUM_TEXTS, Listing, read_facts, read_stratum_texts
 from abo_vqa.common.draws import digests
 
 Hashes = NDArray[np.uint64]
@@ -63,10 +63,12 @@ class Shard:
 def read_shard(place: Place, stratum_text: Sequence[str] = ()) -> Shard:
     """Read the columns of one shard up to its end or its first damage; malformed lines are listed, not fatal."""
     shard, batches = Shard(), []
-    rows = _rows(place, shard)
+    # Parsed only where wanted: they are most of a listing's text.
+    further = STRATUM_TEXTS if set(stratum_text) & set(STRATUM_TEXTS) else ()
+    rows = _rows(place, shard, bool(further))
     plain = pa.schema([(field.name, pa.string() if field.name in CODED else field.type) for field in COLUMNS])
     while some := list(islice(rows, _TOGETHER)):
-        names = ("product_id", "image_id", *FACTS, "line")
+        names = ("product_id", "image_id", *FACTS, *further, "line")
         values: dict[str, Any] = dict(zip(names, zip(*some, strict=True), strict=True))
         missing = np.array([image is None for image in values["image_id"]])
         values["image"] = pa.array(hashes(values["image_id"]), mask=missing)
@@ -95,12 +97,15 @@ def strata(columns: Sequence[Sequence[str | None]], rows: int) -> Hashes:
     return digests("\n".join(text or "" for text in row).lower() for row in texts)
 
 
-def _rows(place: Place, shard: Shard) -> Iterator[tuple[Any, ...]]:
-    """Yield product_id, image_id, the FACTS and the line number; record line counts and defects in the shard."""
+def _rows(place: Place, shard: Shard, further: bool) -> Iterator[tuple[Any, ...]]:
+    """Yield product_id, image_id, the FACTS, if wanted the STRATUM_TEXTS, and the line number.
+
+    Line counts and defects are recorded in the shard.
+    """
     try:
         for shard.lines, line in enumerate(gzip_lines(place), 1):
             try:
-                yield *read_facts(line), shard.lines
+                yield *read_facts(line), *(read_stratum_texts(line) if further else ()), shard.lines
             except (ValueError, RecursionError) as error:
                 problem = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
                 shard.malformed.append((shard.lines, problem))

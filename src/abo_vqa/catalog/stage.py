@@ -13,11 +13,13 @@ import numpy as np
 from tqdm import tqdm
 
 from abo_vqa.catalog.archives import ListingsRead, read_catalog
+from abo_vqa.catalog.capped import CappedSampler
 from abo_vqa.catalog.images import ImageArchive, image_problem
+from abo_vqa.catalog.paper import side_by_side
 from abo_vqa.catalog.plots import plot_distribution, plot_effects
 from abo_vqa.catalog.pool import Pool, candidates
 from abo_vqa.catalog.profile import Distribution, concerned, distributions, effects
-from abo_vqa.catalog.sampler import STAGES, Draw, Sampler
+from abo_vqa.catalog.sampler import Draw, Sampler
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.layout import SAMPLE
 from abo_vqa.common.params import read_params
@@ -29,7 +31,7 @@ REPORT = Path("reports/sample.json")
 PLOTS = Path("reports/plots/sample")
 PLOTTED = ("product_type", "brand", "color")
 LISTED_MALFORMED = 100
-# All figures of the paper about its sample (section 2.3); it has no counts of types, brands or colors.
+# The figures of the paper's text about its sample (section 2.3); its counts are in paper.py.
 PAPER = {
     "catalogue": 147_702,
     "products": 12_000,
@@ -48,7 +50,7 @@ def main() -> None:
     with images:
         _check_listings(read, params.sample)
         pool, left_out = candidates(read.listings, images)
-        sampler = Sampler(pool.facts, params.sample, params.seed)
+        sampler = (CappedSampler if params.sample.caps else Sampler)(pool.facts, params.sample, params.seed)
         draw, problems = _draw(sampler, pool, params.sample, images)
         every, drawn = np.arange(len(pool)), np.array(list(draw.stages))
         listings = read.listings.read(pool.rows[drawn])
@@ -79,7 +81,7 @@ def main() -> None:
             "before": _profile(before, concerned(sampler, every)),
             "after": _profile(after, concerned(sampler, drawn)),
             "rules": changes,
-            "paper": PAPER,
+            "paper": PAPER | (side_by_side(after, len(rows)) if params.sample.caps else {}),
         },
     )
     print(
@@ -190,7 +192,7 @@ def _stages(draw: Draw) -> dict[str, Any]:
             "share": round(drawn[stage] / len(draw.stages), 4),
             "shortfall": draw.shortfall[stage],
         }
-        for stage in STAGES
+        for stage in draw.wanted
     }
 
 

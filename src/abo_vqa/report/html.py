@@ -14,6 +14,7 @@ from markdown_it import MarkdownIt
 from markupsafe import Markup
 
 from abo_vqa.common.params.measure import counterparts
+from abo_vqa.common.schema import SPLITS
 from abo_vqa.common.words import normalize
 from abo_vqa.comparison.words import IMAGES, headlines, in_words
 from abo_vqa.report import tables
@@ -62,6 +63,7 @@ def render_report(
     labels: Mapping[str, Row],
     explained: Mapping[str, str],
     planned: Sequence[str],
+    splits: Mapping[str, Row],
 ) -> str:
     """Return the report as HTML.
 
@@ -69,6 +71,7 @@ def render_report(
     name: forest, curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns
     it. labels: how many answers contradict the listings, by question type (questions.label_truth). explained: what each
     condition shows. planned: the conditions of planned comparisons.
+    splits: reports/split.json.
     """
     # Names and answers may hold HTML, links and images of their own; the report's Markdown has none.
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
@@ -114,6 +117,7 @@ def render_report(
         resources=RESOURCES,
         tables=tables,
         labels=labels,
+        splits={split: splits[split] for split in SPLITS},
     )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 REPORT = Path("reports/report.html")
 TABLE = Path("reports/comparison.md")
-VALIDATION = Path("reports/validation.json")
+VALIDATION, SPLIT = Path("reports/validation.json"), Path("reports/split.json")
 PLOTS = Path("reports/plots")
 PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "bert-score", "mlflow", "dvc", "great-expectations")
 
@@ -77,10 +77,11 @@ def main() -> None:
     gallery = pick_gallery(questions, predictions, images, params.report.gallery_images, seed)
     figures = {name: require(PLOTS / f"{name}.svg", "report").read_bytes() for name in (*FIGURES, "audit")}
     labels = json.loads(require(VALIDATION, "validate").read_text(encoding="utf-8"))["against_listings"]
+    splits = json.loads(require(SPLIT, "split").read_text(encoding="utf-8"))
     with replacing(REPORT) as temporary:
         explained = {name: explain(shown) for name, shown in params.conditions().items()}
         made = provenance(params)
-        text = render_report(comparison, training, figures, gallery, made, labels, explained, judged)
+        text = render_report(comparison, training, figures, gallery, made, labels, explained, judged, splits)
         temporary.write_text(text, encoding="utf-8")
     with replacing(TABLE) as temporary:
         temporary.write_text(render(comparison), encoding="utf-8")

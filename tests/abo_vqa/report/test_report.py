@@ -20,6 +20,7 @@ from abo_vqa.common.errors import InputError
 from abo_vqa.common.figures import figure
 from abo_vqa.common.layout import ACCURACY, POST_CLIP, PRE_CLIP
 from abo_vqa.common.params import check_params, read_params
+from abo_vqa.common.schema import SPLITS
 from abo_vqa.common.tracking.run import find_run
 from abo_vqa.common.tracking.store import open_store
 from abo_vqa.comparison.stage import main as compare
@@ -100,6 +101,8 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes) -> Pat
         (folder / f"reports/training/{model}.json").write_text(json.dumps(TOOK))
     truth = {"color": {"compared": 40, "contradict": 6, "share": 0.15, "low": 0.071, "high": 0.291}}
     (folder / "reports/validation.json").write_text(json.dumps({"against_listings": truth}))
+    part = {"products": 9, "questions": 40, "groups": 7, "largest_group": 3, "groups_by_size": {"1": 6, "3": 1}}
+    (folder / "reports/split.json").write_text(json.dumps(dict.fromkeys(SPLITS, part)))
     shutil.copy(root / PLOT, folder / PLOT)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -152,6 +155,11 @@ def test_the_report_holds_what_the_comparison_holds(project: Path, page: Page):
     assert len(drawn) == 5
     widths = page.evaluate("[...document.querySelectorAll('img')].map(image => image.naturalWidth)")
     assert min(widths) > 0
+
+
+def test_the_groups_of_the_splits_are_told(page: Page) -> None:
+    rows = page.locator("#splits ~ .wide table").first.locator("tr")
+    assert rows.nth(1).locator("td").all_inner_texts() == ["train", "9", "40", "7", "3", "6 of 1, 1 of 3"]
 
 
 def test_labels_that_contradict_the_listings_are_told(page: Page) -> None:

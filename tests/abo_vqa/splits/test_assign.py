@@ -23,7 +23,7 @@ from abo_vqa.splits.assign import assign_splits, overlap_columns
 from paths import ROOT
 from small_archives import images_tar, jpeg
 
-PARAMS = SplitParams(validation=0.1, test=0.2, near_duplicate_bits=2)
+PARAMS = SplitParams(validation=0.1, test=0.2, near_duplicate_bits=2, near_duplicate_correlation=0.98)
 
 
 def products(count: int) -> dict[str, str]:
@@ -76,12 +76,26 @@ def test_too_few_products_are_refused():
         ([("train", "1-0", "A", "x", 0), ("test", "2-0", "B", "x", 7)], "image_is_in_one_split"),
         ([("train", "1-0", "A", "x", 0), ("train", "1-0", "A", "x", 0)], "question_is_in_one_split"),
         ([("train", "1-0", "A", "x", 0), ("test", "2-0", "B", "y", 3)], "near_duplicate_is_in_one_split"),
+        ([("train", "1-0", "C", "x", 0), ("test", "2-0", "D", "y", 7)], "name_is_in_one_split"),
+        ([("train", "1-0", "A", "x2", 0), ("test", "2-0", "B", "y2", 7)], "image_group_is_in_one_split"),
     ],
 )
 def test_the_suite_refuses_an_overlap(rows, expectation):
     table = overlap_columns(
-        (name, {"qa_id": key, "product_id": product, "image_sha256": image, "image_phash": f"{phash:016x}"})
-        for name, key, product, image, phash in rows
+        (
+            (
+                name,
+                {
+                    "qa_id": key,
+                    "product_id": product,
+                    "image_sha256": image,
+                    "image_phash": f"{phash:016x}",
+                    "image_group": image[1:] or f"{name} {image}",
+                },
+            )
+            for name, key, product, image, phash in rows
+        ),
+        {"C": "chair", "D": "chair"},
     )
     found = run_suite(Guarded(ROOT / "expectations/splits.json", table, "qa_id", {"near_duplicate_bits": 2}))
     assert {name for name, outcome in found.items() if not outcome.success} == {expectation}

@@ -28,6 +28,17 @@ class SampleShares(Group):
         return self
 
 
+class CapsParams(Group):
+    """Limits of the paper's sampler as its author ran it: products by value of a fact, at reference_size.
+
+    Values are compared without regard to case and spaces; `missing` stands for products without the fact.
+    """
+
+    product_type: dict[str, Count] = Field(default_factory=dict)
+    brand: dict[str, Count] = Field(default_factory=dict)
+    color: dict[str, Count] = Field(default_factory=dict)
+
+
 class SampleParams(Group):
     """The three-stage sampler (paper, section 2.3)."""
 
@@ -38,8 +49,23 @@ class SampleParams(Group):
     shares: SampleShares
     strata: Count
     stratum_text: Annotated[
-        list[Literal["product_type", "brand", "color", "material", "shape", "item_name"]], Field(min_length=1)
+        list[
+            Literal[
+                "product_type",
+                "brand",
+                "color",
+                "material",
+                "shape",
+                "item_name",
+                "item_keywords",
+                "node",
+                "bullet_point",
+            ]
+        ],
+        Field(min_length=1),
     ]
+    caps: CapsParams | None = None
+    exchanged: dict[str, Count] = Field(default_factory=dict)
     amazonbasics_cap: Annotated[int, Field(ge=0)]
     shoes_cap: Annotated[int, Field(ge=0)]
     top_types: Count
@@ -157,11 +183,12 @@ class ValidateParams(Group):
 
 
 class SplitParams(Group):
-    """Shares of products in the validation and test splits, and the near-duplicate threshold."""
+    """Shares of products in the validation and test splits, and the near-duplicate thresholds."""
 
     validation: Annotated[float, Field(gt=0, lt=1)]
     test: Annotated[float, Field(gt=0, lt=1)]
     near_duplicate_bits: Annotated[int, Field(ge=0, le=64)]
+    near_duplicate_correlation: Annotated[float, Field(ge=0.9, le=1)] = 0.98
 
     @model_validator(mode="after")
     def _leaves_something_to_train_on(self) -> "SplitParams":
