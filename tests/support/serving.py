@@ -44,7 +44,7 @@ def transformers_serve(model: Path, log: Path) -> Iterator[str]:
             env=os.environ | {"HF_HUB_OFFLINE": "1"},
         )  # fmt: skip
     try:
-        wait_for(server, f"http://127.0.0.1:{port}/health")
+        wait_for(server, f"http://127.0.0.1:{port}/health", 600)
         yield f"http://127.0.0.1:{port}"
     finally:
         server.terminate()

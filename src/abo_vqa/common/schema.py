@@ -55,7 +55,8 @@ class RawOutput:
     """A generator's output for one image: text that should contain questions (paper, section 3.1).
 
     seed: seed of its random draws; None for outputs recorded elsewhere. model: id or folder of the model. prompt:
-    digest of its prompt. Both are None without a model, or if not recorded.
+    digest of its prompt. Both are None without a model, or if not recorded. opinions: a second model's answers by the
+    place of the question in the output; None if none was asked.
     """
 
     product_id: str
@@ -65,6 +66,7 @@ class RawOutput:
     output: str
     model: str | None = None
     prompt: str | None = None
+    opinions: Mapping[str, str] | None = None
 
 
 def guessed(question_type: str, options: int) -> float:

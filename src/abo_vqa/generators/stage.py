@@ -18,6 +18,7 @@ from abo_vqa.common.storage import read_table, write_json, write_json_lines
 from abo_vqa.common.tracking.run import tracked_run
 from abo_vqa.generators import metadata, recorded, vlm
 from abo_vqa.generators.endpoint import source as endpoint
+from abo_vqa.generators.endpoint.opinions import add_opinions
 
 REPORT = Path("reports/generate.json")
 COLUMNS = (
@@ -26,10 +27,18 @@ COLUMNS = (
 ).split()
 
 
+def _images() -> list[bytes]:
+    return [row["image"]["bytes"] for row in read_table(SAMPLE, "sample", ["image"])]
+
+
+def _row(output: RawOutput) -> dict[str, Any]:
+    row = asdict(output)
+    return row if output.opinions is not None else {name: row[name] for name in row if name != "opinions"}
+
+
 def _with_images(generate: Callable[..., Any]) -> "Generator":
     def ask(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
-        images = [row["image"]["bytes"] for row in read_table(SAMPLE, "sample", ["image"])]
-        outputs, report = generate(rows, images, params, tracked_run)
+        outputs, report = generate(rows, _images(), params, tracked_run)
         return outputs, report
 
     return ask
@@ -53,7 +62,10 @@ def main() -> None:
     generator = choose(GENERATORS, source, "generate.source")
     rows = read_table(SAMPLE, "sample", COLUMNS)
     outputs, report = generator(rows, params)
-    write_json_lines(RAW, map(asdict, tqdm(outputs, desc="generate", unit=" outputs", mininterval=1)))
+    if params.generate.verify.source:
+        images = dict(zip((row["image_path"] for row in rows), _images(), strict=True))
+        outputs, report["verify"] = add_opinions(outputs, images, params, tracked_run)
+    write_json_lines(RAW, map(_row, tqdm(outputs, desc="generate", unit=" outputs", mininterval=1)))
     write_json(REPORT, {"source": source, "products": len(rows)} | report)
     print(f"generate: {len(outputs)} outputs for {len(rows)} products")
 

@@ -51,9 +51,12 @@ def contradictions(
             compared[kind] += 1
             if fact != answer:
                 wrong[kind].add(question.qa_id)
-    return {kind: _share(len(wrong[kind]), compared[kind]) for kind in FACTS if compared[kind]}, set().union(
-        *wrong.values()
-    )
+    found = {
+        kind: {"compared": compared[kind], "contradict": len(wrong[kind])} | share(len(wrong[kind]), compared[kind])
+        for kind in FACTS
+        if compared[kind]
+    }
+    return found, set().union(*wrong.values())
 
 
 def _common(kind: str, text: str | None) -> str | None:
@@ -76,9 +79,10 @@ def _whole(question: str, product: Mapping[str, Any]) -> bool:
     return last in _ANY or bool({last, f"{last}s", last.removesuffix("s")} & named)
 
 
-def _share(wrong: int, compared: int) -> dict[str, Any]:
+def share(some: int, of: int) -> dict[str, float]:
+    """Return the share that some are, with the ends of its Wilson interval of CONFIDENCE."""
     from scipy.stats import binomtest
 
-    interval = binomtest(wrong, compared).proportion_ci(CONFIDENCE, method="wilson")
-    shares = {"share": wrong / compared, "low": interval.low, "high": interval.high}
-    return {"compared": compared, "contradict": wrong} | {name: round(float(v), 6) for name, v in shares.items()}
+    interval = binomtest(some, of).proportion_ci(CONFIDENCE, method="wilson")
+    shares = {"share": some / of, "low": interval.low, "high": interval.high}
+    return {name: round(float(value), 6) for name, value in shares.items()}

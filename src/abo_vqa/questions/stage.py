@@ -47,6 +47,11 @@ def main() -> None:
             f"validate: {found['contradict']} of {found['compared']} answers about the {kind} contradict the listing: "
             f"{found['share']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
         )
+    for kind, found in curated.report.get("second_opinion", {}).items():
+        print(
+            f"validate: {found['agree']} of {found['asked']} second opinions on {kind} questions agree: "
+            f"{found['share']:.1%} ({found['low']:.1%} to {found['high']:.1%})"
+        )
     print(
         f"validate: {len(raw)} outputs, {len(curated.as_given)} questions = {len(curated.clean)} clean "
         f"({repaired} repairs) + {len(curated.quarantined)} quarantined; {len(curated.unparsable)} unparsable outputs"

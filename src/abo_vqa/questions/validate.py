@@ -17,6 +17,7 @@ from abo_vqa.questions.label_truth import CONTRADICTS, contradictions
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.repair import repair_options, repair_spelling
 from abo_vqa.questions.schema import Question
+from abo_vqa.questions.second_opinion import agreement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,6 +61,8 @@ def curate(
     report = accounting(outputs, repaired, unparsable, failing)
     report["outputs"]["read_as"] = dict(readings)
     report["against_listings"] = truth
+    if any(output.opinions is not None for output in outputs):
+        report["second_opinion"] = agreement([q for q in repaired if q.qa_id not in failing], outputs)
     clean = shuffle_options([question for question in repaired if question.qa_id not in failing], seed)
     quarantined = [(question, failing[question.qa_id]) for question in given if question.qa_id in failing]
     return Curated(clean, quarantined, unparsable, as_given, report)

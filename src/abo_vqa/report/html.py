@@ -60,7 +60,7 @@ def render_report(
     figures: Mapping[str, bytes],
     gallery: Sequence[Row],
     provenance: Provenance,
-    labels: Mapping[str, Row],
+    labels: Mapping[str, Any],
     explained: Mapping[str, str],
     planned: Sequence[str],
     splits: Mapping[str, Row],
@@ -69,9 +69,9 @@ def render_report(
 
     comparison: as comparison.compare.compare returns it. training: outcomes by trained model. figures: SVG files by
     name: forest, curves, calibration, confusion, audit; missing ones are left out. gallery: as `pick_gallery` returns
-    it. labels: how many answers contradict the listings, by question type (questions.label_truth). explained: what each
-    condition shows. planned: the conditions of planned comparisons.
-    splits: reports/split.json.
+    it. labels: reports/validation.json, with the answers that contradict the listings and, if asked for, the
+    second opinions that agree, by question type. explained: what each condition shows. planned: the conditions of
+    planned comparisons. splits: reports/split.json.
     """
     # Names and answers may hold HTML, links and images of their own; the report's Markdown has none.
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table").disable(["link", "image", "autolink"])
@@ -116,7 +116,8 @@ def render_report(
         paper=PAPER_TOTALS,
         resources=RESOURCES,
         tables=tables,
-        labels=labels,
+        labels=labels["against_listings"],
+        opinions=labels.get("second_opinion", {}),
         splits={split: splits[split] for split in SPLITS},
     )
 

@@ -76,7 +76,7 @@ def main() -> None:
     seed = params.seed_of("report", "gallery")
     gallery = pick_gallery(questions, predictions, images, params.report.gallery_images, seed)
     figures = {name: require(PLOTS / f"{name}.svg", "report").read_bytes() for name in (*FIGURES, "audit")}
-    labels = json.loads(require(VALIDATION, "validate").read_text(encoding="utf-8"))["against_listings"]
+    labels = json.loads(require(VALIDATION, "validate").read_text(encoding="utf-8"))
     splits = json.loads(require(SPLIT, "split").read_text(encoding="utf-8"))
     with replacing(REPORT) as temporary:
         explained = {name: explain(shown) for name, shown in params.conditions().items()}

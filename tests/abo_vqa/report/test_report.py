@@ -100,7 +100,9 @@ def project(tmp_path_factory: pytest.TempPathFactory, empty_store: bytes) -> Pat
         curve.assign(**{ACCURACY: [None, 0.7]}).to_csv(folder / f"reports/curves/{model}.csv", index=False)
         (folder / f"reports/training/{model}.json").write_text(json.dumps(TOOK))
     truth = {"color": {"compared": 40, "contradict": 6, "share": 0.15, "low": 0.071, "high": 0.291}}
-    (folder / "reports/validation.json").write_text(json.dumps({"against_listings": truth}))
+    opinions = {"counting": {"asked": 30, "agree": 27, "share": 0.9, "low": 0.744, "high": 0.965}}
+    told = {"against_listings": truth, "second_opinion": opinions}
+    (folder / "reports/validation.json").write_text(json.dumps(told))
     part = {"products": 9, "questions": 40, "groups": 7, "largest_group": 3, "groups_by_size": {"1": 6, "3": 1}}
     (folder / "reports/split.json").write_text(json.dumps(dict.fromkeys(SPLITS, part)))
     shutil.copy(root / PLOT, folder / PLOT)
@@ -158,12 +160,12 @@ def test_the_report_holds_what_the_comparison_holds(project: Path, page: Page):
 
 
 def test_the_groups_of_the_splits_are_told(page: Page) -> None:
-    rows = page.locator("#splits ~ .wide table").first.locator("tr")
-    assert rows.nth(1).locator("td").all_inner_texts() == ["train", "9", "40", "7", "3", "6 of 1, 1 of 3"]
+    rows = page.locator("#splits tr")
+    assert rows.nth(1).locator("td").all_text_contents() == ["train", "9", "40", "7", "3", "6 of 1, 1 of 3"]
 
 
 def test_labels_that_contradict_the_listings_are_told(page: Page) -> None:
-    row = page.locator("#labels tr").nth(1)
+    row = page.locator("#labels table").first.locator("tr").nth(1)
     assert [text.replace("\N{NO-BREAK SPACE}", " ") for text in row.locator("td").all_text_contents()] == [
         "color",
         "40",
@@ -171,6 +173,12 @@ def test_labels_that_contradict_the_listings_are_told(page: Page) -> None:
         "15 %",
         "7 % to 29 %",
     ]
+
+
+def test_second_opinions_are_told(page: Page) -> None:
+    row = page.locator("#opinions ~ .wide table").first.locator("tr").nth(1)
+    texts = [text.replace("\N{NO-BREAK SPACE}", " ") for text in row.locator("td").all_text_contents()]
+    assert texts == ["counting", "30", "27", "90 %", "74 % to 96 %"]
 
 
 def test_what_made_it_is_told(project: Path, page: Page):

@@ -1,10 +1,10 @@
 """Parameters of the data stages: sample, generate, validate, split, matching."""
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from abo_vqa.common.params.group import Count, Group, Positive, Share
 from abo_vqa.common.params.model import WeightsParams
@@ -156,6 +156,25 @@ class EndpointParams(Group):
         return self
 
 
+class VerifyParams(Group):
+    """A second opinion: a model that answers the questions without seeing the proposed answers."""
+
+    source: Literal["endpoint"] | None
+    base_url: str | None
+    model: str | None
+    api_key_env: str | None
+    max_tokens: Count
+
+    def server(self, endpoint: EndpointParams) -> EndpointParams:
+        """Return the settings of the server to ask: those of the endpoint, but for what is set here."""
+        values: dict[str, Any] = {"max_tokens": self.max_tokens, "structured": "off"}
+        if self.model is not None:
+            values["model"] = self.model
+        if self.base_url is not None:  # another server, to which the first one's key must not go
+            values |= {"base_url": self.base_url, "api_key_env": self.api_key_env}
+        return EndpointParams.model_validate(endpoint.model_dump() | values)
+
+
 class GenerateParams(Group):
     """The source of the questions (paper, section 3.1)."""
 
@@ -163,6 +182,15 @@ class GenerateParams(Group):
     recorded: str | None
     vlm: VlmParams
     endpoint: EndpointParams
+    verify: VerifyParams
+
+    @model_validator(mode="after")
+    def _second_server_can_be_asked(self) -> "GenerateParams":
+        try:
+            self.verify.server(self.endpoint)
+        except ValidationError as error:
+            raise ValueError(f"verify: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from None
+        return self
 
     @model_validator(mode="after")
     def _recorded_needs_a_file(self) -> "GenerateParams":

@@ -54,7 +54,7 @@ class Asking:
         self._ledger.check_counted()
         server = Server(self._endpoint, lambda: self._stay_within_requests(server))
         before = len(self._kept.answers)
-        bar = tqdm(total=before + len(wanted), initial=before, desc="generate", unit=" images", mininterval=1)
+        bar = tqdm(total=before + len(wanted), initial=before, desc=self._progress.name, unit=" answers", mininterval=1)
         try:
             await self._ask_all(server, wanted, bar)
             left = [one for one in wanted if one.key not in self._kept.answers and one.key not in self._refused]
@@ -147,13 +147,15 @@ class Asking:
 class Progress:
     """Counts the outputs of this run, and logs to MLflow."""
 
-    def __init__(self, run: "Run", resumed: int, failure_of: Callable[[Mapping[str, Any]], str | None]) -> None:
-        """resumed: answers of earlier runs. failure_of: returns an answer's kind of failure, or None."""
-        self._run, self._resumed, self._failure_of = run, resumed, failure_of
+    def __init__(
+        self, name: str, run: "Run", resumed: int, failure_of: Callable[[Mapping[str, Any]], str | None]
+    ) -> None:
+        """name: of all metrics. resumed: answers of earlier runs. failure_of: returns an answer's failure, or None."""
+        self.name, self._run, self._resumed, self._failure_of = name, run, resumed, failure_of
         self._images, self._questions = 0, 0
         self._failures: Counter[str] = Counter()
         self._started = self._logged = time.perf_counter()
-        run.log_metrics({"generate/images_resumed": resumed}, 0)
+        run.log_metrics({f"{name}/images_resumed": resumed}, 0)
 
     def answered(self, answer: Mapping[str, Any]) -> None:
         """Count an answer."""
@@ -173,14 +175,15 @@ class Progress:
             return
         self._logged = now
         counts: dict[str, float | None] = {
-            "generate/images": self._images,
-            "generate/questions": self._questions,
-            "generate/questions_per_second": self._questions / (now - self._started),
+            "images": self._images,
+            "questions": self._questions,
+            "questions_per_second": self._questions / (now - self._started),
             # Over all runs with these settings, as the budget counts.
-            "generate/requests": ledger.requests,
-            "generate/tokens/input": ledger.input_tokens,
-            "generate/tokens/output": ledger.output_tokens,
-            "generate/cost": ledger.money,
+            "requests": ledger.requests,
+            "tokens/input": ledger.input_tokens,
+            "tokens/output": ledger.output_tokens,
+            "cost": ledger.money,
         }
-        failures = {f"generate/failures/{kind}": count for kind, count in self._failures.items()}
-        self._run.log_metrics({**counts, **failures}, self._resumed + self._images)
+        failures = {f"failures/{kind}": count for kind, count in self._failures.items()}
+        values = {f"{self.name}/{name}": value for name, value in {**counts, **failures}.items()}
+        self._run.log_metrics(values, self._resumed + self._images)

@@ -62,8 +62,8 @@ def generate(
         missing = {one.key: one for one in wanted if one.key not in kept.answers}
         if missing:
             with tracked("generate endpoint", params, {"source": GENERATOR, "model": endpoint.model}) as run:
-                asking = Asking(endpoint, schema, kept, Progress(run, len(kept.answers), partial(_failure, schema)))
-                asyncio.run(asking.ask(list(missing.values())))
+                progress = Progress("generate", run, len(kept.answers), partial(_failure, schema))
+                asyncio.run(Asking(endpoint, schema, kept, progress).ask(list(missing.values())))
         else:
             print(f"generate: all {len(wanted)} outputs are in {journal.path} already")
     unanswered = Counter(kept.failures[one.key][-1] for one in wanted if one.key not in kept.answers)

@@ -30,7 +30,7 @@ def test_twenty_kills_and_a_faulty_server_change_nothing(
 ) -> None:
     made = project(IMAGES)
     draws = derive_rng(time.time_ns(), "kill")  # others every time
-    made.settings |= {"in_flight": IN_FLIGHT, "timeout_s": 0.4, "retries": 4, "max_failures": 100}
+    made.settings |= {"in_flight": IN_FLIGHT, "timeout_s": 1.0, "retries": 4, "max_failures": 100}
     whole, killed = made.written(tmp_path / "whole"), made.written(tmp_path / "killed")
     # Every process is a fork of one that has imported everything: it takes no seconds to begin.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(ROOT / "src"), str(SUPPORT))))
@@ -51,14 +51,14 @@ def test_twenty_kills_and_a_faulty_server_change_nothing(
     server.kept.clear()
 
     server.fault = lambda image, n: draws.choice(FAULTS) if n < 2 and draws.random() < 0.1 else None
-    server.delay = 0.02
+    server.delay, server.silence = 0.02, 3
     kills = 0
     while kills < KILLS:
         process = start(killed)
-        until = server.sent.total() + draws.randrange(IMAGES // KILLS - 3)
+        until = server.sent.total() + draws.randrange(12)
         while server.sent.total() < until and process.exitcode is None:
             time.sleep(0.005)
-        time.sleep(draws.uniform(0, 0.05))
+        time.sleep(draws.uniform(0, 0.02))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL, "it was to be killed before it was done"

@@ -2,7 +2,6 @@
 
 import json
 import random
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -44,14 +43,15 @@ def test_every_fault_is_overcome_and_nothing_is_answered_twice(project: Make, se
 def test_the_order_of_arrival_changes_nothing(project: Make, server: FaultyServer) -> None:
     made = project(24)
     draws = random.Random()
-    full = threading.Barrier(8)
 
     def late(image: bytes, n: int) -> None:
-        full.wait(30)  # breaks unless eight requests are under way
+        until = time.monotonic() + 30
+        while server.most_at_once < 8 and time.monotonic() < until:
+            time.sleep(0.01)
         time.sleep(draws.uniform(0, 0.05))
 
     server.fault = late
-    raw = made.run(in_flight=8)
+    raw = made.run(in_flight=8, timeout_s=60.0)
     assert server.most_at_once == 8
     server.fault = lambda image, n: None
     # In the temperature's place another parameter that changes no answer of this server: all are asked for again.
