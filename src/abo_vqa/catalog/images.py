@@ -138,7 +138,7 @@ def _image_members(path: Path) -> tuple[_Index, Place]:
 
 
 def _image_ids(table: Place, names: _Index) -> tuple[bytearray, bytearray, int, int]:
-    """Return hashed ids and blocks of the images in both table and archive, and numbers of absent and malformed rows."""
+    """Return hashed ids and blocks of the images in both table and archive, and counts of absent and malformed rows."""
     ids, blocks = bytearray(), bytearray()
     absent = rows = named = 0
     strange: list[Any] = []

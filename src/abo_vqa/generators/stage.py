@@ -27,7 +27,7 @@ COLUMNS = (
 
 def _ask_model(rows: Sequence[dict[str, Any]], params: Params) -> tuple[list[RawOutput], dict[str, Any]]:
     images = [row["image"]["bytes"] for row in read_table(SAMPLE, "sample", ["image"])]
-    return vlm.generate(rows, images, params, tracked_run)
+    return vlm.generate(rows, images, params, tracked_run, SAMPLE)
 
 
 Generator = Callable[[Sequence[dict[str, Any]], Params], tuple[list[RawOutput], dict[str, Any]]]

@@ -6,7 +6,7 @@ key's full name, so that a typo in `dvc exp run -S` cannot silently train the wr
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
@@ -14,6 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.params.data import GenerateParams, MatchingParams, SampleParams, SplitParams, ValidateParams
+from abo_vqa.common.params.engine import RayParams
 from abo_vqa.common.params.group import Group, ParamsError
 from abo_vqa.common.params.measure import (
     AuditParams,
@@ -34,6 +35,8 @@ class Params(Group):
     """All of params.yaml."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    engine: Literal["local", "ray"] = "local"
+    ray: RayParams = RayParams()
     sample: SampleParams
     generate: GenerateParams
     validate_: Annotated[ValidateParams, Field(alias="validate")]
