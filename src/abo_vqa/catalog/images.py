@@ -24,8 +24,9 @@ _COLUMNS = ("image_id", "path")
 # Hashes looked up at a time: each takes several times its bytes meanwhile.
 _TOGETHER = 1 << 16
 
-# Numbers of blocks: enough for archives of 2 TB.
+# Numbers of blocks, and so the largest archive: 2 TB.
 _BLOCKS = np.uint32
+_LARGEST = BLOCK << 32
 
 Positions = NDArray[np.int64]
 
@@ -120,6 +121,8 @@ def _image_members(path: Path) -> tuple[_Index, Place]:
     # Bytes that grow in place: many small arrays would leave the heap full of holes.
     paths, blocks = bytearray(), bytearray()
     table: Place | None = None
+    if path.is_file() and path.stat().st_size > _LARGEST:
+        raise InputError(f"{path}: larger than {_LARGEST:,} bytes; divide it, and draw a sample of each part")
     with tqdm(desc="images", unit=" images", mininterval=1) as progress:
         for batch in members(path):
             is_image = np.char.startswith(batch.names, SMALL_IMAGES)

@@ -111,7 +111,8 @@ class RemoteWriter:
             # At the start, or after a batch did not fit: the sizes of all that follow change, as they would here.
             places = range(self._place, len(self._writing.contents), len(pictures))
             self._ahead = [(start, min(start + len(pictures), places.stop)) for start in places]
-            self._results = self._cluster.results(self._writing.open_worker, self._writing.identity, self._ahead)
+            tasks = list(self._ahead)  # read lazily
+            self._results = self._cluster.results(self._writing.open_worker, self._writing.identity, tasks)
         outputs = next(self._results)
         if outputs is None and len(pictures) > 1:
             raise MemoryError
