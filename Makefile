@@ -8,7 +8,7 @@ export PYTHONPATH := src
 export HF_HUB_DISABLE_TELEMETRY := 1
 export MLFLOW_DISABLE_TELEMETRY := true
 
-.PHONY: help repro test test-fast lint ui experiments metrics docs dag lock plots-page demo-data demo-model clean
+.PHONY: help repro test test-fast test-ray lint ui experiments metrics docs dag lock plots-page demo-data demo-model clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,13 @@ test: $(VENV)/installed ## set up and run every test
 
 test-fast: $(VENV)/installed ## run the tests that are not marked slow
 	pytest -n 3 --no-loadscope-reorder -m "not slow"
+
+$(VENV)/ray: $(VENV)/installed
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock --editable '.[ray]' --no-build-isolation
+	touch $@
+
+test-ray: $(VENV)/ray ## install the extra ray and run the tests of several machines
+	pytest -n 0 tests/abo_vqa/generators/test_vlm_remote.py tests/abo_vqa/inference/test_remote.py
 
 lint: $(VENV)/installed ## ruff and mypy
 	ruff check .

@@ -27,8 +27,9 @@ _COLUMNS = ("image_id", "path")
 _TOGETHER = 1 << 16
 _NAMED = 3  # other members that an error lists
 
-# Numbers of blocks: enough for archives of 2 TB.
+# Numbers of blocks, and so the largest archive: 2 TB.
 _BLOCKS = np.uint32
+_LARGEST = BLOCK << 32
 
 Positions = NDArray[np.int64]
 
@@ -134,6 +135,8 @@ def _image_members(path: Path) -> tuple[_Index, Place]:
     paths, blocks = bytearray(), bytearray()
     table: Place | None = None
     others: list[bytes] = []
+    if path.is_file() and path.stat().st_size > _LARGEST:
+        raise InputError(f"{path}: larger than {_LARGEST:,} bytes; divide it, and draw a sample of each part")
     with tqdm(desc="images", unit=" images", mininterval=1) as progress:
         for batch in members(path):
             is_image = np.char.startswith(batch.names, SMALL_IMAGES)

@@ -16,6 +16,8 @@ from abo_vqa.common.params import Params
 
 PAGE = Path("docs/parameters.md")
 PIPELINE = Path("dvc.yaml")
+# Read, but no reason to run again: they change no result, so dvc.yaml does not name them.
+WITHOUT_RESULT = {"generate": ["engine", "ray"], "evaluate": ["engine", "ray"]}
 
 HEAD = """# Parameters
 
@@ -159,7 +161,10 @@ def _scalar(value: Any) -> str:
 def _readers(pipeline: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     """Return each stage with the parameters it names, in the pipeline's order."""
     stages = ((name, stage.get("do", stage)) for name, stage in pipeline["stages"].items())
-    return [(name, [str(read).partition(".${")[0] for read in stage.get("params", [])]) for name, stage in stages]
+    return [
+        (name, [str(read).partition(".${")[0] for read in stage.get("params", [])] + WITHOUT_RESULT.get(name, []))
+        for name, stage in stages
+    ]
 
 
 def _covers(read: list[str], name: str) -> bool:

@@ -87,6 +87,20 @@ def read_table(path: Path, made_by: str, columns: list[str] | None = None) -> li
         raise InputError(f"{path}: not a readable Parquet file ({error}); run {made_by} again") from None
 
 
+def read_rows(path: Path, made_by: str, columns: list[str], start: int, stop: int) -> list[dict[str, Any]]:
+    """Read some rows of a Parquet table; of the others only those that are stored together with them."""
+    with pq.ParquetFile(require(path, made_by)) as file:
+        groups: list[int] = []
+        first = before = 0
+        for number in range(file.num_row_groups):
+            end = before + file.metadata.row_group(number).num_rows
+            if before < stop and end > start:
+                first = first if groups else before
+                groups.append(number)
+            before = end
+        return file.read_row_groups(groups, columns).slice(start - first, stop - start).to_pylist()
+
+
 def read_schema(path: Path, made_by: str) -> pa.Schema:
     """Return a Parquet table's schema without the writer's metadata."""
     return pq.read_schema(require(path, made_by)).remove_metadata()

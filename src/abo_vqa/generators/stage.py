@@ -4,6 +4,7 @@ import abo_vqa.common.processor  # noqa: F401
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ Generator = Callable[[Sequence[dict[str, Any]], Params], tuple[list[RawOutput], 
 GENERATORS: dict[str, Generator] = {
     metadata.GENERATOR: metadata.generate,
     recorded.GENERATOR: recorded.generate,
-    vlm.GENERATOR: _with_images(vlm.generate),
+    vlm.GENERATOR: _with_images(partial(vlm.generate, sample=SAMPLE)),
     endpoint.GENERATOR: _with_images(endpoint.generate),
 }
 

@@ -4,7 +4,6 @@ The journal is named after the digest of everything that its outputs depend on. 
 removes outputs before it runs a stage. So a killed run resumes, and a finished one is not repeated.
 """
 
-import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,24 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
-from abo_vqa.common.digests import code_digest, digest, model_identity, package_versions
+from abo_vqa.common.digests import digest, model_identity
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.journal import Journal, open_journal
 from abo_vqa.common.params import Params
-from abo_vqa.common.params.data import VlmParams
 from abo_vqa.common.project import model_source, project_root
 from abo_vqa.common.schema import RawOutput
 from abo_vqa.generators.output_schema import count_questions, most_new_tokens
 
 if TYPE_CHECKING:
     from abo_vqa.common.tracking.run import Run
+    from abo_vqa.generators.vlm_remote import Writing
     from abo_vqa.generators.vlm_writer import Batch, Picture
+    from abo_vqa.model.base.cluster import Cluster
 
 GENERATOR = "vlm"
 # Under the project root, so that experiments in temporary folders reuse earlier outputs.
 JOURNALS = Path("tables/generating")
-# Outputs made with another version of one of these are not reused.
-PACKAGES = ("torch", "transformers", "tokenizers", "bitsandbytes", "xgrammar", "pillow")
 
 
 def generate(
@@ -40,24 +38,30 @@ def generate(
     images: Sequence[bytes],
     params: Params,
     tracked: "Callable[[str, Params, Mapping[str, str]], AbstractContextManager[Run]]",
+    sample: Path,
 ) -> tuple[list[RawOutput], dict[str, Any]]:
     """Return an output for every row of the sample, in order, and counts.
 
-    images: the image file of every row; tracked: opens an MLflow run, as common.tracking.run.tracked_run does. Raises
-    InputError if the model or the prompt cannot be read. Outputs made before a failure are kept and reused.
+    images: the image file of every row; tracked: opens an MLflow run, as common.tracking.run.tracked_run does; sample:
+    the table of rows and images, which workers of a cluster read. Raises InputError if the model or the prompt cannot
+    be read. Outputs made before a failure are kept and reused.
     """
     # Imported here: the other sources do not need torch.
+    from abo_vqa.generators.vlm_remote import Writing, content
     from abo_vqa.generators.vlm_writer import Picture
+    from abo_vqa.model.base.cluster import open_cluster
 
     vlm = params.generate.vlm
     prompt = read_prompt(vlm.prompt, "generate.vlm.prompt")
     pictures = [Picture(row["image_path"], data) for row, data in zip(rows, images, strict=True)]
     name, _ = model_source(vlm.base, "generate.vlm.base")
     model = model_identity(vlm.base, "generate.vlm.base")
-    inputs = _inputs_digest(vlm, prompt, params.seed, model, pictures)
-    with open_journal(project_root() / JOURNALS / f"{inputs}.db") as journal:
-        _write_missing(journal, pictures, prompt, params, tracked)
-        batches = journal.read()
+    writing = Writing(vlm, prompt, params.seed, sample, [content(picture) for picture in pictures])
+    with open_cluster(params) as cluster:
+        inputs = writing.identity() if cluster is None else cluster.call(writing.identity)
+        with open_journal(project_root() / JOURNALS / f"{inputs}.db") as journal:
+            _write_missing(journal, pictures, writing, cluster, params, tracked)
+            batches = journal.read()
     outputs = [output for batch in batches for output in batch["outputs"]]
     prompt_digest = digest(prompt)
     raw = [
@@ -80,29 +84,16 @@ def generate(
     return raw, report
 
 
-def _inputs_digest(vlm: VlmParams, prompt: str, seed: int, model: str, pictures: "Sequence[Picture]") -> str:
-    """Return the digest of everything that the outputs depend on.
-
-    It includes vlm.batch_size, or the GPU's memory that decides it: the last bits of the scores depend on the batch's
-    shape (see vlm_writer), so another size can draw other tokens.
-    """
-    from abo_vqa.model.base.loading import compute_dtype
-    from abo_vqa.model.base.memory import gpu_memory
-
-    contents = [[picture.path, hashlib.sha256(picture.data).hexdigest()] for picture in pictures]
-    code = code_digest("abo_vqa.generators.vlm_writer")
-    # `prompt` and `base` count by content, not by path.
-    settings = vlm.model_dump(mode="json", exclude={"base", "prompt"})
-    if vlm.batch_size == "auto":
-        settings["batch_size"] = gpu_memory()
-    settings["quantization"]["compute_dtype"] = str(compute_dtype(vlm.quantization))
-    return digest([settings, prompt, seed, model, code, package_versions(PACKAGES), contents])
-
-
 def _write_missing(
-    journal: Journal, pictures: "Sequence[Picture]", prompt: str, params: Params, tracked: Callable[..., Any]
+    journal: Journal,
+    pictures: "Sequence[Picture]",
+    writing: "Writing",
+    cluster: "Cluster | None",
+    params: Params,
+    tracked: Callable[..., Any],
 ) -> None:
     """Generate for the pictures that the journal lacks, and log the run."""
+    from abo_vqa.generators.vlm_remote import RemoteWriter
     from abo_vqa.generators.vlm_writer import QuestionWriter, generate_batches
 
     vlm = params.generate.vlm
@@ -115,7 +106,8 @@ def _write_missing(
         tracked("generate vlm", params, {"source": GENERATOR, "model": vlm.base}) as run,
         tqdm(total=len(pictures), initial=done, desc="generate", unit=" images", mininterval=1) as bar,
     ):
-        writer = QuestionWriter(vlm, prompt, params.seed)
+        prompt, seed = writing.prompt, writing.seed
+        writer = QuestionWriter(vlm, prompt, seed) if cluster is None else RemoteWriter(cluster, writing, done)
         batch_size = batches[-1]["batch_size"] if batches else writer.batch_size(pictures)
         progress = _Progress(run, done)
         for batch in generate_batches(writer, pictures[done:], batch_size):

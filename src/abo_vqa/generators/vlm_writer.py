@@ -71,7 +71,7 @@ def generate_batches(
     place = 0
     while place < len(pictures):
         chosen = pictures[place : place + batch_size]
-        outputs = _unless_out_of_memory(generate, chosen)
+        outputs = unless_out_of_memory(generate, chosen)
         if outputs is None:
             # Only after the exception and the tensors in its traceback are gone.
             clear_device_cache(garbage_collection=True)
@@ -83,9 +83,10 @@ def generate_batches(
         yield Batch(outputs, batch_size)
 
 
-def _unless_out_of_memory(
+def unless_out_of_memory(
     generate: Callable[[Sequence[Picture]], list[Output]], pictures: Sequence[Picture]
 ) -> list[Output] | None:
+    """Return the outputs for pictures; None if memory runs out."""
     try:
         return generate(pictures)
     except (MemoryError, torch.OutOfMemoryError):

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -27,7 +28,7 @@ from abo_vqa.common.draws import derive_rng
 from abo_vqa.common.errors import readable_errors
 from abo_vqa.common.params import Params, check_params
 from abo_vqa.common.schema import RawOutput
-from abo_vqa.generators import vlm
+from abo_vqa.generators import vlm_remote
 from abo_vqa.generators import vlm_writer as generating
 from abo_vqa.generators.stage import COLUMNS, main
 from abo_vqa.questions.parse import parse_output
@@ -282,7 +283,7 @@ def test_outputs_are_used_again_only_if_nothing_changed_that_decides_them(
     (copy / "added_tokens.json").write_text("{}")
     assert runs_anew()
     assert not runs_anew()
-    monkeypatch.setattr(vlm, "code_digest", lambda module: f"other code of {module}")
+    monkeypatch.setattr(vlm_remote, "code_digest", lambda module: f"other code of {module}")
     assert runs_anew()
 
 
@@ -292,6 +293,57 @@ def test_a_prompt_that_is_not_there_is_named(
     with pytest.raises(SystemExit):
         run(project(prompt="nowhere.txt"))
     assert "generate.vlm.prompt: nowhere.txt: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_two_workers_one_of_them_killed_write_the_bytes_of_one_machine(
+    project: Callable[..., Path],
+    run: Callable[[Path], None],
+    root: Path,
+) -> None:
+    pytest.importorskip("ray", reason='needs the package ray: pip install "abo-vqa[ray]"')
+    here, there = project(), project()
+    run(here)
+    values = YAML(typ="safe", pure=True).load(there / "params.yaml")
+    YAML().dump(values | {"engine": "ray", "ray": {"address": "", "workers": 2}}, there / "params.yaml")
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "abo_vqa.generators.stage"],
+        cwd=there,
+        env=os.environ | {"RAY_AUTH_MODE": "disabled"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    killed = kill_a_worker(stage, there)
+    said, _ = stage.communicate()
+    assert stage.returncode == 0, said
+    assert killed, f"no worker was there to be killed: {said}"
+    for name in MADE:
+        assert (there / name).read_bytes() == (here / name).read_bytes(), name
+    assert journal_entries(there) == journal_entries(here)
+    assert [path.name for path in (there / "tables/generating").glob("*.db")] == [
+        path.name for path in (here / "tables/generating").glob("*.db")
+    ], "the journal is the same, so that either engine goes on with it"
+    assert sum(len(batch["outputs"]) for batch in journal_entries(there)) == IMAGES
+    assert json.loads((there / MADE[1]).read_text())["batch_sizes"] == [IMAGES % BATCH, BATCH]
+
+
+def kill_a_worker(stage: "subprocess.Popen[str]", folder: Path) -> int | None:
+    """SIGKILL a worker that holds a model once the first batch is in the journal; return its process."""
+    while stage.poll() is None:
+        workers = [each for each in psutil.Process(stage.pid).children(recursive=True) if "MapWorker" in title(each)]
+        if journal_entries(folder) and workers:
+            workers[-1].send_signal(signal.SIGKILL)
+            return workers[-1].pid
+        time.sleep(0.05)
+    return None
+
+
+def title(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 # The paper's scale.

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -16,6 +16,7 @@ from ruamel.yaml.error import YAMLError
 
 from abo_vqa.common.draws import derive_seed
 from abo_vqa.common.params.data import GenerateParams, MatchingParams, SampleParams, SplitParams, ValidateParams
+from abo_vqa.common.params.engine import RayParams
 from abo_vqa.common.params.group import Group, ParamsError, check_names
 from abo_vqa.common.params.measure import (
     AuditParams,
@@ -36,6 +37,8 @@ class Params(Group):
     """All of params.yaml."""
 
     seed: Annotated[int, Field(ge=0, lt=2**32)]
+    engine: Literal["local", "ray"] = "local"
+    ray: RayParams = RayParams()
     sample: SampleParams
     generate: GenerateParams
     validate_: Annotated[ValidateParams, Field(alias="validate")]
