@@ -16,6 +16,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,21 @@ def beside(url: str, row: dict[str, Any], name: str, hostile: list[list[dict[str
     print(f"beside {name} ({counted}): status {status} after {took:.2f} s")
 
 
-def picture(size: tuple[int, int], color: int = 30) -> str:
+def picture(size: tuple[int, int], behind: int = 0) -> str:
+    """Return a PNG as base64 text; behind: bytes after its end, which make it another file at no cost."""
+    return base64.b64encode(png(size) + bytes(behind)).decode()
+
+
+@cache
+def png(size: tuple[int, int]) -> bytes:
     with io.BytesIO() as file:
-        Image.new("RGB", size, (200, color, 30)).save(file, "PNG")
-        return base64.b64encode(file.getvalue()).decode()
+        Image.new("RGB", size, (200, 30, 30)).save(file, "PNG", compress_level=1)
+        return file.getvalue()
 
 
 def pictures(count: int) -> list[str]:
     """Different ones: the same image is decoded once in a request."""
-    return [picture((7000, 7000), color) for color in range(count)]
+    return [picture((7000, 7000), number) for number in range(count)]
 
 
 def ask(url: str, row: dict[str, Any]) -> tuple[int, float]:

@@ -14,7 +14,7 @@ class Limits(NamedTuple):
     body_seconds: float = 60
     room_seconds: float = 30  # that a body waits for other bodies' memory
     decode_seconds: float = 20  # for all images of a request
-    answer_seconds: float = 120  # from the whole body to the answer
+    answer_seconds: float = 300  # from the whole body to the answer
     send_seconds: float = 30  # until the client has taken the answer
     linger_seconds: float = 5  # that a body is read and dropped, so that a client that is still sending sees the answer
 
