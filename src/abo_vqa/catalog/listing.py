@@ -9,7 +9,6 @@ import msgspec
 
 FACTS = ("product_type", "brand", "color", "material", "shape", "item_name")
 # Further text that strata can be built from, as the paper's are: the beginning of each key's first value.
-STRATUM_TEXTS = ("item_keywords", "node", "bullet_point")
 UNKNOWN_TYPE = "UNKNOWN"
 ENGLISH = "en"
 
@@ -23,7 +22,9 @@ _INCHES = {
 }
 
 
-class _Text(msgspec.Struct, gc=False):
+class Text(msgspec.Struct, gc=False):
+    """A value of a listing, and its language."""
+
     value: str
     language_tag: str | None = None
 
@@ -48,32 +49,20 @@ class _FactsRecord(msgspec.Struct, gc=False):
 
     item_id: str
     domain_name: str
-    product_type: list[_Text] | str = []
-    brand: list[_Text] = []
-    color: list[_Text] = []
-    material: list[_Text] = []
-    item_shape: list[_Text] = []
-    item_name: list[_Text] = []
+    product_type: list[Text] | str = []
+    brand: list[Text] = []
+    color: list[Text] = []
+    material: list[Text] = []
+    item_shape: list[Text] = []
+    item_name: list[Text] = []
     main_image_id: str | None = None
 
 
 class _Record(_FactsRecord, gc=False):
     """All ABO keys in use."""
 
-    bullet_point: list[_Text] = []
+    bullet_point: list[Text] = []
     item_dimensions: _Sides | None = None
-
-
-class _Node(msgspec.Struct, gc=False):
-    path: str | None = None
-
-
-class _StratumRecord(msgspec.Struct, gc=False):
-    """The ABO keys of the STRATUM_TEXTS, in the form of nearly all listings."""
-
-    item_keywords: list[_Text] = []
-    node: list[_Node] = []
-    bullet_point: list[_Text] = []
 
 
 _Read = TypeVar("_Read", bound=_FactsRecord)
@@ -81,8 +70,6 @@ _Read = TypeVar("_Read", bound=_FactsRecord)
 # They skip the other keys, most of a listing's text: invalid JSON is still detected, but no objects are created.
 _facts_decoder = msgspec.json.Decoder(_FactsRecord)
 _decoder = msgspec.json.Decoder(_Record)
-_stratum_decoder = msgspec.json.Decoder(_StratumRecord)
-_BEGINNING = 50  # characters of a stratum's text, as in the paper's sampler
 
 
 class Listing(msgspec.Struct, frozen=True, gc=False, array_like=True):
@@ -172,26 +159,6 @@ def read_facts(line: bytes) -> tuple[str | None, ...]:
     )
 
 
-def read_stratum_texts(line: bytes) -> tuple[str | None, ...]:
-    """Return the beginning of each of the STRATUM_TEXTS of a line that read_facts can read; None if it is missing."""
-    try:
-        record = _stratum_decoder.decode(line)
-    except (ValueError, RecursionError):
-        given = json.loads(line)
-        nodes = given.get("node") if isinstance(given.get("node"), list) else []
-        paths = [node["path"] for node in nodes if isinstance(node, dict) and isinstance(node.get("path"), str)]
-        record = _StratumRecord(
-            _texts(given.get("item_keywords")), [_Node(path=path) for path in paths], _texts(given.get("bullet_point"))
-        )
-    path = record.node[0].path if record.node else None
-    firsts = (
-        record.item_keywords[0].value if record.item_keywords else None,
-        path,
-        record.bullet_point[0].value if record.bullet_point else None,
-    )
-    return tuple(_storable(text[:_BEGINNING]) if text else None for text in firsts)
-
-
 def _read(line: bytes, decoder: msgspec.json.Decoder[_Read]) -> _Read | _Record:
     try:
         if not line.isascii():
@@ -210,8 +177,8 @@ def _read_any(record: Any) -> _Record:
         item_id=record.get("item_id"),  # type: ignore[arg-type]  # _key() checks
         domain_name=record.get("domain_name"),  # type: ignore[arg-type]
         item_dimensions=_sides(record.get("item_dimensions")),
-        main_image_id=_storable(image_id) if isinstance(image_id, str) else None,
-        **{key: _texts(record.get(key)) for key in _TEXTS},
+        main_image_id=storable(image_id) if isinstance(image_id, str) else None,
+        **{key: texts(record.get(key)) for key in _TEXTS},
     )
 
 
@@ -239,7 +206,7 @@ def _key(name: str, value: Any) -> str:
 
 def _product_type(record: _FactsRecord) -> str:
     given = record.product_type
-    return _preferred([_Text(given)] if isinstance(given, str) else given)[0] or UNKNOWN_TYPE
+    return _preferred([Text(given)] if isinstance(given, str) else given)[0] or UNKNOWN_TYPE
 
 
 @cache
@@ -247,7 +214,7 @@ def _is_english(tag: str | None) -> bool:
     return tag is not None and tag.lower().replace("-", "_").split("_")[0] == ENGLISH
 
 
-def _preferred(texts: list[_Text]) -> tuple[str | None, bool]:
+def _preferred(texts: list[Text]) -> tuple[str | None, bool]:
     """Return the first English text, or the first of any language, and whether it is English."""
     first = None
     for text in texts:
@@ -258,7 +225,7 @@ def _preferred(texts: list[_Text]) -> tuple[str | None, bool]:
     return first, False
 
 
-def _bullets(texts: list[_Text]) -> tuple[str, ...]:
+def _bullets(texts: list[Text]) -> tuple[str, ...]:
     english = [value for text in texts if _is_english(text.language_tag) and (value := text.value.strip())]
     return tuple(english or [value for text in texts if (value := text.value.strip())])
 
@@ -271,17 +238,17 @@ def _inches(side: _Side | None) -> float | None:
     return None
 
 
-def _texts(value: Any) -> list[_Text]:
+def texts(value: Any) -> list[Text]:
     """Read a plain string or a list of values; other forms are skipped."""
     texts = []
     for entry in value if isinstance(value, list) else (value,):
         text, tag = (entry.get("value"), entry.get("language_tag")) if isinstance(entry, dict) else (entry, None)
         if isinstance(text, str):
-            texts.append(_Text(_storable(text), tag if isinstance(tag, str) else None))
+            texts.append(Text(storable(text), tag if isinstance(tag, str) else None))
     return texts
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     """Replace lone surrogates, which JSON can encode but Parquet cannot."""
     return text.encode(errors="replace").decode()
 

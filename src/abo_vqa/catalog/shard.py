@@ -13,7 +13,8 @@ from isal import igzip_lib, isal_zlib
 from numpy.typing import NDArray
 
 from abo_vqa.catalog.gc_paused import gc_paused
-from abo_vqa.catalog.listing import FACTS, STRATUM_TEXTS, Listing, read_facts, read_stratum_texts
+from abo_vqa.catalog.listing import FACTS, Listing, read_facts
+from abo_vqa.catalog.stratum_texts import STRATUM_TEXTS, read_stratum_texts
 from abo_vqa.common.draws import digests
 
 Hashes = NDArray[np.uint64]

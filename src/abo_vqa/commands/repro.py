@@ -20,7 +20,6 @@ from abo_vqa.commands.open_page import open_page
 from abo_vqa.commands.project_option import Project, enter_project
 from abo_vqa.commands.repro_output import LOGS, REPORT, Output, closing
 from abo_vqa.common.errors import InputError
-from abo_vqa.common.layout import COMPARISON
 from abo_vqa.common.lifetime import LOCKS, TERMINATED
 
 EXAMPLES = """
@@ -49,6 +48,7 @@ def main(
     """
     enter_project(project)
     from abo_vqa.commands.dvc_state import mend
+    from abo_vqa.common.layout import COMPARISON
     from abo_vqa.common.params import read_params
     from abo_vqa.common.tracking.process import PIPELINE
     from abo_vqa.model.base.devices import visible_gpus

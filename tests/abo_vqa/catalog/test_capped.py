@@ -13,10 +13,10 @@ import pytest
 
 from abo_vqa.catalog import stage as sample
 from abo_vqa.catalog.capped import FILLED, CappedSampler
-from abo_vqa.catalog.listing import read_stratum_texts
 from abo_vqa.catalog.paper import COUNTS, side_by_side
 from abo_vqa.catalog.profile import distributions
 from abo_vqa.catalog.sampler import RARE_TYPES, STRATIFIED, TOP_TYPES, Draw, Sampler
+from abo_vqa.catalog.stratum_texts import read_stratum_texts
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import CapsParams, SampleParams, SampleShares
 from paths import ROOT

@@ -132,7 +132,7 @@ def test_a_wrong_command_line_is_named_before_anything_heavy_is_imported(root: P
             ["preset", "papers"],
             "papers: neither a preset nor a file; presets are ablations, paper, qwen, real-sample, ",
         ),
-        (["params", "trian"], "trian: no such parameter or group; groups are seed, sample, "),
+        (["params", "trian"], "trian: no such parameter or group; groups are seed, engine, ray, "),
         (["export", "optoins", "--to", "out"], "optoins: no such model; params.yaml has standard, options, "),
         (["register"], "reports/comparison.json: not found"),
         (["data-docs"], "tables/questions.parquet: not found"),
