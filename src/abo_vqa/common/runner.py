@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable
 
 # In dvc.yaml every stage depends on all of common/, in one line; so every stage imports all of it, these from here.
-from abo_vqa.common import columns, figures, words  # noqa: F401
+from abo_vqa.common import cluster, columns, figures, words  # noqa: F401
 from abo_vqa.common.errors import readable_errors
 from abo_vqa.common.layout import OUTPUTS
 from abo_vqa.common.lifetime import TERMINATED, end_with_dvc, wait_to_be_alone
