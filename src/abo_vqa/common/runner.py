@@ -7,8 +7,8 @@ import signal
 import sys
 from collections.abc import Callable
 
-# In dvc.yaml every stage depends on all of common/, in one line; so every stage imports all of it, these two from here.
-from abo_vqa.common import figures, words  # noqa: F401
+# In dvc.yaml every stage depends on all of common/, in one line; so every stage imports all of it, these from here.
+from abo_vqa.common import cluster, figures, words  # noqa: F401
 from abo_vqa.common.errors import readable_errors
 from abo_vqa.common.tracking.process import pipeline
 

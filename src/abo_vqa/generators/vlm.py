@@ -24,10 +24,10 @@ from abo_vqa.common.schema import RawOutput
 from abo_vqa.generators.output_schema import count_questions, most_new_tokens
 
 if TYPE_CHECKING:
+    from abo_vqa.common.cluster import Cluster
     from abo_vqa.common.tracking.run import Run
     from abo_vqa.generators.vlm_remote import Writing
     from abo_vqa.generators.vlm_writer import Batch, Picture
-    from abo_vqa.model.base.cluster import Cluster
 
 GENERATOR = "vlm"
 # Under the project root, so that experiments in temporary folders reuse earlier outputs.
@@ -48,9 +48,9 @@ def generate(
     be read. Outputs made before a failure are kept and reused.
     """
     # Imported here: the other sources do not need torch.
+    from abo_vqa.common.cluster import open_cluster
     from abo_vqa.generators.vlm_remote import Writing, content
     from abo_vqa.generators.vlm_writer import Picture
-    from abo_vqa.model.base.cluster import open_cluster
 
     vlm = params.generate.vlm
     prompt = read_prompt(vlm)

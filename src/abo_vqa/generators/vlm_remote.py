@@ -7,12 +7,12 @@ from pathlib import Path
 
 from accelerate.utils.memory import clear_device_cache
 
+from abo_vqa.common.cluster import Cluster
 from abo_vqa.common.digests import code_digest, digest, model_identity, package_versions
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params.data import VlmParams
 from abo_vqa.common.storage import read_rows
 from abo_vqa.generators.vlm_writer import MEASURED, Output, Picture, QuestionWriter, unless_out_of_memory
-from abo_vqa.model.base.cluster import Cluster
 from abo_vqa.model.base.loading import compute_dtype
 from abo_vqa.model.base.memory import gpu_memory
 

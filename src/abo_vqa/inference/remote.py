@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from abo_vqa.common.cluster import Cluster
 from abo_vqa.inference.ask import Answers, Task
 from abo_vqa.inference.prompt_tree.scorer import Prompt
-from abo_vqa.model.base.cluster import Cluster
 
 
 @dataclass(frozen=True)

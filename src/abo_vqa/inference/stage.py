@@ -51,10 +51,10 @@ def evaluate(name: str, params: Params) -> None:
     evaluation = _Evaluation(name, params)
     rows, asked = evaluation.questions()
     # Imported here: a wrong parameter is reported before seconds of importing torch.
+    from abo_vqa.common.cluster import open_cluster
     from abo_vqa.common.tracking.run import model_tags, tracked_run
     from abo_vqa.inference.ask import ask_all
     from abo_vqa.inference.remote import RemoteScorer
-    from abo_vqa.model.base.cluster import open_cluster
 
     images = _images(rows)
     prompt = params.prompt_of(params.arm_of(name))

@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from abo_vqa.common.digests import SRC
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
@@ -89,6 +87,8 @@ def open_cluster(params: Params) -> Iterator[Cluster | None]:
         import ray
     except ImportError:
         raise InputError('engine: ray needs the package ray; pip install "abo-vqa[ray]"') from None
+    import torch  # slow, as every stage imports this module
+
     variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     # Ray would give a worker a single thread, and the number of threads can change the last bits of a sum.
     variables["OMP_NUM_THREADS"] = str(torch.get_num_threads())
