@@ -87,7 +87,7 @@ def open_cluster(params: Params) -> Iterator[Cluster | None]:
         import ray
     except ImportError:
         raise InputError('engine: ray needs the package ray; pip install "abo-vqa[ray]"') from None
-    import torch
+    import torch  # slow, and every stage imports this module
 
     variables = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     # Ray would give a worker a single thread, and the number of threads can change the last bits of a sum.
