@@ -1,4 +1,4 @@
-"""How often an answer contradicts the catalogue: the listing's color, material and shape are the referee."""
+"""How often an answer contradicts the catalog: the listing's color, material and shape are the referee."""
 
 import re
 from collections import Counter
