@@ -37,6 +37,7 @@ $(VENV)/ray: $(VENV)/installed
 
 test-ray: $(VENV)/ray ## install the extra ray and run the tests of several machines
 	pytest -n 0 tests/abo_vqa/generators/test_vlm_remote.py tests/abo_vqa/inference/test_remote.py
+	pytest -n 0 tests/abo_vqa/generators/test_vlm.py -k two_workers
 
 lint: $(VENV)/installed ## ruff and mypy
 	ruff check .

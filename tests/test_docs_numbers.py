@@ -91,16 +91,6 @@ def test_the_readmes_seed_and_training_seeds_are_the_parameters() -> None:
     assert "replicates: [1, 2, 3, 4]" in params and "four training seeds" in text
 
 
-def test_the_head_column_of_an_example_is_the_committed_accuracy(metrics: dict[str, dict[str, float]]) -> None:
-    page = (ROOT / "docs/tasks/change-a-parameter.md").read_text(encoding="utf-8")
-    line = r"^reports/metrics\.json +(\w+)\.(\w+/accuracy) +([\d.]+) +([\d.]+) +(-?[\d.]+)$"
-    shown = re.findall(line, page, re.MULTILINE)
-    assert shown
-    for model, name, head, new, change in shown:
-        assert float(head) == pytest.approx(metrics[model][name], abs=1e-4)
-        assert float(new) - float(head) == pytest.approx(float(change), abs=1e-4)
-
-
 def test_means_and_deviations_over_seeds_follow_from_the_single_ones() -> None:
     checked = 0
     for row in rows(ROOT / "docs/seeds.md"):
