@@ -30,7 +30,10 @@ def draw(pipeline: Mapping[str, Any]) -> str:
     needs = _reduced(_needs(stages))
     inputs = {"data": [name for name, stage in stages.items() if "data" in _names(stage.get("deps", []))][:1]}
     layers = _layers(needs)
-    places = {"data": (MARGIN, 0.0)}
+    # In a row of its own where a stage precedes the one that reads it.
+    first = min(layers[name] for name in inputs["data"])
+    places = {"data": (MARGIN + max(first - 1, 0) * (WIDTH + GAP), -ROW * min(first, 1))}
+    before = 1 if first == 0 else 0
     tallest = max(Counter(layers.values()).values())
     for layer in range(max(layers.values()) + 1):
         names = [name for name in stages if layers[name] == layer]
@@ -38,7 +41,7 @@ def draw(pipeline: Mapping[str, Any]) -> str:
         names.sort(key=lambda name: _reach(name, needs, layers))
         names = names[1::2][::-1] + names[::2]
         for row, name in enumerate(names):
-            places[name] = (MARGIN + (layer + 1) * (WIDTH + GAP), (row - (len(names) - 1) / 2) * ROW)
+            places[name] = (MARGIN + (layer + before) * (WIDTH + GAP), (row - (len(names) - 1) / 2) * ROW)
     middle = (tallest - 1) / 2 * ROW + MARGIN + HEIGHT / 2 + 6
     places = {name: (x, y + middle) for name, (x, y) in places.items()}
     arrows = [(one, name) for name, earlier in needs.items() for one in earlier]
