@@ -20,7 +20,8 @@ def environment() -> dict[str, str]:
     # A user's Python writes compiled files beside the sources; the tests' may have been told not to.
     unset = {"PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "DVC_ROOT", "MLFLOW_TRACKING_URI"}
     # The processor's fastest kernels: bytes are compared on one machine here, and the portable ones take twice as long.
-    changed = {"PATH": path, "MKL_CBWR": "AUTO"}
+    # A server of MLflow starts eight more processes for jobs that nobody here gives it.
+    changed = {"PATH": path, "MKL_CBWR": "AUTO", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     return {name: value for name, value in os.environ.items() if name not in unset} | changed
 
 

@@ -32,7 +32,7 @@ def _digest(weights: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(weights):
         weight = weights[name].detach().cpu().contiguous()
         found.update(f"{name} {weight.dtype} {list(weight.shape)} ".encode())
-        found.update(weight.flatten().view(torch.uint8).numpy())
+        found.update(weight.flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

@@ -60,7 +60,8 @@ def main() -> None:
 
 def raw_output(row: Mapping[str, Any]) -> RawOutput:
     """Return a row as an output that Parquet can store: the expectations refuse what replaces a lone surrogate."""
-    return RawOutput(**{name: storable(value) if isinstance(value, str) else value for name, value in row.items()})
+    stored: dict[str, Any] = {name: storable(value) if isinstance(value, str) else value for name, value in row.items()}
+    return RawOutput(**stored)
 
 
 def clean_rows(curated: Curated, image_ids: Mapping[str, str]) -> Iterator[dict[str, Any]]:
