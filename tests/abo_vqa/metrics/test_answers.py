@@ -18,7 +18,6 @@ from abo_vqa.metrics.answers import (
     check_micro_average,
     exact_match,
     expected_calibration_error,
-    flatten,
     macro_f1,
     score_answers,
     summarize,
@@ -157,14 +156,6 @@ def test_any_answers_micro_average(drawn):
     assert summary["options"]["total"]["accuracy"] == pytest.approx(right / len(drawn))
 
 
-def test_flat_names_have_no_slash_from_the_type():
-    flat = flatten(summarize(scored(QUESTIONS, ["red", "x", "2", "no"])))
-    assert flat["options/accuracy"] == 0.5
-    assert flat["options/yes_no/accuracy"] == 0.0
-    assert flat["options/counting/n"] == 1.0
-    assert all(isinstance(value, float) for value in flat.values())
-
-
 def test_a_question_is_right_if_it_is_in_every_order():
     said = [["red"] * 4, ["blue", "blue", "red", "blue"], ["3"] * 4, ["yes", "no", "yes", "perhaps"]]
     table = scored(QUESTIONS, said, "circular")
@@ -213,7 +204,6 @@ def test_every_metric_of_an_answer_is_in_the_summaries():
         assert list(table[name]) == values
         assert summary["options"]["total"][name] == pytest.approx(np.mean(values))
         assert summary["options"]["by_type"]["color"][name] == pytest.approx(np.mean(values[:2]))
-        assert flatten(summary)[f"options/color/{name}"] == pytest.approx(np.mean(values[:2]))
 
 
 def test_token_f1_by_hand():
