@@ -6,7 +6,6 @@ import argparse
 import io
 from pathlib import Path
 
-import pyarrow as pa
 from PIL import Image, ImageDraw
 
 from abo_vqa.catalog.archives import read_listings
@@ -28,7 +27,7 @@ def contact_sheet(data: Path, seed: int) -> Image.Image:
     read = read_listings(data / "abo-listings.tar")
     with ImageArchive(data / "abo-images-small.tar") as images:
         every = list(read.listings)
-        found = images.find(pa.chunked_array([[listing.image_id for listing in every]], pa.string())).tolist()
+        found = images.find(read.listings.column("image")).tolist()
         places = {listing.image_id: place for listing, place in zip(every, found, strict=True)}
         listings = [listing for listing, image in zip(every, found, strict=True) if image >= 0]
         derive_rng(seed, "contact sheet").shuffle(listings)

@@ -44,8 +44,11 @@ def unchanged(clone: Path) -> Iterator[None]:
 @pytest.mark.parametrize(
     ("change", "ran"),
     [
-        ("-S report.gallery_images=5", {"report"}),
-        ("-S 'compare.max_blind.open=0.01' -S report.gallery_images=6", {"compare", "register", "report"}),
+        ("-S report.gallery_images=5", {"parameters", "report"}),
+        (
+            "-S 'compare.max_blind.open=0.01' -S report.gallery_images=6",
+            {"parameters", "compare", "register", "report"},
+        ),
     ],
 )
 def test_an_experiment_runs_what_depends_on_its_parameters(clone: Path, change: str, ran: set[str]) -> None:

@@ -31,16 +31,17 @@ EVALUATE = {"evaluate_base", "evaluate@standard-1", "evaluate@options-1"}
 BEFORE_TRAINING = {"sample", "generate", "validate", "split", "audit"}
 READ_ARMS = {"score", "compare", "register", "report"}
 READ_CONDITIONS = EVALUATE | {"score", "compare", "register", "report"}
+PARAMETERS = {"parameters"}  # whatever changes params.yaml
 # What the change alone makes out of date; what follows from it reruns only if its inputs change.
 AFFECTED = {
-    "Arm": {"train@fading-1", "evaluate@fading-1"} | READ_ARMS,
-    "Condition from existing keys": READ_CONDITIONS,
-    "Kind of condition": READ_CONDITIONS,
+    "Arm": PARAMETERS | {"train@fading-1", "evaluate@fading-1"} | READ_ARMS,
+    "Condition from existing keys": PARAMETERS | READ_CONDITIONS,
+    "Kind of condition": PARAMETERS | READ_CONDITIONS,
     "Generator": {"generate"},
     "Metric": {"score"},
-    "Answer prompt": {"train@standard-1", "evaluate@standard-1"} | READ_ARMS,
+    "Answer prompt": PARAMETERS | {"train@standard-1", "evaluate@standard-1"} | READ_ARMS,
     "Question type": BEFORE_TRAINING | {"train@standard-1", "train@options-1"} | EVALUATE | READ_ARMS,
-    "Repair": {"validate", "report"},  # the report prints all parameters
+    "Repair": PARAMETERS | {"validate", "report"},  # the report prints all parameters
     "Expectation": {"validate"},
     "Plot": {"report"},
 }

@@ -10,6 +10,7 @@ from filelock import FileLock
 
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.project import project_root
+from abo_vqa.common.storage import replacing
 from abo_vqa.common.tracking.address import (
     VARIABLE,
     follow_moved_project,
@@ -73,6 +74,18 @@ def open_store(fallback: bool = True) -> tuple["MlflowClient", str]:
         return _open(f"sqlite:///{root / DATABASE}", root)
 
 
+def _create_whole(database: Path) -> None:
+    """Create a database under another name first: one whose creation was killed could not be opened any more."""
+    from mlflow import MlflowClient
+
+    if database.exists():
+        return
+    for left in database.parent.glob(f".{database.name}.*.tmp*"):  # by a process that was killed; we have the lock
+        left.unlink()
+    with replacing(database) as temporary:
+        MlflowClient(tracking_uri=f"sqlite:///{temporary}").search_experiments()
+
+
 def outbox_folder() -> Path:
     """Return the folder of buffered entries."""
     return project_root() / UNSENT
@@ -81,6 +94,8 @@ def outbox_folder() -> Path:
 def _open(uri: str, root: Path) -> tuple["MlflowClient", str]:
     from mlflow import MlflowClient
 
+    if uri.startswith("sqlite:///"):
+        _create_whole(Path(uri.removeprefix("sqlite:///")))
     client = MlflowClient(tracking_uri=uri)
     experiment = _experiment(client, uri, root / ARTIFACTS)
     send_kept(client, root / UNSENT)

@@ -435,3 +435,27 @@ def test_a_process_that_has_ended_is_not_alive_before_its_parent_asks():
     assert known is not None and not known.is_alive()
     child.wait()
     assert not known.is_alive() and process(child.pid) is None
+
+
+KILLED_WHILE_IT_CREATES = """
+import os, signal
+from sqlalchemy.dialects.sqlite.base import SQLiteDialect
+from abo_vqa.common.tracking.store import open_store
+
+def until_killed(self, cursor, statement, *others):
+    execute(self, cursor, statement, *others)
+    if statement.lstrip().startswith("CREATE TABLE review_queues"):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+execute, SQLiteDialect.do_execute = SQLiteDialect.do_execute, until_killed
+open_store()
+"""
+
+
+def test_a_store_whose_creation_was_killed_is_created_again(root: Path) -> None:
+    (root / "mlflow.db").unlink()
+    path = os.pathsep.join(sys.path)
+    killed = subprocess.run([sys.executable, "-c", KILLED_WHILE_IT_CREATES], env=os.environ | {"PYTHONPATH": path})
+    assert killed.returncode == -signal.SIGKILL
+    assert open_store()[1]
+    assert not list(root.glob(".mlflow.db*")), "nothing is left"
