@@ -62,7 +62,8 @@ def test_other_commands_and_named_kernels_are_left_alone() -> None:
 
 
 def test_every_stage_chooses_its_kernels_before_it_imports_anything_else(root: Path) -> None:
-    stages = sorted(root.glob("src/abo_vqa/*/stage.py"))
+    # The stage parameters computes nothing.
+    stages = sorted(path for path in root.glob("src/abo_vqa/*/stage.py") if path.parent.name != "parameters")
     assert len(stages) == 11
     for stage in stages:
         first = next(n for n in ast.parse(stage.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom))
