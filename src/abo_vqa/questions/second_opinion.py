@@ -2,12 +2,12 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from pathlib import PurePosixPath
 from typing import Any
 
 from abo_vqa.common.schema import QUESTION_TYPES, RawOutput
 from abo_vqa.common.words import DIGITS, fold
 from abo_vqa.questions.label_truth import share
+from abo_vqa.questions.parse import image_name
 from abo_vqa.questions.schema import Question
 
 
@@ -18,7 +18,7 @@ def agreement(questions: Sequence[Question], outputs: Iterable[RawOutput]) -> di
     number words make no difference.
     """
     opinions = {
-        f"{PurePosixPath(output.image_path).stem}-{place}": opinion
+        f"{image_name(output.image_path)}-{place}": opinion
         for output in outputs
         for place, opinion in (output.opinions or {}).items()
     }
