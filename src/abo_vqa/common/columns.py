@@ -14,7 +14,8 @@ IMAGE_FILE = ("image", "images", "image_path", "image_name", "image_file", "path
 IMAGE = (*IMAGE_FILE, "image_id", "img_id")
 QUESTION = ("question", "question_text")
 OPTIONS = ("options", "choices")
-ANSWER = ("answer", "final_answer", "correct_answer")
+# A letter before its text: of options that are letters themselves, the text could be taken for a letter.
+ANSWER = ("answer", "correct_answer", "final_answer")
 GOLD = ("gold", "gold_answer", "ground_truth", "ground_truth_answer", "gt_answer", "reference", "target", "label")
 ANSWER_OR_GOLD = (*ANSWER, "answers", *GOLD)  # in a table without predictions
 INDEX = ("answer_index", "correct_choice_idx", "answer_idx", "correct_index", "correct_idx")
@@ -62,34 +63,45 @@ def options_of(row: Mapping[str, Any], columns: Sequence[str], lettered: Sequenc
 
 def question_column(path: Path, table: GivenTable) -> str | None:
     """Return the column of questions; InputError if two of them differ in a row."""
-    return _agreeing(path, table, QUESTION, "the question", lambda cell: {fold(words_in(cell))} - {""})
+    return _agreeing(path, table, QUESTION, "the question", lambda cell, _: {fold(words_in(cell))} - {""})
 
 
 def answer_column(path: Path, table: GivenTable, names: Sequence[str]) -> str | None:
-    """Return the first of these columns; InputError if another one has another answer in a row."""
-    return _agreeing(path, table, names, "the answer", _answers)
+    """Return the first of these columns; InputError if another one has another answer in a row.
+
+    A letter is the same answer as the option that it names.
+    """
+    columns, lettered = find_columns(table, OPTIONS), lettered_columns(table)
+
+    def answers(cell: Any, row: Row) -> set[str]:
+        found = {normalize(text) for text in answers_in(cell)} - {""}
+        options = options_of(row, columns, lettered).texts
+        places = {ord(text) - ord("a") for text in found if len(text) == 1 and text.isascii()}
+        return found | {normalize(options[place]) for place in places if 0 <= place < len(options)}
+
+    return _agreeing(path, table, names, "the answer", answers)
 
 
 def index_column(path: Path, table: GivenTable) -> str | None:
     """Return the column of the answers' indices; InputError if two of them differ in a row."""
-    return _agreeing(path, table, INDEX, "the index", lambda cell: {whole(text_in(cell))} - {""})
+    return _agreeing(path, table, INDEX, "the index", lambda cell, _: {whole(text_in(cell))} - {""})
 
 
 def _agreeing(
-    path: Path, table: GivenTable, names: Sequence[str], what: str, read: Callable[[Any], set[str]]
+    path: Path, table: GivenTable, names: Sequence[str], what: str, read: Callable[[Any, Row], set[str]]
 ) -> str | None:
     first, *others = find_columns(table, names) or [""]
     for other in others:
         for number, row in enumerate(table.rows, 1):
-            ones, twos = (_unless_unreadable(read, row[name]) for name in (first, other))
+            ones, twos = (_unless_unreadable(read, row[name], row) for name in (first, other))
             if ones and twos and not ones & twos:
                 raise _ambiguous(path, number, row, first, other, what)
     return first or None
 
 
-def _unless_unreadable(read: Callable[[Any], set[str]], cell: Any) -> set[str]:
+def _unless_unreadable(read: Callable[[Any, Row], set[str]], cell: Any, row: Row) -> set[str]:
     try:
-        return read(cell)
+        return read(cell, row)
     except ValueError:  # named with its row when it is read
         return set()
 
@@ -138,7 +150,3 @@ def _same_file(one: str, two: str) -> bool:
     depth = min(len(first.parts), len(second.parts))
     ends = (path.with_suffix("").parts[-depth:] if depth else () for path in (first, second))
     return len(endings) < 2 and next(ends) == next(ends)
-
-
-def _answers(cell: Any) -> set[str]:
-    return {normalize(text) for text in answers_in(cell)} - {""}

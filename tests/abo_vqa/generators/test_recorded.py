@@ -10,7 +10,7 @@ import pytest
 from abo_vqa.catalog import stage as sample
 from abo_vqa.common.errors import InputError
 from abo_vqa.generators import stage as generate
-from abo_vqa.generators.recorded import select_recorded
+from abo_vqa.generators.recorded import read_recorded, select_recorded
 from abo_vqa.questions.parse import flatten
 from small_archives import image_path
 
@@ -154,3 +154,17 @@ def test_the_stage_counts_and_keeps_the_old_table_when_it_fails(workspace: Calla
     with pytest.raises(InputError):
         generate.main()
     assert generate.RAW.read_bytes() == before
+
+
+def test_a_letter_and_the_option_that_it_names_are_one_answer(tmp_path: Path) -> None:
+    path = tmp_path / "both.csv"
+    head = "image,question,correct_answer,final_answer,option_a,option_b\n"
+    path.write_text(head + "a.jpg,What color is it?,B,blue,red,blue\n")
+    [output] = read_recorded(path)
+    assert json.loads(output.output)["questions"][0]["answer"] == "B", "a repair reads letters"
+    path.write_text(head + "a.jpg,Which letter is it?,A,B,B,A\n")
+    [output] = read_recorded(path)
+    assert json.loads(output.output)["questions"][0]["answer"] == "A", "the letter; its text would be another"
+    path.write_text(head + "a.jpg,What color is it?,A,blue,red,blue\n")
+    with pytest.raises(InputError, match=r"row 1: the columns correct_answer .* and final_answer .* differ"):
+        list(read_recorded(path))

@@ -407,8 +407,8 @@ def test_weights_that_are_no_numbers_are_refused(tiny_vlm: Path, tmp_path: Path,
 
 
 def test_a_model_that_is_not_there_is_named(tmp_path: Path) -> None:
-    for base in (tmp_path / "nowhere", tmp_path):
-        with pytest.raises(InputError, match=r"generate\.vlm\.base: cannot open"):
+    for base, says in ((tmp_path / "nowhere", "there is no folder"), (tmp_path, "cannot open")):
+        with pytest.raises(InputError, match=rf"generate\.vlm\.base: {says}"):
             QuestionWriter(vlm_params(base), PROMPT, seed=1)
 
 

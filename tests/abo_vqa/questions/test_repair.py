@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from abo_vqa.common.params import Params
 from abo_vqa.common.params.data import ValidateParams
 from abo_vqa.common.schema import QUESTION_TYPES, QuestionType
+from abo_vqa.common.words import clean_text
 from abo_vqa.generators.recorded import read_recorded
 from abo_vqa.questions.parse import flatten
 from abo_vqa.questions.repair import repair_options, repair_spelling
@@ -94,7 +95,12 @@ def test_letters_of_a_whole_file_mean_what_its_texts_say(params):
 
     texts = pd.read_csv(path, dtype=str, keep_default_na=False)
     wanted = Counter(
-        zip(texts["path"], texts["question"].str.split().str.join(" "), texts["final_answer"], strict=True)
+        zip(
+            texts["path"],
+            texts["question"].str.split().str.join(" "),
+            texts["final_answer"].map(clean_text),
+            strict=True,
+        )
     )
     spelled = repair_spelling(flatten(outputs).questions, repairs("fold"))
     assert Counter((q.image_path, q.question, q.answer) for q in spelled) == wanted

@@ -198,7 +198,9 @@ def test_what_the_model_cannot_take_is_refused(
 
 
 def test_a_missing_adapter_is_named_with_what_makes_it(params: Params, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nowhere: no adapter found; `dvc repro train@options` .* `dvc pull"):
+    with pytest.raises(
+        InputError, match=r"nowhere: no adapter found, .* is missing; `dvc repro train@options` .* `dvc pull"
+    ):
         Answerer(params.model, {"options": tmp_path / "nowhere"}, NEW, PER_PASS)
 
 
