@@ -418,9 +418,8 @@ def test_serving_without_a_champion_names_the_versions_that_there_are(store: Pat
 def test_serving_names_the_store_and_stays_on_loopback(store: Path) -> None:
     promote()
     command, environment = server(None, "127.0.0.1", 5005)
-    assert command[1:4] == ["-m", "mlflow", "models"]
-    assert " ".join(command).endswith("--host 127.0.0.1 --port 5005 --env-manager local")
-    assert "models:/abo-vqa@champion" in command
+    assert command[1:5] == ["-m", "abo_server", "--model-uri", "models:/abo-vqa@champion"]
+    assert " ".join(command).endswith("--host 127.0.0.1 --port 5005")
     assert environment["MLFLOW_TRACKING_URI"] == f"sqlite:///{store / 'mlflow.db'}"
     assert "models:/abo-vqa/1" in server("models:/abo-vqa/1", "127.0.0.1", 5005)[0]
 
