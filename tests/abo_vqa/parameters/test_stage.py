@@ -13,6 +13,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import check_params
 from abo_vqa.common.params.group import ParamsError
 from abo_vqa.common.params.names import UNSET, optimizers, schedules
@@ -108,6 +109,7 @@ def test_layers_are_read_of_one_file_of_several_or_of_none(root: Path, tmp_path:
     assert layers_of(str(tmp_path)) == {"model.layers.0.wide"}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a.narrow.weight": "x"}}))
     assert layers_of(str(tmp_path)) == {"a.narrow"}
-    check_targets(["anything"], str(tmp_path.parent / "empty"))
+    with pytest.raises(InputError, match=r"model\.base: there is no folder"):
+        check_targets(["anything"], str(tmp_path.parent / "empty"))
     with pytest.raises(ParamsError, match=r"has no layer arrow, did you mean narrow\?; it has narrow"):
         check_targets(["narrow", "arrow"], str(tmp_path))

@@ -98,7 +98,9 @@ def test_the_suite_refuses_an_overlap(rows, expectation):
         {"C": "chair", "D": "chair"},
     )
     found = run_suite(Guarded(ROOT / "expectations/splits.json", table, "qa_id", {"near_duplicate_bits": 2}))
-    assert {name for name, outcome in found.items() if not outcome.success} == {expectation}
+    # A product in two splits has its name in both.
+    also = {"name_is_in_one_split"} if expectation == "product_is_in_one_split" else set()
+    assert {name for name, outcome in found.items() if not outcome.success} == {expectation} | also
     with pytest.raises(InputError, match=f"{expectation} fails on 2 rows"):
         refuse_failures(found, dict.fromkeys(table["qa_id"], "row"), "splits")
 
