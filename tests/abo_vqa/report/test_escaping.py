@@ -11,6 +11,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from abo_vqa.common.figures import figure
+from abo_vqa.common.schema import SPLITS
 from abo_vqa.report.html import Provenance, render_report
 from abo_vqa.report.tables import render
 from abo_vqa.statistics.display import markdown_table, plain
@@ -22,6 +23,8 @@ TRAINING = {
     "validation_accuracy": None, "clipped_share": 0.5,
 }  # fmt: skip
 LABELS = {"compared": 1, "contradict": 1, "share": 1.0, "low": 0.5, "high": 1.0}
+OPINIONS = {"asked": 1, "agree": 1, "share": 1.0, "low": 0.5, "high": 1.0}
+SPLIT = {"products": 1, "questions": 1, "groups": 1, "largest_group": 1, "groups_by_size": {"1": 1}}
 WATCHED = {
     "script",
     "img",
@@ -86,16 +89,20 @@ def report(change: Any) -> str:
     question = {
         "qa_id": "q", "question_type": "color", "question": "What?", "options": ["red", "blue"], "answer": "blue",
     }  # fmt: skip
-    said = {"said": change("red", None), "right": False, "count": change("1/3", None)}
+    said = {"right": False, "some": True, "count": change("1/3", None), "wrong": [change("red", None)]}
     by_model = dict.fromkeys(change(comparison["models"], names), said)
     answers = {change("open", names): {"options": change(["red"], None), "by_model": by_model}}
-    shown = change_values(question, change) | {"answers": answers}
-    card = {"image": b"", **change_values({"image_id": "i", "path": "00/i.jpg"}, change), "questions": [shown]}
+    asked = change_values(question, change) | {"answers": answers}
+    card = {"image": b"", **change_values({"image_id": "i", "path": "00/i.jpg"}, change), "questions": [asked]}
     parts = {"data": {"a": "b"}, "versions": {"torch": "2"}, "parameters": "arms: {}"}
+    shown = change(comparison, names)
+    explained = {name: change("what it shows", None) for name in shown["conditions"]}
+    labels = {"against_listings": {change("color", None): LABELS}, "second_opinion": {change("color", None): OPINIONS}}
     return render_report(
-        change(comparison, names), {change("options", names): TRAINING},
+        shown, {change("options", names): TRAINING},
         {name: b"" for name in ("forest", "curves", "audit", "calibration", "confusion", change("own", None))}, [card],
-        Provenance(**change_values(parts, change)), {change("color", None): LABELS},
+        Provenance(**change_values(parts, change)), labels, explained,
+        [change(name, names) for name in ("open", "options")], dict.fromkeys(SPLITS, SPLIT),
     )  # fmt: skip
 
 

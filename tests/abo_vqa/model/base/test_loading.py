@@ -19,7 +19,7 @@ from abo_vqa.training.settings import autocast
 
 def test_a_missing_model_is_explained(tiny_params: Params) -> None:
     nowhere = tiny_params.model.model_copy(update={"base": "models/nowhere"})
-    with pytest.raises(InputError, match=r"model\.base: cannot open 'models/nowhere'"):
+    with pytest.raises(InputError, match=r"model\.base: there is no folder models/nowhere"):
         load_processor(nowhere)
 
 
