@@ -157,7 +157,16 @@ def test_a_queued_experiment_reruns_what_depends_on_its_parameters(
     finished: Path, queued_once: Path, queued: Path
 ) -> None:
     ran = stages_run(queued_once.with_name("printed.log").read_text())
-    assert set(ran) == {"validate", "train@options-1", "evaluate@options-1", "score", "compare", "register", "report"}
+    assert set(ran) == {
+        "parameters",
+        "validate",
+        "train@options-1",
+        "evaluate@options-1",
+        "score",
+        "compare",
+        "register",
+        "report",
+    }
     # Its runs are in the parent repository's store, not in the folder that was deleted after it.
     own = [tags for tags in runs(queued) if tags.get("dvc.experiment") == "fading"]
     assert len(runs(queued)) - len(runs(finished)) == len(own) == 5, (
@@ -188,7 +197,7 @@ def test_going_back_and_forth_between_two_values_runs_nothing_again(queued: Path
     try:
         params.write_text(other)
         # Its outputs are the same; the report prints all parameters.
-        assert set(stages_run(run("dvc repro", queued))) == {"validate", "report"}
+        assert set(stages_run(run("dvc repro", queued))) == {"parameters", "validate", "report"}
         for text in (faded, other, original):
             params.write_text(text)
             assert stages_run(run("dvc repro", queued)) == []
@@ -231,7 +240,7 @@ def test_a_training_seed_more_trains_and_asks_just_that_one_side_by_side(finishe
         assert "FutureWarning" not in out and len(out.splitlines()) <= 60
         assert f"{len(ran)} stages in " in out and "Did showing the options in training help?" in out
         new = {f"{stage}@{arm}-5" for stage in ("train", "evaluate") for arm in MODELS[1:]}
-        assert set(ran) == new | {"score", "compare", "register", "report"} and len(ran) == len(set(ran))
+        assert set(ran) == new | {"parameters", "score", "compare", "register", "report"} and len(ran) == len(set(ran))
         comparison = json.loads((finished / "reports/comparison.json").read_text())
         assert comparison["runs"]["options"] == ["options-1", "options-5"]
         known = {tags["run_id"]: tags for tags in runs(finished)}

@@ -25,7 +25,7 @@ from abo_vqa.common.params import Params
 # What the copied modules import.
 REQUIREMENTS = (
     "mlflow", "torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "safetensors", "pillow",
-    "numpy", "pandas", "pyarrow", "pydantic", "ruamel.yaml", "tqdm", "jinja2",
+    "numpy", "pandas", "psutil", "pyarrow", "pydantic", "ruamel.yaml", "tqdm", "jinja2", "huggingface_hub",
 )  # fmt: skip
 SIGNATURE = ModelSignature(
     # Of any type, so that bytes are allowed, and so that a wrong value is reported with its row.

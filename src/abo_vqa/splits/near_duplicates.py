@@ -14,7 +14,7 @@ Hashes = NDArray[np.uint64]
 
 _BLOCK = 1024  # rows of the distance matrix at a time: 100 MB at 12,000 images
 # Whole images are compared with a threshold lower by this, since other ways to shrink an image change as much.
-_SHRINKING = 0.005
+_SHRINKING = 0.01
 
 Key = TypeVar("Key", bound=Hashable)
 

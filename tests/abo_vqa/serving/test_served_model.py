@@ -1,4 +1,4 @@
-"""`make serve` as its users meet it: good questions answered over HTTP, bad ones refused, none of them fatal."""
+"""`abo-vqa serve` as its users meet it: good questions answered over HTTP, bad ones refused, none of them fatal."""
 
 import base64
 import io
@@ -86,17 +86,10 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(project: Path) -> Iterator[str]:
-    """The server that `make serve` starts, its base model and code all from the registered folder."""
+    """The server that `abo-vqa serve` starts, its base model and code all from the registered folder."""
     port = free_port()
+    command = ["abo-vqa", "serve", "--port", str(port)]
     environment = project_environment()
-    command = ["make", "-s", "-f", str(ROOT / "Makefile"), "serve", f"PORT={port}", "VENV=none"]
-    # The project is elsewhere: what the Makefile takes from its own folder is given.
-    (project / "src").symlink_to(ROOT / "src")
-    (project / "none").mkdir()
-    (project / "none/installed").touch()
-    for name in ("requirements.lock", "pyproject.toml"):
-        (project / name).touch()
-    os.utime(project / "none/installed")
     log = (project / "serve.log").open("w")
     process = subprocess.Popen(command, cwd=project, env=environment, stdout=log, stderr=log, start_new_session=True)
     try:
