@@ -142,4 +142,4 @@ def test_all_ten_show_up_in_the_results(extended: Path) -> None:
     assert questions["answer"].map(len).max() <= 10
     report = (extended / "reports/report.html").read_text()
     assert (extended / "reports/plots/by_type.svg").is_file()
-    assert report.index("<h3>Confusion</h3>") < report.index("<h3>By type</h3>") < report.index('id="gallery"')
+    assert report.index("<h3>Confusion</h3>") < report.index("<h3>By type</h3>")
