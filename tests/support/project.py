@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from shlex import quote
 
 import psutil
 import pytest
@@ -51,7 +52,7 @@ def kill(process: "subprocess.Popen[bytes]") -> None:
 
 def clone_project(root: Path, folder: Path) -> Path:
     """Clone the project into `folder`, with what is not committed yet, and commit that there."""
-    run(f"git clone -q {root} {folder}", root)
+    run(f"git clone -q {root} {quote(str(folder))}", root)
     run("git config user.email test@example.invalid && git config user.name test", folder)
     for name in run("git ls-files -m -o --exclude-standard", root).splitlines():
         if (root / name).is_file():

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import psutil
 from filelock import FileLock, Timeout
 
-from abo_vqa.commands.dvc_state import LOCK, mend, running_dvc
+from abo_vqa.commands.dvc_state import LOCK, dvc_setting, mend, running_dvc
 from abo_vqa.common.lifetime import LOCKS
 from abo_vqa.common.params import read_params
 from abo_vqa.common.project import git
@@ -134,6 +134,12 @@ def repository(root: Path) -> list[Finding]:
     """Check that DVC has the Git repository that it needs."""
     if git("rev-parse", "--git-dir", folder=root) is not None:
         return [Finding("ok", f"at commit {(git('rev-parse', '--short', 'HEAD', folder=root) or 'none').strip()}")]
+    if any((folder / ".git").exists() for folder in (root, *root.parents)):
+        # DVC runs stages all the same, as in a container that root runs in a mounted folder.
+        text = "Git refuses this repository, mostly because another user owns it: runs name no commit, experiments fail"
+        return [Finding("note", text, f"git config --global --add safe.directory '{root}'")]
+    if dvc_setting(root, "no_scm"):
+        return [Finding("note", "no Git repository; core.no_scm is set, so DVC works without experiments")]
     return [Finding("wrong", "no Git repository here, and DVC needs one", "git init, or dvc config core.no_scm true")]
 
 

@@ -43,13 +43,24 @@ def mend(root: Path) -> list[str]:
     if (held := root / STATE / "rwlock").is_file():
         with _guarded(root):
             done += _mend_held(root, held)
-    if _hardlinks(root) and not running_dvc(root):
+    if dvc_setting(root, "hardlink_lock") and not running_dvc(root):
         # Unlike the system's locks, which are gone with their process, these are files that stay.
         for left in [root / STATE / "lock", *(root / STATE).glob("*.lock")]:
             if left.is_file():
                 left.unlink()
                 done.append(f"{left.relative_to(root)}: removed; the DVC that made it has ended")
     return done
+
+
+def dvc_setting(root: Path, name: str) -> bool:
+    """Return whether DVC's configuration sets a switch of its section core."""
+    from configparser import ConfigParser
+    from configparser import Error as ConfigError
+
+    config = ConfigParser(strict=False)
+    with suppress(ConfigError):
+        config.read([root / ".dvc/config", root / ".dvc/config.local"], encoding="utf-8")
+    return config.get("core", name, fallback="false").lower() == "true"
 
 
 def _may_be_dvc(pid: int, root: Path) -> bool:
@@ -132,7 +143,7 @@ def _guarded(root: Path) -> Iterator[None]:
     from dvc.lock import LockError, make_lock
 
     folder = root / STATE
-    lock = make_lock(str(folder / "rwlock.lock"), tmp_dir=str(folder), hardlink_lock=_hardlinks(root))
+    lock = make_lock(str(folder / "rwlock.lock"), tmp_dir=str(folder), hardlink_lock=dvc_setting(root, "hardlink_lock"))
     try:
         lock.lock()
     except LockError:
@@ -141,13 +152,3 @@ def _guarded(root: Path) -> Iterator[None]:
         yield
     finally:
         lock.unlock()
-
-
-def _hardlinks(root: Path) -> bool:
-    from configparser import ConfigParser
-    from configparser import Error as ConfigError
-
-    config = ConfigParser(strict=False)
-    with suppress(ConfigError):
-        config.read([root / ".dvc/config", root / ".dvc/config.local"], encoding="utf-8")
-    return config.get("core", "hardlink_lock", fallback="false").lower() == "true"

@@ -47,6 +47,7 @@ def main(
     output is printed; what the others print is kept in logs/repro/.
     """
     enter_project(project)
+    from abo_vqa.commands.checkup import repository
     from abo_vqa.commands.dvc_state import mend
     from abo_vqa.common.layout import COMPARISON
     from abo_vqa.common.params import read_params
@@ -59,6 +60,9 @@ def main(
     os.environ[PIPELINE] = str(os.getpid())
     models = [model for arm in params.arms for model in params.runs_of(arm)]
     chains = [["audit"], ["evaluate_base"], *([f"train@{model}", f"evaluate@{model}"] for model in models)]
+    for found in repository(Path.cwd()):
+        if found.verdict == "wrong":
+            raise InputError(f"{found.text}; {found.mend}")
     for line in mend(Path.cwd()):
         print(f"abo-vqa repro: {line}", file=sys.stderr)
     with _alone(), Output(number_of_stages(len(models))) as output, _stopping_together():

@@ -17,7 +17,7 @@ class InputError(ValueError):
 def readable_errors(name: str) -> Iterator[None]:
     """Print an InputError as `abo-vqa NAME: error: ...` on standard error and exit with status 1.
 
-    So is a disk that is full or cannot be written, whatever library met it.
+    So is a disk that is full, or a file that may not be read or written, whatever library met it.
     """
     try:
         yield
@@ -37,6 +37,7 @@ _DISK = {
     "disk quota exceeded": "make room and run it again: what was made before is kept",
     "database or disk is full": "make room and run it again: what was made before is kept",
     "read-only file system": "make the project's folder writable, or copy the project to where it is",
+    "permission denied": "make it this user's (chown, chmod -R u+rwX), or copy the project to a folder of your own",
     "attempt to write a readonly database": "make mlflow.db writable (chmod u+w mlflow.db), or set MLFLOW_TRACKING_URI",
 }
 

@@ -58,6 +58,19 @@ def test_a_wrong_parameter_and_a_missing_repository_are_named(project: Path) -> 
     assert "mend: git init, or dvc config core.no_scm true" in said
 
 
+def test_a_repository_of_another_user_is_named_and_one_that_dvc_does_without(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        [found] = checkup.repository(project)
+    assert found.verdict == "note" and f"safe.directory '{project}'" in found.mend
+    assert [found.verdict for found in checkup.repository(project)] == ["ok"]
+    shutil.rmtree(project / ".git")
+    (project / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    assert [found.verdict for found in checkup.repository(project)] == ["note"]
+
+
 def test_a_damaged_and_a_sound_store(project: Path) -> None:
     (project / "mlflow.db").write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     [found] = checkup.store(project)
