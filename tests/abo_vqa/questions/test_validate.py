@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from abo_vqa.catalog import stage as sample
 from abo_vqa.commands import data_docs
+from abo_vqa.commands.data_docs_site import build_data_docs
 from abo_vqa.common.errors import InputError
 from abo_vqa.common.params import Params
 from abo_vqa.common.schema import QUESTION_TYPES
@@ -383,6 +384,20 @@ def test_data_docs_show_every_expectation_without_anything_from_elsewhere(worksp
         text = (data_docs.SITE / unquote(link)).read_text()
         assert "answer_words" in text or "splits_of_product" in text
         assert "exception" not in text.lower()
+
+
+def test_html_in_a_question_is_no_element_of_the_data_docs(params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    plant = "<script>f()</script><img src=x onerror=f()>"
+    made = questions_of(GOOD)
+    planted = [
+        replace(one, question_type=plant, question=plant, answer=plant, options=(plant, f"{plant} 2", "c", "d"))
+        for one in made
+    ]
+    build_data_docs([guarded_questions([*made, *planted], params)], tmp_path / "site")
+    pages = {path: path.read_text() for path in (tmp_path / "site").rglob("*.html")}
+    assert len(pages) >= 3 and any("question_type" in page for page in pages.values())
+    assert not [path for path, page in pages.items() if "<img src=x" in page or "<script>f()" in page]
 
 
 @pytest.mark.slow
