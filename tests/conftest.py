@@ -45,11 +45,11 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out the tests marked gpu unless they are asked for; the longest come first, so that no process idles."""
-    # Of these, all but the real images wait for the one run that they share; test_resume.py is what to do meanwhile.
-    first = ["test_real_images.py", "test_cold_start.py", "test_resume.py"]
+    # Most of tests/pipeline waits for a run that it shares, which test_cold_start.py makes; the next are for meanwhile.
+    first = "real_images cold_start resume benchmarks vlm served_model".split()
     items.sort(
         key=lambda item: (
-            first.index(item.path.name) if item.path.name in first else len(first),
+            first.index(name) if (name := item.path.stem.removeprefix("test_")) in first else len(first),
             "pipeline" not in item.path.parts,
         )
     )
