@@ -54,7 +54,7 @@ def main() -> None:
     for name in args.families.split(","):
         lines.append(measure(name, args.images, args.side))
         print(*lines[-1], flush=True)
-    heads = ["family", "image tokens", "off by", "a sequence each", "shared, cached", "ratio", "of tokens"]
+    heads = ["family", "side", "image tokens", "off by", "a sequence each", "shared, cached", "ratio", "of tokens"]
     command = f"PYTHONPATH=src python benchmarks/families.py --images {args.images} --side {args.side}"
     table = f"{markdown_table(heads, lines)}\n\n(`{command}`, {torch.get_num_threads()} threads; questions a second.)"
     print(table)
@@ -82,13 +82,13 @@ def measure(name: str, count: int, side: int) -> list[str]:
         tokens = int((single(examples[:1])["input_ids"] == processor.family.image_token).sum())
         if not known_types()[name].shares_image:
             [(each, _, _)] = timed(model, examples, [single])
-            return [name, f"{tokens:,}", "not shared", f"{each:.2f}", "-", "-", "-"]
+            return [name, f"{side:,}", f"{tokens:,}", "not shared", f"{each:.2f}", "-", "-", "-"]
         features = ImageFeatures(Path(folder, "features"), images, model, processor)
         packed = ImageCollator(processor, images, features, 16384)
         (each, read, apart), (together, fewer, shared) = timed(model, examples, [single, packed])
     off = float((shared - apart).abs().max())
     ratio = f"{together / each:.1f}", f"{read / fewer:.1f}"
-    return [name, f"{tokens:,}", f"{off:.0e}", f"{each:.2f}", f"{together:.2f}", *ratio]
+    return [name, f"{side:,}", f"{tokens:,}", f"{off:.0e}", f"{each:.2f}", f"{together:.2f}", *ratio]
 
 
 def timed(model: Any, examples: list[dict[str, str]], collators: list[Any]) -> list[tuple[float, int, torch.Tensor]]:

@@ -1,7 +1,7 @@
-"""The demo's test questions asked over HTTP: accuracy by condition against the report's, and requests a second.
+"""The demo's test questions asked over HTTP: accuracy by condition against the evaluation's, and requests a second.
 
     abo-vqa serve &
-    PYTHONPATH=src python benchmarks/serving_accuracy.py --url http://127.0.0.1:5001 --arm options
+    PYTHONPATH=src python benchmarks/serving_accuracy.py --url http://127.0.0.1:5001 --model options-2
 
 Run it in a project that `dvc repro` has run in. One question a request, as a user asks; --together asks all questions
 of an image in one.
@@ -17,22 +17,21 @@ from typing import Any
 
 import pandas as pd
 
-from abo_vqa.common.layout import COMPARISON, PREDICTIONS, read_image_bytes, read_questions
+from abo_vqa.common.layout import PREDICTIONS, read_image_bytes, read_questions
 from abo_vqa.metrics.answers import exact_match
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--url", default="http://127.0.0.1:5001")
-    parser.add_argument("--arm", default="options", help="the arm whose version is served")
+    parser.add_argument("--model", default="options-2", help="the training run whose version is served")
     parser.add_argument("--together", action="store_true", help="all questions of an image in one request")
     args = parser.parse_args()
     rows = sorted(read_questions("test"), key=lambda row: (row["image_id"], row["qa_id"]))
     images = {
         name: base64.b64encode(data).decode() for name, data in read_image_bytes(r["image_id"] for r in rows).items()
     }
-    results = json.loads(COMPARISON.read_text())["results"][args.arm]
-    table = pd.read_parquet(PREDICTIONS / f"{args.arm}.parquet")
+    table = pd.read_parquet(PREDICTIONS / f"{args.model}.parquet")
     for condition in ("open", "options"):
         requests = [
             [
@@ -47,12 +46,12 @@ def main() -> None:
         seconds = time.perf_counter() - started
         pairs = list(zip(said, rows, strict=True))
         right = sum(exact_match(one["answer"], row["answer"]) for one, row in pairs)
-        before = table[table["condition"] == condition].set_index("qa_id")["generated"]
-        differing = sum(one["answer"] != before[row["qa_id"]][0] for one, row in pairs)
-        reported = results[condition]["total"]["accuracy"]
+        before = table[table["condition"] == condition].set_index("qa_id")
+        differing = sum(one["answer"] != before["generated"][row["qa_id"]][0] for one, row in pairs)
+        evaluated = before["correct"].mean()
         print(
             f"{condition}: {said[0]['model_version']} {right}/{len(rows)} = {100 * right / len(rows):.2f} % over HTTP, "
-            f"{100 * reported:.2f} % in the report, {differing} answers differ; "
+            f"{100 * evaluated:.2f} % in the evaluation, {differing} answers differ; "
             f"{len(requests) / seconds:.1f} requests/s, {len(rows) / seconds:.1f} questions/s"
         )
 
