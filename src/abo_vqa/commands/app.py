@@ -29,6 +29,7 @@ from abo_vqa.commands import (
     sweep,
 )
 from abo_vqa.common.errors import readable_errors
+from abo_vqa.common.quiet import quiet_libraries
 
 # In the order of the help. A module has EXAMPLES and main(), whose docstring and annotations are its help.
 COMMANDS: dict[str, ModuleType] = {
@@ -72,6 +73,7 @@ for name, module in COMMANDS.items():
 
 def main() -> None:
     """Run the command line."""
+    quiet_libraries()
     app(prog_name="abo-vqa")
 
 

@@ -3,11 +3,9 @@
 import argparse
 import atexit
 import gc
-import logging
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable
 
 # In dvc.yaml every stage depends on all of common/, in one line; so every stage imports all of it, these from here.
@@ -16,6 +14,7 @@ from abo_vqa.common.errors import readable_errors
 from abo_vqa.common.layout import OUTPUTS
 from abo_vqa.common.lifetime import TERMINATED, end_with_dvc, wait_to_be_alone
 from abo_vqa.common.params.model import model_name
+from abo_vqa.common.quiet import quiet_libraries
 from abo_vqa.common.storage import remove_temporary
 from abo_vqa.common.tracking.process import pipeline
 
@@ -40,15 +39,6 @@ def model_argument(about: str | None) -> str:
     if pair == (given.model is not None):
         parser.error("give --model, or --arm and --replicate")
     return model_name(given.arm, given.replicate) if pair else given.model
-
-
-def quiet_libraries() -> None:
-    """Silence what libraries print about themselves and a user cannot act on; call before they are imported."""
-    # On processors with AVX-512 BF16 bitsandbytes looks for a kernel on the hub and reports that there is none.
-    logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-    # The Trainer reads the old name of its own model's property.
-    warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
-    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")  # a bar for each Parquet file
 
 
 def run_stage(name: str, stage: Callable[[], None]) -> None:
