@@ -45,7 +45,7 @@ lint: $(VENV)/installed ## ruff and mypy
 	mypy
 
 experiments: $(VENV)/installed ## list the experiments: accuracies and the parameters that differ
-	dvc exp show --only-changed --drop '^(src|data|tables|models|reports|expectations|params)|/deviation|\.(circular|matched|no_question|reworded)/'
+	dvc exp show --only-changed --drop '^(src|data|tables|models|reports|expectations|params)|.*(/deviation|\.(circular|matched|no_question|reworded)/)'
 
 metrics: $(VENV)/installed ## the accuracies beside those of the last commit, unchanged ones too
 	dvc metrics diff --all
