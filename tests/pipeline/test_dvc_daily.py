@@ -63,7 +63,7 @@ def test_experiments_are_shown_in_columns_one_can_read(clone: Path) -> None:
     head, *lines = csv.reader(run(f"{recipe[1].replace('$$', '$')} --csv", clone).splitlines())
     rows = [dict(zip(head, line, strict=True)) for line in lines]
     differing = set(head) & ACCURACIES
-    assert differing, "an arm that loses its options answers otherwise"
+    assert not re.search(r"deviation|circular|matched|no_question|reworded", " ".join(head)), "too wide for a terminal"
     assert all(name.startswith("options.") for name in differing), "only this arm was trained anew"
     groups = YAML(typ="safe", pure=True).load(clone / "params.yaml")
     others = set(head) - ACCURACIES - {"Experiment", "rev", "typ", "Created", "parent"}
