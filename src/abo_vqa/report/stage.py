@@ -104,8 +104,13 @@ def provenance(params: Params) -> "Provenance":
     for name in ("data.dvc", "dvc.lock"):
         path = Path(name)
         content = YAML(typ="safe", pure=True).load(path) if path.is_file() else {}
-        # Stages that run beside or after the report have an earlier execution's hashes in dvc.lock.
-        stages = [stage for name, stage in content.get("stages", {}).items() if name not in ("register", "report")]
+        # Stages that run beside or after the report have an earlier execution's hashes in dvc.lock, and those of training
+        # seeds that are gone stay in it.
+        stages = [
+            stage
+            for name, stage in content.get("stages", {}).items()
+            if name not in ("register", "report") and name.partition("@")[2] in ("", *params.models())
+        ]
         for stage in [content, *stages]:
             for entry in [*stage.get("deps", []), *stage.get("outs", [])]:
                 if not entry["path"].startswith(("src/", "reports/")):

@@ -200,6 +200,15 @@ def test_the_data_hashes_are_dvcs(root: Path, monkeypatch: pytest.MonkeyPatch):
     assert not [path for path in found.data if path.startswith("src")]
 
 
+def test_hashes_of_training_seeds_that_are_gone_are_not_shown(root: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(root)
+    params = read_params()
+    fewer = params.model_copy(update={"train": params.train.model_copy(update={"replicates": [1]})})
+    before, after = provenance(params).data.keys(), provenance(fewer).data.keys()
+    assert {path for path in before - after if path.startswith("models/adapters")} >= {"models/adapters/options-2"}
+    assert "models/adapters/options-1" in after and "models/adapters/options-2" not in after
+
+
 def test_what_is_shown_is_escaped(project: Path):
     everything = (project / REPORT).read_text()
     assert "<script>document.title" not in everything
