@@ -104,8 +104,8 @@ def provenance(params: Params) -> "Provenance":
     for name in ("data.dvc", "dvc.lock"):
         path = Path(name)
         content = YAML(typ="safe", pure=True).load(path) if path.is_file() else {}
-        # Stages that run beside or after the report have an earlier execution's hashes in dvc.lock, and those of training
-        # seeds that are gone stay in it.
+        # dvc.lock has an earlier execution's hashes of stages that run beside or after the report, and keeps those of
+        # training seeds that are gone.
         stages = [
             stage
             for name, stage in content.get("stages", {}).items()
