@@ -113,7 +113,7 @@ def provenance(params: Params) -> "Provenance":
         ]
         for stage in [content, *stages]:
             for entry in [*stage.get("deps", []), *stage.get("outs", [])]:
-                if not entry["path"].startswith(("src/", "reports/")):
+                if not entry["path"].startswith(("src/", "reports/", "params.yaml")):  # parameters are shown in full
                     data[entry["path"]] = entry["md5"]
     # A build's suffix (+cpu) differs between machines.
     versions = {name: version(name).partition("+")[0] for name in PACKAGES}
