@@ -27,9 +27,10 @@ def closed(clone: Path) -> Iterator[Path]:
     """The clone without any right to write."""
     if AS_ANYBODY and shutil.which("setpriv") is None:
         pytest.skip("root cannot give its rights away without setpriv")
-    run("chmod -R a-w .", clone)
+    # What a killed DVC leaves, which both commands would mend.
+    run("mkdir -p .dvc/tmp && touch .dvc/tmp/rwlock && chmod -R a-w .", clone)
     yield clone
-    run("chmod -R u+w .", clone)
+    run("chmod -R u+w . && rm .dvc/tmp/rwlock", clone)
 
 
 @pytest.fixture

@@ -37,7 +37,6 @@ _DISK = {
     "disk quota exceeded": "make room and run it again: what was made before is kept",
     "database or disk is full": "make room and run it again: what was made before is kept",
     "read-only file system": "make the project's folder writable, or copy the project to where it is",
-    "permission denied": "make it this user's (chown, chmod -R u+rwX), or copy the project to a folder of your own",
     "attempt to write a readonly database": "make mlflow.db writable (chmod u+w mlflow.db), or set MLFLOW_TRACKING_URI",
 }
 
@@ -45,6 +44,9 @@ _DISK = {
 def _disk(error: BaseException | None) -> str | None:
     """Return what is wrong with the disk and how to mend it, if that is why an error was raised."""
     while error is not None:
+        if isinstance(error, PermissionError):  # not by its words, which databases use for their own rights
+            mend = "make it this user's (chown, chmod -R u+rwX), or copy the project to a folder of your own"
+            return f"{f'{error.filename}: ' if error.filename else ''}permission denied; {mend}"
         for said, mend in _DISK.items():
             if said in str(error).lower():
                 place = getattr(error, "filename", None)

@@ -53,6 +53,14 @@ def test_a_store_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.
     assert "chmod u+w mlflow.db" in capsys.readouterr().err
 
 
+def test_a_file_that_may_not_be_written_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit), readable_errors("doctor"):
+        raise PermissionError(13, "Permission denied", ".dvc/tmp/lock")
+    assert "error: .dvc/tmp/lock: permission denied; make it this user's (chown" in capsys.readouterr().err
+    with pytest.raises(RuntimeError), readable_errors("train"):
+        raise RuntimeError("permission denied for table runs")
+
+
 def test_other_errors_keep_their_traceback() -> None:
     with pytest.raises(KeyError), readable_errors("train"):
         raise KeyError("what")
