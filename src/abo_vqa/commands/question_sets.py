@@ -39,6 +39,7 @@ from abo_vqa.questions.repair import is_letter, meant, unlettered
 
 _FORMS = "image, question, answer (or correct_choice_idx) and perhaps options (or choices, or option_a, option_b, ...)"
 _NAMED = re.compile(r"\{[A-Za-z_]")  # a pattern of file names that takes other columns
+_OFFERED = re.compile(r"(?:^|[\s(])A[).:]\s?\S.*[\s(]B[).:]\s?\S", re.IGNORECASE | re.DOTALL)  # "... A. red B. blue"
 
 Row = dict[str, Any]
 
@@ -150,6 +151,8 @@ def _row(number: int, row: Mapping[str, Any], columns: _Columns, given: Options,
         raise ValueError("no question")
     if len(given.texts) == 1:
         raise ValueError("fewer than two options")
+    if not given.texts and _OFFERED.search(question) and any(map(is_letter, answers_in(row.get(columns.answer)))):
+        raise ValueError("the question has its options in its text; put them into the columns option_a, option_b, ...")
     options, lettered = unlettered(given.texts)
     if len({whole(fold(option)) for option in options}) < len(options):
         raise ValueError(f"duplicate options: {', '.join(options)}")

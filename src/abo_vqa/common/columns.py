@@ -15,7 +15,7 @@ IMAGE = (*IMAGE_FILE, "image_id", "img_id")
 QUESTION = ("question", "question_text")
 OPTIONS = ("options", "choices")
 # A letter before its text: of options that are letters themselves, the text could be taken for a letter.
-ANSWER = ("answer", "correct_answer", "final_answer")
+ANSWER = ("answer", "correct_answer", "answer_key", "final_answer")
 GOLD = ("gold", "gold_answer", "ground_truth", "ground_truth_answer", "gt_answer", "reference", "target", "label")
 ANSWER_OR_GOLD = (*ANSWER, "answers", *GOLD)  # in a table without predictions
 INDEX = ("answer_index", "correct_choice_idx", "answer_idx", "correct_index", "correct_idx")

@@ -4,6 +4,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ _LOOKS = {
     b"\xff\xd8\xff": "an image",
 }
 _DELIMITERS = ",;\t|"
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 @dataclass(frozen=True)
@@ -73,8 +75,8 @@ def read_table(path: Path) -> GivenTable:
 
 
 def column_key(name: str) -> str:
-    """Return a column's name in lower case, with underscores for spaces and hyphens."""
-    return "_".join(name.replace("-", " ").lower().split())
+    """Return a column's name in lower case, with underscores for spaces, hyphens and the humps of camelCase."""
+    return "_".join(_HUMP.sub(" ", name.replace("-", " ")).lower().split())
 
 
 @contextmanager

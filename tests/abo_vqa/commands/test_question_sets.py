@@ -121,6 +121,17 @@ def test_options_as_a_mapping_or_as_numbers(tmp_path: Path, options: object, rea
     assert (found["options"], found["answer"]) == (read, read[1])
 
 
+def test_camel_case_is_a_spelling_of_a_column_name(tmp_path: Path) -> None:
+    columns = "questionId,imageName,questionText,questionType,optionA,optionB,answerKey"
+    (tmp_path / "set.csv").write_text(f"{columns}\n7,x.jpg,Color?,colors,red,blue,B\n")
+    [row], problems = read_question_set(tmp_path / "set.csv")
+    assert (row["qa_id"], row["image_id"], row["question"], row["question_type"]) == ("7", "x.jpg", "Color?", "colors")
+    assert (row["options"], row["answer"], problems) == (["red", "blue"], "blue", [])
+    (tmp_path / "set.csv").write_text("image,question,answerKey,answer_key\nx,?,a,b\n")
+    with pytest.raises(InputError, match="answerKey, answer_key have one name"):
+        read_question_set(tmp_path / "set.csv")
+
+
 @pytest.mark.parametrize("names", ["option_{}", "Choice {}", "option{}"])
 @pytest.mark.parametrize("keys", ["ab", "12", "01"])
 def test_options_in_columns_are_read_in_their_order(tmp_path: Path, names: str, keys: str) -> None:
@@ -354,6 +365,17 @@ def test_rows_with_and_without_options_in_one_table(tmp_path: Path) -> None:
     rows, problems = read_question_set(tmp_path / "set.csv")
     assert [(row["options"], row["answer"]) for row in rows] == [(["red", "blue"], "blue"), ([], "B")]
     assert problems == ["row 3: fewer than two options"]
+
+
+@pytest.mark.parametrize("offered", ["\nA. red\nB. blue", " (a) red (b) blue", "\nOptions: A: red, B: blue, C: green"])
+def test_options_in_a_questions_text_are_no_open_question(tmp_path: Path, offered: str) -> None:
+    answers = ("A", "(b)", "red")
+    rows = [{"image": "x", "question": f"What color?{offered}", "answer": answer} for answer in answers]
+    (tmp_path / "set.json").write_text(json.dumps([*rows, {"image": "x", "question": "Which letter?", "answer": "A"}]))
+    read, problems = read_question_set(tmp_path / "set.json")
+    assert [row["answer"] for row in read] == ["red", "A"]
+    says = "the question has its options in its text; put them into the columns option_a, option_b, ..."
+    assert problems == [f"row {number}: {says}" for number in (1, 2)]
 
 
 def test_a_list_of_answers_is_read_if_they_are_one(tmp_path: Path) -> None:
