@@ -4,9 +4,9 @@
 
 In a small copy of the project that has run once (made from the last commit; --finished: one that is there), each stage
 in turn is started again and killed at a random moment: by SIGTERM or SIGKILL; of the stage, of DVC alone, or of both
-and all that they started. After DVC alone the next is started at once, beside the orphan. Then the stage runs to its
-end. The folder's name has a space and an umlaut. Compared with the undisturbed run: the outputs' bytes, all files, runs
-of the MLflow store, processes left.
+and all that they started. After DVC alone the next is started at once, beside the orphan. Then `dvc repro` runs, and
+the stage once more to its end. The folder's name has a space and an umlaut. Compared with the undisturbed run: the
+outputs' bytes, all files, runs of the MLflow store, processes left.
 """
 
 import argparse
@@ -122,9 +122,9 @@ class Storm:
         print("\n".join(self.problems) or "every output has the bytes of the undisturbed run, and nothing is left")
         return bool(self.problems)
 
-    def start(self, stage: str) -> "subprocess.Popen[bytes]":
+    def start(self, *options: str) -> "subprocess.Popen[bytes]":
         self.counts["mended"] += len(mend(self.project))
-        command = [sys.executable, "-m", "dvc", "repro", "--force", "--single-item", stage]
+        command = [sys.executable, "-m", "dvc", "repro", *options]
         own = environment(self.project, TMPDIR=str(self.scratch))
         with self.project.with_name("log").open("ab") as log:
             return subprocess.Popen(
@@ -132,16 +132,17 @@ class Storm:
             )
 
     def finish(self, stage: str) -> None:
-        """Run a stage to its end."""
-        status = self.start(stage).wait(LONGEST)
-        if status:
-            log = self.project.with_name("log").read_text(errors="replace")
-            raise SystemExit(f"{stage}: exit status {status} without a kill\n{log[-4000:]}")
+        """Run a stage to its end, after `dvc repro` has completed what a mended dvc.lock has from an older commit."""
+        for options in ([], ["--force", "--single-item", stage]):
+            status = self.start(*options).wait(LONGEST)
+            if status:
+                log = self.project.with_name("log").read_text(errors="replace")
+                raise SystemExit(f"{stage}: exit status {status} without a kill\n{log[-4000:]}")
 
     def kill(self, stage: str) -> bool:
         """Start a stage and kill a part of it; return whether it was not over before."""
         victim, number = self.rng.choice(VICTIMS), self.rng.choice((signal.SIGTERM, signal.SIGKILL))
-        dvc = self.start(stage)
+        dvc = self.start("--force", "--single-item", stage)
         started = time.monotonic()
         ends = started + self.rng.uniform(0, self.usual)
         while time.monotonic() < ends and dvc.poll() is None:

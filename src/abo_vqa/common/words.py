@@ -23,6 +23,7 @@ DIGITS = {word: str(number) for number, word in enumerate(_NUMBER_WORDS.split())
 _WORD = re.compile(r"[a-z]+")
 # No minus sign: "-1" is not 1. Asterisks and underscores are Markdown.
 _OUTER = " \t\r\n.,;:!?\"'`()[]{}“”‘’*_"
+_OPENING = {")": "(", "]": "[", "}": "{"}
 # ".5" is 0.5.
 _BARE_FRACTION = re.compile(r"(?<![^\W_])(?<!\.)\.(?=\d)")
 _WHOLE = re.compile(r"(-?\d+)\.0")
@@ -67,6 +68,17 @@ def fold(value: Any) -> str:
 
 
 def _without_outer(text: str) -> str:
+    """Return the text without outer punctuation, but with the brackets that close one inside: "red (dark)"."""
+    inner = _stripped(text)
+    for letter in text[text.find(inner) + len(inner) :]:
+        if letter in _OPENING and inner.count(_OPENING[letter]) > inner.count(letter):
+            inner += letter
+        elif not letter.isspace():
+            break
+    return inner
+
+
+def _stripped(text: str) -> str:
     text = text.strip(_OUTER)
     while text and not text.isascii() and (_is_punctuation(text[0]) or _is_punctuation(text[-1])):
         text = text[_is_punctuation(text[0]) : len(text) - _is_punctuation(text[-1])].strip(_OUTER)

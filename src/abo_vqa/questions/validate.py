@@ -78,6 +78,8 @@ def _refuse_repeated(outputs: Sequence[RawOutput]) -> None:
 
 def failing_expectations(questions: Sequence[Question], params: ValidateParams) -> dict[str, list[str]]:
     """Return the names of the expectations that each question fails, by qa_id, in the suite's order."""
+    if not questions:
+        return {}
     by_question: dict[str, list[str]] = defaultdict(list)
     for name, outcome in run_suite(guarded_questions(questions, params), rows_only=True).items():
         for key in outcome.keys:

@@ -352,6 +352,18 @@ def test_the_stage_separates_and_accounts(workspace: Callable[..., Path]):
     ]
 
 
+def test_a_generator_that_wrote_no_question_at_all_stops_the_stage(workspace: Callable[..., Path]):
+    folder = workspace(20, generate={"source": "recorded", "recorded": "r.jsonl"})
+    sample.main()
+    images = [row["image_path"] for row in pq.read_table(sample.SAMPLE).to_pylist()]
+    refusal = "I am sorry, I cannot see an image."
+    (folder / "r.jsonl").write_text("".join(json.dumps({"image": i, "output": refusal}) + "\n" for i in images))
+    generate.main()
+    with pytest.raises(InputError, match=r"none of 20 rows is clean \(unparsable 20\)"):
+        validate.main()
+    assert {row["reason"] for row in pq.read_table(validate.QUARANTINE).to_pylist()} == {"unparsable"}
+
+
 def test_a_stale_raw_table_is_refused(workspace: Callable[..., Path]):
     workspace(20)
     with pytest.raises(InputError, match=r"sample\.parquet: not found.*dvc repro sample"):
