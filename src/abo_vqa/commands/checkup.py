@@ -135,6 +135,8 @@ def repository(root: Path) -> list[Finding]:
     if git("rev-parse", "--git-dir", folder=root) is not None:
         return [Finding("ok", f"at commit {(git('rev-parse', '--short', 'HEAD', folder=root) or 'none').strip()}")]
     if any((folder / ".git").exists() for folder in (root, *root.parents)):
+        if shutil.which("git") is None:
+            return [Finding("note", "git is not installed: runs name no commit", "install git")]
         # DVC runs stages all the same, as in a container that root runs in a mounted folder.
         text = "Git refuses this repository, mostly because another user owns it: runs name no commit, experiments fail"
         return [Finding("note", text, f"git config --global --add safe.directory '{root}'")]

@@ -66,6 +66,10 @@ def test_a_repository_of_another_user_is_named_and_one_that_dvc_does_without(
         [found] = checkup.repository(project)
     assert found.verdict == "note" and f"safe.directory '{project}'" in found.mend
     assert [found.verdict for found in checkup.repository(project)] == ["ok"]
+    with monkeypatch.context() as patch:
+        patch.setenv("PATH", str(project))
+        [found] = checkup.repository(project)
+    assert (found.verdict, found.mend) == ("note", "install git")
     shutil.rmtree(project / ".git")
     (project / ".dvc/config").write_text("[core]\n    no_scm = true\n")
     assert [found.verdict for found in checkup.repository(project)] == ["note"]
