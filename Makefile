@@ -44,8 +44,8 @@ lint: $(VENV)/installed ## ruff and mypy
 	ruff format --check .
 	mypy
 
-experiments: $(VENV)/installed ## list the experiments: accuracies and the parameters that differ
-	dvc exp show --only-changed --drop '^(src|data|tables|models|reports|expectations|params)|.*(/deviation|\.(circular|matched|no_question|reworded)/)'
+experiments: $(VENV)/installed ## list the experiments, the best by validation accuracy first
+	abo-vqa sweep
 
 metrics: $(VENV)/installed ## the accuracies beside those of the last commit, unchanged ones too
 	dvc metrics diff --all

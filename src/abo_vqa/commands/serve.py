@@ -54,8 +54,10 @@ def server(model: str | None, host: str, port: int) -> tuple[list[str], dict[str
     _require_version(client, uri)
     environment = os.environ | {
         "MLFLOW_TRACKING_URI": client.tracking_uri,
-        # Otherwise MLflow draws a progress bar per downloaded file.
+        # A log has no use for bars, one per downloaded file and one of the weights.
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        "TQDM_DISABLE": "1",
+        "PYTHONWARNINGS": "ignore::FutureWarning",  # libraries' words to one another
         # Such a model's folder can run anything when it is loaded.
         "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     }

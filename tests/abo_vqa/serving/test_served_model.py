@@ -230,6 +230,7 @@ def test_another_content_type_is_refused(url: str) -> None:
 
 def test_the_printed_command_works(url: str, project: Path) -> None:
     printed = (project / "serve.log").read_text()
+    assert printed.startswith("abo-vqa serve: "), "no library's words and bars"
     assert (
         f"abo-vqa serve: abo-vqa/2/{adapter_digest(project / 'models/adapters/options-1')[:12]} (options arm)"
         in printed
