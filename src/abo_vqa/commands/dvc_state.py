@@ -112,7 +112,7 @@ def _mend_lock(root: Path, lock: Path) -> str:
         dump_yaml(temporary, {"schema": "2.0", "stages": committed | saved})
     return (
         f"{LOCK}: DVC was ended while it wrote it; {len(saved)} stages kept, "
-        f"{len(committed.keys() - saved.keys())} taken from the last commit"
+        f"{len(committed.keys() - saved.keys())} taken from the last commit; run `dvc repro` to complete them"
     )
 
 
