@@ -4,8 +4,8 @@
 
 In a small copy of the project that has run once (made from the last commit; --finished: one that is there), each stage
 in turn is started again and killed at a random moment: by SIGTERM or SIGKILL; of the stage, of DVC alone, or of both
-and all that they started. After DVC alone the next is started at once, beside the orphan. Then `dvc repro` runs, and
-the stage once more to its end. The folder's name has a space and an umlaut. Compared with the undisturbed run: the
+and all that they started. After DVC alone the next is started at once, beside the orphan. Then the stage runs to its
+end, the report after a `dvc repro`. The folder's name has a space and an umlaut. Compared with the undisturbed run: the
 outputs' bytes, all files, runs of the MLflow store, processes left.
 """
 
@@ -132,8 +132,10 @@ class Storm:
             )
 
     def finish(self, stage: str) -> None:
-        """Run a stage to its end, after `dvc repro` has completed what a mended dvc.lock has from an older commit."""
-        for options in ([], ["--force", "--single-item", stage]):
+        """Run a stage to its end."""
+        alone = ["--force", "--single-item", stage]
+        # The report lists the hashes of dvc.lock: of a mended one, those of the last commit until `dvc repro`.
+        for options in [[], alone] if stage == "report" else [alone]:
             status = self.start(*options).wait(LONGEST)
             if status:
                 log = self.project.with_name("log").read_text(errors="replace")
